@@ -1,0 +1,174 @@
+//! Opcodes. They are open sets: a value without a name is kept as it is.
+
+use core::fmt;
+
+macro_rules! opcodes {
+    ($(#[$doc:meta])* $name:ident { $($(#[$item_doc:meta])* $item:ident = $value:literal, $text:literal;)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(transparent)]
+        pub struct $name(pub u8);
+
+        impl $name {
+            $($(#[$item_doc])* pub const $item: Self = Self($value);)*
+
+            /// The specification's name; none where the opcode has none here.
+            #[must_use]
+            pub const fn name(self) -> Option<&'static str> {
+                match self.0 {
+                    $($value => Some($text),)*
+                    _ => None,
+                }
+            }
+
+            /// The opcode with this name (as [`Self::name`] gives it, in any
+            /// case).
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Self> {
+                $(if name.eq_ignore_ascii_case($text) {
+                    return Some(Self($value));
+                })*
+                None
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self.name() {
+                    Some(name) => f.pad(name),
+                    None => f.pad_integral(true, "0x", &format_hex(self.0)),
+                }
+            }
+        }
+    };
+}
+
+/// Two hexadecimal digits, without an allocation that the crate does not make
+/// elsewhere.
+fn format_hex(value: u8) -> HexByte {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let high = DIGITS[usize::from(value >> 4)];
+    let low = DIGITS[usize::from(value & 0xf)];
+    HexByte([high, low])
+}
+
+struct HexByte([u8; 2]);
+
+impl core::ops::Deref for HexByte {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        core::str::from_utf8(&self.0).unwrap_or("??")
+    }
+}
+
+opcodes! {
+    /// An admin command (`NVMe Base 2.1 §3.1.3.4`, Opcodes for Admin Commands).
+    AdminOpcode {
+        /// Delete I/O Submission Queue.
+        DELETE_SQ = 0x00, "Delete SQ";
+        /// Create I/O Submission Queue.
+        CREATE_SQ = 0x01, "Create SQ";
+        /// Get Log Page.
+        GET_LOG_PAGE = 0x02, "Get Log Page";
+        /// Delete I/O Completion Queue.
+        DELETE_CQ = 0x04, "Delete CQ";
+        /// Create I/O Completion Queue.
+        CREATE_CQ = 0x05, "Create CQ";
+        /// Identify.
+        IDENTIFY = 0x06, "Identify";
+        /// Abort.
+        ABORT = 0x08, "Abort";
+        /// Set Features.
+        SET_FEATURES = 0x09, "Set Features";
+        /// Get Features.
+        GET_FEATURES = 0x0a, "Get Features";
+        /// Asynchronous Event Request.
+        ASYNC_EVENT_REQUEST = 0x0c, "Async Event Request";
+        /// Namespace Management.
+        NAMESPACE_MANAGEMENT = 0x0d, "Namespace Management";
+        /// Firmware Commit.
+        FIRMWARE_COMMIT = 0x10, "Firmware Commit";
+        /// Firmware Image Download.
+        FIRMWARE_DOWNLOAD = 0x11, "Firmware Download";
+        /// Device Self-test.
+        DEVICE_SELF_TEST = 0x14, "Device Self-test";
+        /// Namespace Attachment.
+        NAMESPACE_ATTACHMENT = 0x15, "Namespace Attachment";
+        /// Keep Alive.
+        KEEP_ALIVE = 0x18, "Keep Alive";
+        /// Directive Send.
+        DIRECTIVE_SEND = 0x19, "Directive Send";
+        /// Directive Receive.
+        DIRECTIVE_RECEIVE = 0x1a, "Directive Receive";
+        /// Virtualization Management.
+        VIRTUALIZATION_MANAGEMENT = 0x1c, "Virtualization Management";
+        /// NVMe-MI Send.
+        NVME_MI_SEND = 0x1d, "NVMe-MI Send";
+        /// NVMe-MI Receive.
+        NVME_MI_RECEIVE = 0x1e, "NVMe-MI Receive";
+        /// Doorbell Buffer Config.
+        DOORBELL_BUFFER_CONFIG = 0x7c, "Doorbell Buffer Config";
+        /// Format NVM.
+        FORMAT_NVM = 0x80, "Format NVM";
+        /// Security Send.
+        SECURITY_SEND = 0x81, "Security Send";
+        /// Security Receive.
+        SECURITY_RECEIVE = 0x82, "Security Receive";
+        /// Sanitize.
+        SANITIZE = 0x84, "Sanitize";
+        /// Get LBA Status.
+        GET_LBA_STATUS = 0x86, "Get LBA Status";
+    }
+}
+
+opcodes! {
+    /// A command of the NVM command set (`NVM Command Set 1.1 §3`).
+    NvmOpcode {
+        /// Flush.
+        FLUSH = 0x00, "Flush";
+        /// Write.
+        WRITE = 0x01, "Write";
+        /// Read.
+        READ = 0x02, "Read";
+        /// Write Uncorrectable.
+        WRITE_UNCORRECTABLE = 0x04, "Write Uncorrectable";
+        /// Compare.
+        COMPARE = 0x05, "Compare";
+        /// Write Zeroes.
+        WRITE_ZEROES = 0x08, "Write Zeroes";
+        /// Dataset Management.
+        DATASET_MANAGEMENT = 0x09, "Dataset Management";
+        /// Verify.
+        VERIFY = 0x0c, "Verify";
+        /// Reservation Register.
+        RESERVATION_REGISTER = 0x0d, "Reservation Register";
+        /// Reservation Report.
+        RESERVATION_REPORT = 0x0e, "Reservation Report";
+        /// Reservation Acquire.
+        RESERVATION_ACQUIRE = 0x11, "Reservation Acquire";
+        /// Reservation Release.
+        RESERVATION_RELEASE = 0x15, "Reservation Release";
+        /// Cancel.
+        CANCEL = 0x18, "Cancel";
+        /// Copy.
+        COPY = 0x19, "Copy";
+    }
+}
+
+impl NvmOpcode {
+    /// Whether CDW10 and CDW11 hold a starting LBA and CDW12 15:00 a
+    /// zero-based number of blocks.
+    #[must_use]
+    pub const fn has_lba_range(self) -> bool {
+        matches!(
+            self,
+            Self::READ
+                | Self::WRITE
+                | Self::COMPARE
+                | Self::WRITE_ZEROES
+                | Self::WRITE_UNCORRECTABLE
+                | Self::VERIFY
+        )
+    }
+}

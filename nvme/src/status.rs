@@ -1,0 +1,266 @@
+//! The status field of a completion.
+
+use core::fmt;
+
+/// The type of a status code: status field 10:08 (`NVMe Base 2.1 §4.2.3`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StatusCodeType {
+    /// Generic command status.
+    Generic,
+    /// Command specific status.
+    CommandSpecific,
+    /// Media and data integrity errors.
+    MediaAndDataIntegrity,
+    /// Path related status.
+    Path,
+    /// Vendor specific.
+    Vendor,
+    /// A reserved value.
+    Reserved,
+}
+
+/// The status field of a completion queue entry, 15 bits, without the phase
+/// tag (`NVMe Base 2.1 §4.2.3`).
+///
+/// A status is a value of the protocol, not an error of this program. Bits:
+/// 07:00 status code, 10:08 type, 12:11 command retry delay, 13 more, 14 do not
+/// retry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct Status(u16);
+
+const MORE: u16 = 1 << 13;
+const DNR: u16 = 1 << 14;
+const CODE_AND_TYPE: u16 = 0x07ff;
+const FIELD: u16 = 0x7fff;
+
+macro_rules! statuses {
+    ($($(#[$doc:meta])* $name:ident = $value:literal, $text:literal;)*) => {
+        impl Status {
+            $($(#[$doc])* pub const $name: Self = Self($value);)*
+
+            /// The specification's name of type and code; none where it has
+            /// none here.
+            #[must_use]
+            pub const fn name(self) -> Option<&'static str> {
+                match self.0 & CODE_AND_TYPE {
+                    $($value => Some($text),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+statuses! {
+    /// The command completed without error.
+    SUCCESS = 0x000, "Successful Completion";
+    /// A reserved or unsupported opcode.
+    INVALID_OPCODE = 0x001, "Invalid Command Opcode";
+    /// A reserved or unsupported value in a defined field.
+    INVALID_FIELD = 0x002, "Invalid Field in Command";
+    /// The command identifier is in use.
+    COMMAND_ID_CONFLICT = 0x003, "Command ID Conflict";
+    /// Data could not be moved between host and controller.
+    DATA_TRANSFER_ERROR = 0x004, "Data Transfer Error";
+    /// Power is being lost.
+    ABORTED_POWER_LOSS = 0x005, "Commands Aborted due to Power Loss Notification";
+    /// The controller failed inside.
+    INTERNAL_ERROR = 0x006, "Internal Error";
+    /// An Abort command asked for it.
+    ABORT_REQUESTED = 0x007, "Command Abort Requested";
+    /// The submission queue was deleted.
+    ABORTED_SQ_DELETION = 0x008, "Command Aborted due to SQ Deletion";
+    /// The other command of a fused pair failed.
+    ABORTED_FAILED_FUSED = 0x009, "Command Aborted due to Failed Fused Command";
+    /// The other command of a fused pair is missing.
+    ABORTED_MISSING_FUSED = 0x00a, "Command Aborted due to Missing Fused Command";
+    /// No such namespace, or not in a usable format.
+    INVALID_NAMESPACE_OR_FORMAT = 0x00b, "Invalid Namespace or Format";
+    /// Commands out of order.
+    COMMAND_SEQUENCE_ERROR = 0x00c, "Command Sequence Error";
+    /// A bad SGL segment descriptor.
+    INVALID_SGL_SEGMENT = 0x00d, "Invalid SGL Segment Descriptor";
+    /// A bad number of SGL descriptors.
+    INVALID_NUMBER_OF_SGL = 0x00e, "Invalid Number of SGL Descriptors";
+    /// The SGL is too short for the data.
+    DATA_SGL_LENGTH_INVALID = 0x00f, "Data SGL Length Invalid";
+    /// The SGL descriptor type is not supported.
+    SGL_TYPE_INVALID = 0x011, "SGL Descriptor Type Invalid";
+    /// A PRP entry has a forbidden offset.
+    PRP_OFFSET_INVALID = 0x013, "PRP Offset Invalid";
+    /// The write is larger than the atomic write unit allows.
+    ATOMIC_WRITE_UNIT_EXCEEDED = 0x014, "Atomic Write Unit Exceeded";
+    /// A command aborted by Abort or Cancel beside the one named.
+    ABORTED_PREEMPT = 0x01b, "Command Aborted due to Preempt and Abort";
+    /// Sanitize failed.
+    SANITIZE_FAILED = 0x01c, "Sanitize Failed";
+    /// Sanitize is in progress.
+    SANITIZE_IN_PROGRESS = 0x01d, "Sanitize In Progress";
+    /// The namespace is write protected.
+    NAMESPACE_WRITE_PROTECTED = 0x020, "Namespace is Write Protected";
+    /// The command was interrupted; retry.
+    COMMAND_INTERRUPTED = 0x021, "Command Interrupted";
+    /// A transient error of the transport.
+    TRANSIENT_TRANSPORT_ERROR = 0x022, "Transient Transport Error";
+    /// The LBA range exceeds the namespace.
+    LBA_OUT_OF_RANGE = 0x080, "LBA Out of Range";
+    /// The capacity of the namespace was exceeded.
+    CAPACITY_EXCEEDED = 0x081, "Capacity Exceeded";
+    /// The namespace is not ready.
+    NAMESPACE_NOT_READY = 0x082, "Namespace Not Ready";
+    /// A reservation forbids it.
+    RESERVATION_CONFLICT = 0x083, "Reservation Conflict";
+    /// A format is in progress.
+    FORMAT_IN_PROGRESS = 0x084, "Format In Progress";
+
+    /// The completion queue does not exist.
+    COMPLETION_QUEUE_INVALID = 0x100, "Completion Queue Invalid";
+    /// The queue identifier is out of range or in use.
+    INVALID_QUEUE_ID = 0x101, "Invalid Queue Identifier";
+    /// The queue size is 0 or above CAP.MQES.
+    INVALID_QUEUE_SIZE = 0x102, "Invalid Queue Size";
+    /// Too many Aborts are outstanding.
+    ABORT_LIMIT_EXCEEDED = 0x103, "Abort Command Limit Exceeded";
+    /// Too many Asynchronous Event Requests are outstanding.
+    ASYNC_EVENT_LIMIT_EXCEEDED = 0x105, "Asynchronous Event Request Limit Exceeded";
+    /// No such firmware slot.
+    INVALID_FIRMWARE_SLOT = 0x106, "Invalid Firmware Slot";
+    /// The firmware image is not valid.
+    INVALID_FIRMWARE_IMAGE = 0x107, "Invalid Firmware Image";
+    /// The interrupt vector does not exist.
+    INVALID_INTERRUPT_VECTOR = 0x108, "Invalid Interrupt Vector";
+    /// The log page is not supported.
+    INVALID_LOG_PAGE = 0x109, "Invalid Log Page";
+    /// The format is not supported.
+    INVALID_FORMAT = 0x10a, "Invalid Format";
+    /// The queue still has submission queues on it.
+    INVALID_QUEUE_DELETION = 0x10c, "Invalid Queue Deletion";
+    /// The feature cannot be saved.
+    FEATURE_NOT_SAVEABLE = 0x10d, "Feature Identifier Not Saveable";
+    /// The feature cannot be changed.
+    FEATURE_NOT_CHANGEABLE = 0x10e, "Feature Not Changeable";
+    /// The feature is not per namespace.
+    FEATURE_NOT_NAMESPACE_SPECIFIC = 0x10f, "Feature Not Namespace Specific";
+    /// Ranges of the command overlap.
+    OVERLAPPING_RANGE = 0x114, "Overlapping Range";
+    /// Attributes contradict each other (Dataset Management).
+    CONFLICTING_ATTRIBUTES = 0x180, "Conflicting Attributes";
+    /// The protection information is not valid.
+    INVALID_PROTECTION_INFORMATION = 0x181, "Invalid Protection Information";
+    /// A write to a read-only range.
+    WRITE_TO_READ_ONLY_RANGE = 0x182, "Attempted Write to Read Only Range";
+
+    /// Data could not be written to the media.
+    WRITE_FAULT = 0x280, "Write Fault";
+    /// Data could not be read from the media.
+    UNRECOVERED_READ_ERROR = 0x281, "Unrecovered Read Error";
+    /// End-to-end guard check.
+    GUARD_CHECK = 0x282, "End-to-end Guard Check Error";
+    /// End-to-end application tag check.
+    APPLICATION_TAG_CHECK = 0x283, "End-to-end Application Tag Check Error";
+    /// End-to-end reference tag check.
+    REFERENCE_TAG_CHECK = 0x284, "End-to-end Reference Tag Check Error";
+    /// Compare found a difference.
+    COMPARE_FAILURE = 0x285, "Compare Failure";
+    /// Access denied.
+    ACCESS_DENIED = 0x286, "Access Denied";
+    /// A read of a deallocated or unwritten block that reports errors.
+    DEALLOCATED_OR_UNWRITTEN = 0x287, "Deallocated or Unwritten Logical Block";
+}
+
+impl Status {
+    /// The status with this 15-bit field; a 16th bit is dropped.
+    #[must_use]
+    pub const fn from_field(field: u16) -> Self {
+        Self(field & FIELD)
+    }
+
+    /// The 15-bit field.
+    #[must_use]
+    pub const fn field(self) -> u16 {
+        self.0
+    }
+
+    /// Whether type and code are both 0.
+    #[must_use]
+    pub const fn is_success(self) -> bool {
+        self.0 & CODE_AND_TYPE == 0
+    }
+
+    /// The status code, without its type.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        self.0.to_le_bytes()[0]
+    }
+
+    /// The type of the status code.
+    #[must_use]
+    pub const fn code_type(self) -> StatusCodeType {
+        match (self.0 >> 8) & 0b111 {
+            0 => StatusCodeType::Generic,
+            1 => StatusCodeType::CommandSpecific,
+            2 => StatusCodeType::MediaAndDataIntegrity,
+            3 => StatusCodeType::Path,
+            7 => StatusCodeType::Vendor,
+            _ => StatusCodeType::Reserved,
+        }
+    }
+
+    /// This status with "do not retry" set.
+    #[must_use]
+    pub const fn dnr(self) -> Self {
+        Self(self.0 | DNR)
+    }
+
+    /// This status with "more" set: the Error Information log has an entry.
+    #[must_use]
+    pub const fn more(self) -> Self {
+        Self(self.0 | MORE)
+    }
+
+    /// Whether "do not retry" is set.
+    #[must_use]
+    pub const fn is_dnr(self) -> bool {
+        self.0 & DNR != 0
+    }
+
+    /// Whether type and code equal those of `other`, whatever the other bits.
+    #[must_use]
+    pub const fn same_code(self, other: Self) -> bool {
+        self.0 & CODE_AND_TYPE == other.0 & CODE_AND_TYPE
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let code = self.0 & CODE_AND_TYPE;
+        match self.name() {
+            Some(name) => write!(f, "{name} ({code:03x}h)")?,
+            None => write!(f, "status {code:03x}h")?,
+        }
+        if self.is_dnr() {
+            f.write_str(", do not retry")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_keeps_its_parts_apart() {
+        let status = Status::INVALID_QUEUE_ID.dnr();
+        assert_eq!(status.code(), 0x01);
+        assert_eq!(status.code_type(), StatusCodeType::CommandSpecific);
+        assert!(status.is_dnr());
+        assert!(!status.is_success());
+        assert!(status.same_code(Status::INVALID_QUEUE_ID));
+        assert_eq!(
+            status.to_string(),
+            "Invalid Queue Identifier (101h), do not retry"
+        );
+    }
+}

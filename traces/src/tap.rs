@@ -1,0 +1,44 @@
+//! Where commands are observed.
+
+use nvme::DsmRange;
+
+use crate::{CommandRecord, EventRecord};
+
+/// An observer of a device's (or a driver's) commands.
+///
+/// It is called on the data path: an implementation must not allocate, lock or
+/// do I/O in the common case. The disconnected tap is `()`.
+pub trait Tap {
+    /// Whether anything is observed at all. Where it is false, callers need
+    /// not read the clock.
+    const ENABLED: bool = true;
+
+    /// A command ended, or never will (see [`CommandRecord::completion`]).
+    /// Called once for each fetched command, in the order of completion.
+    /// `ranges` are those of a Dataset Management command, else empty.
+    fn command(&mut self, record: &CommandRecord, ranges: &[DsmRange]);
+
+    /// Something happened to the controller.
+    fn event(&mut self, record: &EventRecord);
+}
+
+/// The disconnected tap.
+impl Tap for () {
+    const ENABLED: bool = false;
+
+    fn command(&mut self, _record: &CommandRecord, _ranges: &[DsmRange]) {}
+
+    fn event(&mut self, _record: &EventRecord) {}
+}
+
+impl<T: Tap> Tap for &mut T {
+    const ENABLED: bool = T::ENABLED;
+
+    fn command(&mut self, record: &CommandRecord, ranges: &[DsmRange]) {
+        (**self).command(record, ranges);
+    }
+
+    fn event(&mut self, record: &EventRecord) {
+        (**self).event(record);
+    }
+}
