@@ -1,2 +1,53 @@
-//! Placeholder.
-fn main() {}
+//! `cargo xtask`: what a newcomer and a maintainer run.
+//!
+//! - `demo` records a real guest's boot and replays it, in one command;
+//! - `test` runs every test, installing what the tests need;
+//! - `lint` is everything that is checked without running;
+//! - `bench` measures.
+
+mod lint;
+mod run;
+mod test;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Tasks of the vssd project")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Record a Linux guest's boot on a virtual SSD, replay it, draw both.
+    Demo {
+        /// Arguments for `vssd demo`, such as `--no-vm`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Run all tests, those with real guests among them.
+    Test {
+        /// Leave out the tests that boot guests.
+        #[arg(long)]
+        no_vm: bool,
+    },
+    /// Check lints, licences and documentation.
+    Lint,
+    /// Measure, side by side in one run, and print ratios.
+    Bench {
+        /// Arguments for the benchmark: `record`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().task {
+        Task::Demo { arguments } => run::demo(&arguments),
+        Task::Test { no_vm } => test::run(no_vm),
+        Task::Lint => lint::run(),
+        Task::Bench { arguments } => run::bench(&arguments),
+    }
+}

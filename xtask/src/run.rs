@@ -1,0 +1,70 @@
+//! Running other programs, and the tasks that are little more than that.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// `cargo`, as the one that runs us.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// The top of the source tree.
+pub(crate) fn root() -> PathBuf {
+    let mut path = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    path.pop();
+    path
+}
+
+/// Runs `command` to its end; an error where it fails.
+pub(crate) fn check(command: &mut Command) -> Result<()> {
+    let shown = show(command);
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start `{shown}`"))?;
+    if !status.success() {
+        bail!("`{shown}` failed ({status})");
+    }
+    Ok(())
+}
+
+fn show(command: &Command) -> String {
+    std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(OsStr::to_string_lossy)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// `cargo xtask demo`.
+pub(crate) fn demo(arguments: &[String]) -> Result<()> {
+    check(cargo().args(["build", "--release", "--package", "vssd-cli"]))?;
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
+    check(
+        Command::new(target.join("release/vssd"))
+            .arg("demo")
+            .args(arguments),
+    )
+}
+
+/// `cargo xtask bench`.
+pub(crate) fn bench(arguments: &[String]) -> Result<()> {
+    check(
+        cargo()
+            .args([
+                "run",
+                "--release",
+                "--package",
+                "vssd-tests",
+                "--bin",
+                "bench",
+                "--",
+            ])
+            .args(arguments),
+    )
+}

@@ -1,0 +1,18 @@
+//! `cargo xtask test`: every test there is.
+
+use anyhow::Result;
+
+use crate::run::{cargo, check};
+
+/// Runs the tests; the ones that boot guests too, unless `no_vm`.
+pub(crate) fn run(no_vm: bool) -> Result<()> {
+    // The guests' disk throughput is that of the server, so the tests that
+    // boot them run on optimised code.
+    check(cargo().args(["build", "--release", "--package", "vssd-cli"]))?;
+    let mut command = cargo();
+    command.args(["test", "--workspace"]);
+    if no_vm {
+        command.args(["--exclude", "qemu"]).env("VSSD_NO_VM", "1");
+    }
+    check(&mut command)
+}
