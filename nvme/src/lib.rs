@@ -25,6 +25,7 @@
 
 #![forbid(unsafe_code)]
 
+mod admin;
 mod command;
 mod completion;
 mod feature;
@@ -37,6 +38,9 @@ mod register;
 mod status;
 mod zero_based;
 
+pub use admin::{
+    AbortCdw10, FeaturesCdw10, FormatCdw10, GetLogPageCdw10, GetLogPageCdw11, IdentifyCdw10,
+};
 pub use command::{Psdt, Sqe};
 pub use completion::Cqe;
 pub use feature::{
