@@ -1,1 +1,44 @@
-//! Placeholder.
+//! The virtual SSD: an NVMe controller model, the media behind it, and the
+//! fronts that guests attach to.
+//!
+//! ```text
+//!   a guest:   QEMU (vfio-user)     ...     driver (in this process)
+//!                   |                            |
+//!   front           v                            |
+//!        config space, DMA maps, eventfds        |
+//!                   |                            |
+//!                   v                            v
+//!   Controller  Registers · Doorbells · DmaTable · poll(budget) --> Tap
+//!                   |
+//!        queue -> command -> transfer -> admin | namespace
+//!                   |  Ticket, Request
+//!                   v
+//!   media       Ram · RawFile · Null
+//! ```
+//!
+//! [`Controller`] is one NVMe function with one namespace. It is driven: by
+//! [`nvme::Registers`], by [`Controller::dma_map`] and by [`Controller::poll`],
+//! all from one thread, and it never blocks on a guest. What it tells a guest
+//! goes into guest memory and through [`Interrupts`]; what it tells an observer
+//! goes into a [`traces::Tap`]; time comes from a [`traces::Clock`].
+//!
+//! It knows nothing of PCI configuration space, of MSI-X tables and of sockets:
+//! that is for a front. It does not decide when to poll: that is for a worker.
+
+mod config;
+mod controller;
+mod doorbells;
+mod error;
+mod interrupts;
+pub mod media;
+pub mod memory;
+mod ticket;
+
+pub use config::{ControllerConfig, PciIdentity};
+pub use controller::Controller;
+pub use doorbells::{DOORBELLS_BYTES, Doorbells};
+pub use error::Error;
+pub use interrupts::Interrupts;
+pub use media::Media;
+pub use memory::{DmaTable, MapError, Protection, Segments};
+pub use ticket::Ticket;

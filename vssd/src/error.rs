@@ -1,0 +1,67 @@
+//! What can go wrong when a virtual SSD is made.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a virtual SSD could not be made. What a guest does wrong is no error
+/// but a [`nvme::Status`], told to the guest.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A field of a configuration is out of its range.
+    #[error("the controller's {field} is {value}, but must be {range}")]
+    Config {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// What it may be.
+        range: String,
+    },
+    /// The doorbell page could not be made.
+    #[error("cannot make the doorbell page: {source}")]
+    Doorbells {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The medium is not made of whole blocks, or has none.
+    #[error(
+        "{media} has {bytes} bytes, which is not a whole number of blocks of {block_bytes} bytes: \
+         grow it to a multiple, or choose another block size"
+    )]
+    MediaSize {
+        /// The medium.
+        media: String,
+        /// Its size, bytes.
+        bytes: u64,
+        /// The size of a block, bytes.
+        block_bytes: u32,
+    },
+    /// Memory for a RAM medium could not be had.
+    #[error("cannot reserve {bytes} bytes of memory for a RAM disk: {source}")]
+    Ram {
+        /// The size, bytes.
+        bytes: u64,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file could not be opened or made.
+    #[error("cannot {action} {}: {source}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process has the file.
+    #[error(
+        "{} is in use by another process: stop that one first, or open it read-only in both",
+        path.display()
+    )]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+}

@@ -1,0 +1,15 @@
+//! How the controller tells a guest that there are completions.
+
+/// Delivers interrupts to a guest: by an eventfd of a vfio-user client, for
+/// one. Fronts implement it.
+pub trait Interrupts {
+    /// Raises the interrupt `vector`. Called once for each completion queue
+    /// that interrupts are enabled on and that has new entries, at the end of
+    /// the batch that posted them. It must not block.
+    fn notify(&mut self, vector: u16);
+}
+
+/// Nobody listens: the guest polls.
+impl Interrupts for () {
+    fn notify(&mut self, _vector: u16) {}
+}

@@ -1,0 +1,177 @@
+//! Where bytes live.
+//!
+//! A [`Media`] takes [`Request`]s and answers each exactly once: at once, as
+//! [`Submission::Done`], or later, by [`Media::poll`]. The [`Ticket`] of the
+//! command travels with the request; to hand it back is to answer. Nothing here
+//! knows of NVMe: addresses and lengths are bytes.
+//!
+//! A decorator (a timing model, faults) is a `Media` around a `Media`.
+
+mod null;
+mod ram;
+
+pub use null::Null;
+pub use ram::Ram;
+
+use nvme::{CommandId, QueueId, Status};
+
+use crate::{Segments, Ticket};
+
+/// What a medium is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MediaInfo {
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Whether writes are refused.
+    pub read_only: bool,
+    /// Whether a write may be lost until the next flush.
+    pub volatile_cache: bool,
+}
+
+/// A part of a medium.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// The first byte.
+    pub offset: u64,
+    /// The length, bytes.
+    pub bytes: u64,
+}
+
+/// Something for a medium to do. Every extent lies inside the medium, and is
+/// made of whole blocks.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Request<'m> {
+    /// Read from `offset` on into `to`, as much as it takes.
+    Read {
+        /// The first byte.
+        offset: u64,
+        /// Guest memory.
+        to: Segments<'m>,
+    },
+    /// Write all of `from` at `offset`.
+    Write {
+        /// The first byte.
+        offset: u64,
+        /// Guest memory.
+        from: Segments<'m>,
+        /// Answer only once the data would survive a loss of power.
+        durable: bool,
+    },
+    /// Compare all of `with` to what stands at `offset`;
+    /// [`MediaError::Miscompare`] where they differ.
+    Compare {
+        /// The first byte.
+        offset: u64,
+        /// Guest memory.
+        with: Segments<'m>,
+    },
+    /// Make `extent` read as zeroes.
+    WriteZeroes {
+        /// Where.
+        extent: Extent,
+        /// Free the space, too.
+        deallocate: bool,
+        /// Answer only once the zeroes would survive a loss of power.
+        durable: bool,
+    },
+    /// Free the space of `extents`, which then read as zeroes.
+    Discard {
+        /// Where.
+        extents: &'m [Extent],
+    },
+    /// Check that `extent` can be read.
+    Verify {
+        /// Where.
+        extent: Extent,
+    },
+    /// Make every write that was answered survive a loss of power.
+    Flush,
+}
+
+/// Why a medium did not do what it was asked. The medium has logged the
+/// details.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MediaError {
+    /// It could not be read.
+    Read,
+    /// It could not be written, or not be made durable.
+    Write,
+    /// There is no space behind it.
+    NoSpace,
+    /// It is read-only.
+    ReadOnly,
+    /// Compare found a difference.
+    Miscompare,
+}
+
+impl MediaError {
+    /// What the host is told.
+    #[must_use]
+    pub const fn status(self) -> Status {
+        match self {
+            Self::Read => Status::UNRECOVERED_READ_ERROR,
+            Self::Write => Status::WRITE_FAULT,
+            Self::NoSpace => Status::CAPACITY_EXCEEDED,
+            Self::ReadOnly => Status::NAMESPACE_WRITE_PROTECTED.dnr(),
+            Self::Miscompare => Status::COMPARE_FAILURE.dnr(),
+        }
+    }
+}
+
+/// How a request ended.
+pub type Outcome = Result<(), MediaError>;
+
+/// What became of a request.
+#[derive(Debug)]
+#[must_use]
+pub enum Submission {
+    /// It is done.
+    Done(Ticket, Outcome),
+    /// [`Media::poll`] will hand the ticket back.
+    Pending,
+}
+
+/// Takes tickets back, with how their requests ended.
+pub type Sink<'s> = &'s mut dyn FnMut(Ticket, Outcome);
+
+/// Where bytes live.
+pub trait Media {
+    /// What it is, for a person: a path, or `ram`.
+    fn name(&self) -> &str;
+
+    /// What it is, for the controller. It does not change.
+    fn info(&self) -> MediaInfo;
+
+    /// Starts `request`, and hands `ticket` back once it is done.
+    ///
+    /// A medium that answers later and keeps to the guest memory of a request
+    /// meanwhile copies the pieces, and honours [`Media::let_go`].
+    fn submit(&mut self, ticket: Ticket, request: Request<'_>) -> Submission;
+
+    /// Goes on with what is pending and hands at most `budget` tickets to
+    /// `sink`. Returns how many.
+    fn poll(&mut self, _budget: u32, _sink: Sink<'_>) -> u32 {
+        0
+    }
+
+    /// The number of requests that are pending.
+    fn pending(&self) -> usize {
+        0
+    }
+
+    /// Waits until no pending request holds guest memory, because that is about
+    /// to be unmapped. What is done by then goes to `sink` or to the next poll.
+    fn let_go(&mut self, _sink: Sink<'_>) {}
+
+    /// Gives up the pending request of command `cid` of `queue`, if it has no
+    /// effect yet and will have none.
+    fn cancel(&mut self, _queue: QueueId, _cid: CommandId) -> Option<Ticket> {
+        None
+    }
+
+    /// Hands every pending ticket to `sink`, done or not: their answers are
+    /// wanted no more. No guest memory is touched afterwards.
+    fn abandon(&mut self, _sink: Sink<'_>) {}
+}

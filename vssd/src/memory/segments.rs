@@ -1,0 +1,266 @@
+//! The pieces of guest memory that a transfer moves data from or to.
+#![expect(
+    unsafe_code,
+    reason = "media copy straight between guest memory and where bytes live, by raw pointers"
+)]
+
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::{Access, DmaTable, Piece};
+
+/// The most pieces that one system call takes.
+const IOV_MAX: usize = 1024;
+
+/// Storage for the pieces of one transfer, made once and used again and again.
+#[derive(Debug)]
+pub(crate) struct SegmentBuffer {
+    pieces: Vec<libc::iovec>,
+    bytes: usize,
+    access: Access,
+}
+
+// SAFETY: the pointers are only used through `Segments`, which borrows the
+// table that they come from; between transfers they mean nothing.
+unsafe impl Send for SegmentBuffer {}
+
+impl SegmentBuffer {
+    /// Room for `pieces` pieces.
+    pub(crate) fn with_capacity(pieces: usize) -> Self {
+        Self {
+            pieces: Vec::with_capacity(pieces),
+            bytes: 0,
+            access: Access::Read,
+        }
+    }
+
+    /// Forgets what it holds; the pieces to come are for `access`.
+    pub(crate) fn start(&mut self, access: Access) {
+        self.pieces.clear();
+        self.bytes = 0;
+        self.access = access;
+    }
+
+    /// What the pieces are for.
+    pub(crate) const fn access(&self) -> Access {
+        self.access
+    }
+
+    /// Adds the first `bytes` bytes of `piece`, which has that many; whether
+    /// there was room. What continues the last piece in the host's memory
+    /// becomes part of it.
+    #[inline]
+    pub(crate) fn push(&mut self, piece: Piece, bytes: u64) -> bool {
+        let Ok(len) = usize::try_from(bytes.min(piece.bytes)) else {
+            return false;
+        };
+        let start = piece.host.as_ptr();
+        if let Some(last) = self.pieces.last_mut()
+            && last.iov_base.cast::<u8>().wrapping_add(last.iov_len) == start
+        {
+            last.iov_len = last.iov_len.saturating_add(len);
+        } else if self.pieces.len() < self.pieces.capacity() {
+            self.pieces.push(libc::iovec {
+                iov_base: start.cast(),
+                iov_len: len,
+            });
+        } else {
+            return false;
+        }
+        self.bytes = self.bytes.saturating_add(len);
+        true
+    }
+
+    /// The pieces, bound to the table that they come from.
+    pub(crate) fn segments<'m>(&'m self, _table: &'m DmaTable) -> Segments<'m> {
+        Segments {
+            pieces: &self.pieces,
+            bytes: self.bytes,
+            access: self.access,
+            table: PhantomData,
+        }
+    }
+}
+
+/// The guest memory of one transfer, piece by piece, in the order of the data.
+///
+/// It borrows the table of guest memory and can therefore not outlive a change
+/// of it. What a transfer writes was checked to be writable, what it reads to
+/// be readable.
+#[derive(Clone, Copy, Debug)]
+pub struct Segments<'m> {
+    pieces: &'m [libc::iovec],
+    bytes: usize,
+    access: Access,
+    table: PhantomData<&'m DmaTable>,
+}
+
+impl Segments<'_> {
+    /// The length of the transfer, bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Copies `data` to the guest: the data of a read. The shorter of the two
+    /// decides how much. Nothing is written where the transfer is one to media.
+    pub fn write(&self, data: &[u8]) {
+        if self.access != Access::Write {
+            debug_assert!(false, "the transfer goes the other way");
+            return;
+        }
+        let mut rest = data;
+        for piece in self.pieces {
+            let (now, later) = rest.split_at(piece.iov_len.min(rest.len()));
+            // SAFETY: the piece is host memory of a mapping that the borrowed
+            // table keeps, `now` is no longer than it, and `data` is ours: a
+            // guest's memory is never lent out as a slice.
+            unsafe {
+                std::ptr::copy_nonoverlapping(now.as_ptr(), piece.iov_base.cast(), now.len());
+            }
+            rest = later;
+        }
+    }
+
+    /// Copies from the guest into `data`: the data of a write. The shorter of
+    /// the two decides how much.
+    pub fn read(&self, data: &mut [u8]) {
+        let mut rest = data;
+        for piece in self.pieces {
+            let (now, later) = rest.split_at_mut(piece.iov_len.min(rest.len()));
+            let from = piece.iov_base.cast::<u8>();
+            // SAFETY: as in `write`.
+            unsafe { std::ptr::copy_nonoverlapping(from, now.as_mut_ptr(), now.len()) }
+            rest = later;
+        }
+    }
+
+    /// Whether the guest's bytes from `skip` on begin with `data`.
+    #[must_use]
+    pub fn matches(&self, skip: usize, data: &[u8]) -> bool {
+        const CHUNK: usize = 512;
+        let mut chunk = [0_u8; CHUNK];
+        let (mut skip, mut rest) = (skip, data);
+        for piece in self.pieces {
+            let mut start = skip.min(piece.iov_len);
+            skip = skip.saturating_sub(piece.iov_len);
+            while start < piece.iov_len && !rest.is_empty() {
+                let take = CHUNK
+                    .min(rest.len())
+                    .min(piece.iov_len.saturating_sub(start));
+                let from = piece.iov_base.cast::<u8>().wrapping_add(start);
+                // SAFETY: `start` and `take` stay inside the piece; a copy,
+                // because the guest may write meanwhile.
+                unsafe { std::ptr::copy_nonoverlapping(from, chunk.as_mut_ptr(), take) }
+                let (now, later) = rest.split_at(take);
+                if chunk.get(..take) != Some(now) {
+                    return false;
+                }
+                rest = later;
+                start = start.saturating_add(take);
+            }
+        }
+        rest.is_empty()
+    }
+
+    /// Reads the transfer from `file` at `offset`, without a copy of our own.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; [`io::ErrorKind::UnexpectedEof`] where the file
+    /// ends before the transfer.
+    pub fn read_file(&self, file: BorrowedFd<'_>, offset: u64) -> io::Result<()> {
+        if self.access != Access::Write {
+            debug_assert!(false, "the transfer goes the other way");
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        self.vectored(offset, |iov, count, at| {
+            // SAFETY: `vectored` passes `count` iovecs over guest memory that
+            // the borrowed table keeps mapped, writable for a read from media.
+            unsafe { libc::preadv64(file.as_raw_fd(), iov, count, at) }
+        })
+    }
+
+    /// Writes the transfer to `file` at `offset`, without a copy of our own.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn write_file(&self, file: BorrowedFd<'_>, offset: u64) -> io::Result<()> {
+        self.vectored(offset, |iov, count, at| {
+            // SAFETY: as in `read_file`; the kernel only reads the memory.
+            unsafe { libc::pwritev64(file.as_raw_fd(), iov, count, at) }
+        })
+    }
+
+    /// Calls `call` with iovecs, their number and a file offset until the whole
+    /// transfer is done.
+    fn vectored(
+        &self,
+        offset: u64,
+        call: impl Fn(*const libc::iovec, libc::c_int, i64) -> isize,
+    ) -> io::Result<()> {
+        let mut done = 0_usize;
+        let mut rest = self.pieces;
+        // A piece of which the last call did only a part.
+        let mut part: Option<libc::iovec> = None;
+        while done < self.bytes {
+            let (iov, count) = match &part {
+                Some(piece) => (std::ptr::from_ref(piece), 1),
+                None => (rest.as_ptr(), rest.len().min(IOV_MAX)),
+            };
+            let at = u64::try_from(done)
+                .ok()
+                .and_then(|done| offset.checked_add(done))
+                .and_then(|at| i64::try_from(at).ok())
+                .ok_or(io::ErrorKind::InvalidInput)?;
+            let count = libc::c_int::try_from(count).unwrap_or(1);
+            let moved = match usize::try_from(call(iov, count, at)) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(moved) => moved,
+                Err(_) => match io::Error::last_os_error() {
+                    error if error.kind() == io::ErrorKind::Interrupted => continue,
+                    error => return Err(error),
+                },
+            };
+            done = done.saturating_add(moved);
+            (part, rest) = advance(part, rest, moved);
+        }
+        Ok(())
+    }
+}
+
+/// What is left of a partly done piece and of those behind it after `moved`
+/// more bytes.
+fn advance(
+    part: Option<libc::iovec>,
+    pieces: &[libc::iovec],
+    moved: usize,
+) -> (Option<libc::iovec>, &[libc::iovec]) {
+    let mut left = moved;
+    let mut current = part;
+    let mut rest = pieces;
+    loop {
+        let piece = match current.take() {
+            Some(piece) => piece,
+            None if left == 0 => return (None, rest),
+            None => match rest.split_first() {
+                Some((first, others)) => {
+                    rest = others;
+                    *first
+                }
+                None => return (None, rest),
+            },
+        };
+        if left < piece.iov_len {
+            let from = piece.iov_base.cast::<u8>().wrapping_add(left);
+            let remaining = libc::iovec {
+                iov_base: from.cast(),
+                iov_len: piece.iov_len.saturating_sub(left),
+            };
+            return (Some(remaining), rest);
+        }
+        left = left.saturating_sub(piece.iov_len);
+    }
+}
