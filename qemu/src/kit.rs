@@ -1,0 +1,189 @@
+//! What the kit offers, once it is there.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    KitError, Progress,
+    build::{
+        cache::Cache,
+        guest, host,
+        qemu::{self, PROGRAM},
+        tool,
+    },
+};
+
+/// Which QEMU to run guests with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum QemuChoice {
+    /// The one that `VSSD_QEMU` names; else the system's, if it is 10.1 or later
+    /// and has `vfio-user-pci`; else the kit's own.
+    #[default]
+    Auto,
+    /// The kit's own, from Debian's backports.
+    Private,
+    /// This one.
+    Path(PathBuf),
+}
+
+/// How to find or build a kit. The default suits nearly everyone.
+#[derive(Debug, Clone, Default)]
+pub struct KitOptions {
+    /// Where to keep it. `None`: `VSSD_CACHE`, or `vssd` in the user's cache directory.
+    pub cache: Option<PathBuf>,
+    /// The Debian mirror to take packages from. `None`: `VSSD_MIRROR`, or the one of
+    /// the machine's own apt sources.
+    pub mirror: Option<String>,
+    /// Which QEMU.
+    pub qemu: QemuChoice,
+}
+
+/// Programs that run on this machine: QEMU, UEFI firmware for it, e2fsprogs.
+///
+/// Enough to run a virtual machine of the user's own; [`Kit`] has a guest as well.
+#[derive(Debug, Clone)]
+pub struct Host {
+    qemu: PathBuf,
+    entry: PathBuf,
+}
+
+impl Host {
+    /// Finds the programs, and builds or downloads what is missing.
+    ///
+    /// # Errors
+    ///
+    /// [`KitError::NoMirror`], [`KitError::Tool`] and [`KitError::ToolFailed`] where packages
+    /// cannot be had; [`KitError::UnfitQemu`] where a QEMU was named that will not do.
+    pub fn open_or_build(
+        options: &KitOptions,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, KitError> {
+        let cache = Cache::open(options.cache.as_deref())?;
+        let found = find_qemu(&options.qemu)?;
+        let mirror = options.mirror.as_deref();
+        let entry = host::provide(&cache, found.is_none(), mirror, progress)?;
+        let qemu = found.unwrap_or_else(|| entry.join("bin").join(PROGRAM));
+        Ok(Self { qemu, entry })
+    }
+
+    /// `qemu-system-x86_64`, 10.1 or later, with `vfio-user-pci`.
+    #[must_use]
+    pub fn qemu(&self) -> &Path {
+        &self.qemu
+    }
+
+    /// A program of e2fsprogs: `mke2fs`, `e2fsck`, `debugfs`, `resize2fs`, `dumpe2fs`.
+    #[must_use]
+    pub fn tool(&self, name: &str) -> PathBuf {
+        self.entry.join("bin").join(name)
+    }
+
+    /// UEFI firmware (OVMF, no Secure Boot), to be mapped read-only.
+    #[must_use]
+    pub fn uefi_code(&self) -> PathBuf {
+        self.entry.join("root/usr/share/OVMF/OVMF_CODE_4M.fd")
+    }
+
+    /// An empty store of UEFI variables: each virtual machine needs a copy of its own.
+    #[must_use]
+    pub fn uefi_vars_template(&self) -> PathBuf {
+        self.entry.join("root/usr/share/OVMF/OVMF_VARS_4M.fd")
+    }
+}
+
+/// Everything that a Linux guest needs: a [`Host`], a kernel, an initramfs and a
+/// Debian root file system.
+#[derive(Debug, Clone)]
+pub struct Kit {
+    host: Host,
+    entry: PathBuf,
+}
+
+impl Kit {
+    /// Finds the kit, and builds or downloads what is missing.
+    ///
+    /// The first time takes about half a minute and 120 MB of downloads. Several
+    /// processes may ask at once: one builds, the others wait. An interrupted build
+    /// leaves nothing that a later one would take for whole.
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::open_or_build`].
+    pub fn open_or_build(
+        options: &KitOptions,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, KitError> {
+        let host = Host::open_or_build(options, progress)?;
+        let cache = Cache::open(options.cache.as_deref())?;
+        let mirror = options.mirror.as_deref();
+        let entry = guest::provide(&cache, &host.tool("mke2fs"), mirror, progress)?;
+        Ok(Self { host, entry })
+    }
+
+    /// Removes everything that any version of the kit has put into the cache.
+    ///
+    /// # Errors
+    ///
+    /// [`KitError::Io`] where something cannot be removed.
+    pub fn remove(options: &KitOptions, progress: &mut dyn Progress) -> Result<(), KitError> {
+        Cache::open(options.cache.as_deref())?.remove(progress)
+    }
+
+    /// The programs that run on this machine.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The guest's kernel, a Linux 6.12 or later.
+    #[must_use]
+    pub fn kernel(&self) -> PathBuf {
+        self.entry.join("vmlinuz")
+    }
+
+    /// The guest's initramfs.
+    #[must_use]
+    pub fn initramfs(&self) -> PathBuf {
+        self.entry.join("initramfs.cpio")
+    }
+
+    /// The guest's root file system: a raw image of 1 GiB, sparse, ext4 on the whole
+    /// disk. Not to be written to; see [`Kit::copy_root_image`].
+    #[must_use]
+    pub fn root_image(&self) -> PathBuf {
+        self.entry.join("root.img")
+    }
+
+    /// Copies the root file system's image, holes and all, to a drive that a guest
+    /// may write to.
+    ///
+    /// # Errors
+    ///
+    /// [`KitError::ToolFailed`] where `to` cannot be written.
+    pub fn copy_root_image(&self, to: &Path) -> Result<(), KitError> {
+        let mut copy = Command::new("cp");
+        copy.args(["--sparse=always", "--reflink=auto", "--"])
+            .arg(self.root_image())
+            .arg(to);
+        tool::run(&mut copy, "copying the guest's root file system").map(drop)
+    }
+}
+
+/// The QEMU that was chosen or found; `None` means the kit's own.
+fn find_qemu(choice: &QemuChoice) -> Result<Option<PathBuf>, KitError> {
+    let fit = |path: PathBuf| match qemu::inspect(&path) {
+        Ok(()) => Ok(Some(path)),
+        Err(reason) => Err(KitError::UnfitQemu { path, reason }),
+    };
+    match choice {
+        QemuChoice::Private => Ok(None),
+        QemuChoice::Path(path) => fit(path.clone()),
+        QemuChoice::Auto => match env::var_os("VSSD_QEMU").filter(|v| !v.is_empty()) {
+            Some(path) => fit(PathBuf::from(path)),
+            None => Ok(qemu::of_the_system()),
+        },
+    }
+}
