@@ -34,8 +34,8 @@ struct SparseMmap {
 )]
 #[repr(C)]
 pub struct SparseArea {
-    /// Where it starts in the region, bytes. In the file it starts at
-    /// [`RegionInfo::offset`] plus this.
+    /// Where it starts in the region, bytes. Where it starts in the file says
+    /// [`RegionInfo::file_offset`].
     pub offset: u64,
     /// Its size, bytes.
     pub size: u64,
@@ -139,6 +139,14 @@ impl RegionInfo {
         reason = "32; there is no fallible conversion in a constant"
     )]
     pub const BYTES: u32 = size_of::<Self>() as u32;
+
+    /// Where `area` starts in the file behind the descriptor, bytes: the sum of
+    /// both offsets modulo 2^64, as clients in C reckon. A server whose file
+    /// starts with the area makes use of that.
+    #[must_use]
+    pub const fn file_offset(&self, area: &SparseArea) -> u64 {
+        self.offset.wrapping_add(area.offset)
+    }
 }
 
 #[cfg(test)]
@@ -173,6 +181,7 @@ mod tests {
         let payload = encode_region_info(bar(), &AREAS, 4096);
         let (info, areas) = decode_region_info(&payload).unwrap();
         assert_eq!(areas, AREAS);
+        assert_eq!(info.file_offset(&areas[1]), 0x4000);
         assert_eq!(info.size, 0x8000);
         assert_eq!(usize::try_from(info.argsz).unwrap(), payload.len());
     }
