@@ -10,11 +10,34 @@
 //! [`Tap`] is where it is observed, and [`Clock`] says when. Both ends of a
 //! queue pair speak it, so that a workload recorded in a virtual machine and
 //! its replay on a drive can be laid side by side.
+//!
+//! It also owns the file: [`Writer`] and [`Reader`] of `.vtr`, which FORMAT.md
+//! beside this crate specifies to the byte. It does not decide what is
+//! recorded, runs no threads and never waits: that is `recorder`'s.
 
+mod block;
 mod clock;
+mod codec;
+mod error;
+mod format;
+mod header;
+mod reader;
 mod record;
+mod records;
+mod source;
+mod summary;
 mod tap;
+mod totals;
+mod writer;
 
+pub use block::{Block, BlockInfo};
 pub use clock::{Clock, MonotonicClock, VirtualClock};
+pub use error::TraceError;
+pub use header::{ClockInfo, DeviceIdentity, Header, NamespaceInfo, PciIdentity, Start};
+pub use reader::{Reader, Recovery};
 pub use record::{CommandRecord, Completion, Event, EventRecord, Gap, Record};
+pub use records::Records;
+pub use summary::{Latency, OpcodeSummary, Summary};
 pub use tap::Tap;
+pub use totals::{End, OpcodeCount, Totals};
+pub use writer::{Effort, Writer, WriterOptions};

@@ -1,0 +1,187 @@
+//! The records of a trace in submission order.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::block::{Block, Key, Position};
+use crate::error::TraceError;
+use crate::{Reader, Record};
+
+/// Decoded commands that the merge holds before it lets go of blocks that it
+/// will need last: about 48 MiB.
+const HELD_COMMANDS_MAX: u64 = 1 << 19;
+
+/// The records of a trace in submission order; see [`Reader::records`].
+///
+/// Blocks are in the order of completion, each sorted, so they are merged. A
+/// block is decoded when its smallest sequence number is due. A command that
+/// took long makes its block due early; where many do, the blocks that are due
+/// again last are dropped and decoded anew, so that memory stays bounded
+/// whatever the trace.
+#[derive(Debug)]
+pub struct Records<'a> {
+    reader: &'a Reader,
+    /// Block indices, the one due first last.
+    waiting: Vec<usize>,
+    open: Vec<OpenBlock>,
+    /// The next record of each open block: key, block index, index in `open`.
+    due: BinaryHeap<Reverse<(Key, usize, usize)>>,
+    held_commands: u64,
+    held_commands_max: u64,
+    failed: bool,
+}
+
+#[derive(Debug)]
+struct OpenBlock {
+    index: usize,
+    position: Position,
+    /// None where it was dropped to save memory, or is at its end.
+    block: Option<Block>,
+    key: Key,
+}
+
+impl<'a> Records<'a> {
+    pub(crate) fn new(reader: &'a Reader) -> Self {
+        let index = reader.index();
+        let mut waiting: Vec<usize> = (0..index.len()).collect();
+        waiting.sort_by_key(|&block| Reverse((due_at(reader, block), block)));
+        Self {
+            reader,
+            waiting,
+            open: Vec::new(),
+            due: BinaryHeap::new(),
+            held_commands: 0,
+            held_commands_max: HELD_COMMANDS_MAX,
+            failed: false,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn holding_at_most(mut self, commands: u64) -> Self {
+        self.held_commands_max = commands;
+        self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn held_commands(&self) -> u64 {
+        self.held_commands
+    }
+
+    fn next_record(&mut self) -> Result<Option<Record>, TraceError> {
+        self.open_what_is_due()?;
+        let Some(Reverse((_, _, at))) = self.due.pop() else {
+            return Ok(None);
+        };
+        if self.open.get(at).is_some_and(|open| open.block.is_none()) {
+            self.load(at)?;
+        }
+        let Some(open) = self.open.get_mut(at) else {
+            return Ok(None);
+        };
+        let Some(block) = &open.block else {
+            return Ok(None);
+        };
+        let record = open.position.take(block);
+        if let Some(key) = open.position.key(block) {
+            open.key = key;
+            self.due.push(Reverse((key, open.index, at)));
+        } else {
+            self.held_commands -= weight(block);
+            open.block = None;
+        }
+        Ok(record)
+    }
+
+    /// Decodes every block whose first record is due before the next open one.
+    fn open_what_is_due(&mut self) -> Result<(), TraceError> {
+        while let Some(&index) = self.waiting.last() {
+            let first = due_at(self.reader, index);
+            if let Some(Reverse(((place, _), ..))) = self.due.peek()
+                && *place < first
+            {
+                break;
+            }
+            self.waiting.pop();
+            let at = self.open.len();
+            self.open.push(OpenBlock {
+                index,
+                position: Position::default(),
+                block: None,
+                key: (first, false),
+            });
+            self.load(at)?;
+            if let Some(open) = self.open.get_mut(at) {
+                match open.block.as_ref().and_then(|b| open.position.key(b)) {
+                    Some(key) => {
+                        open.key = key;
+                        self.due.push(Reverse((key, index, at)));
+                    }
+                    None => open.block = None,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, at: usize) -> Result<(), TraceError> {
+        let Some(index) = self.open.get(at).map(|open| open.index) else {
+            return Ok(());
+        };
+        let block = self.reader.block(index)?;
+        let weight = weight(&block);
+        while self.held_commands + weight > self.held_commands_max && self.drop_one() {}
+        self.held_commands += weight;
+        if let Some(open) = self.open.get_mut(at) {
+            open.block = Some(block);
+        }
+        Ok(())
+    }
+
+    /// Lets go of the decoded block that is due last. False where none is
+    /// held.
+    fn drop_one(&mut self) -> bool {
+        let held = self.open.iter_mut().filter(|open| open.block.is_some());
+        let Some(last) = held.max_by_key(|open| (open.key, open.index)) else {
+            return false;
+        };
+        if let Some(block) = last.block.take() {
+            self.held_commands -= weight(&block);
+        }
+        true
+    }
+}
+
+/// The place of the block's first record.
+fn due_at(reader: &Reader, block: usize) -> u64 {
+    let info = reader.index().get(block);
+    info.map_or(u64::MAX, |info| info.min_sequence())
+}
+
+/// What a decoded block takes, in commands.
+fn weight(block: &Block) -> u64 {
+    let buffer = &block.buffer;
+    // Widens. A range takes a fifth of a command; a mark half of one.
+    (1 + buffer.commands.len() + buffer.ranges.len() / 4 + buffer.marks.len()) as u64
+}
+
+impl Iterator for Records<'_> {
+    type Item = Result<Record, TraceError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        match self.next_record() {
+            Ok(record) => record.map(Ok),
+            Err(error) => {
+                self.failed = true;
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+impl std::iter::FusedIterator for Records<'_> {}
+
+#[cfg(test)]
+mod tests;

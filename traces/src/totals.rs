@@ -1,0 +1,103 @@
+//! The sums that stand at the end of a trace.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{BlockBuffer, Mark};
+
+/// What a trace holds altogether, and how it ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Commands.
+    #[serde(default)]
+    pub commands: u64,
+    /// Controller events.
+    #[serde(default)]
+    pub events: u64,
+    /// Gaps: places where commands were lost.
+    #[serde(default)]
+    pub gaps: u64,
+    /// Commands lost in all gaps together.
+    #[serde(default)]
+    pub lost: u64,
+    /// Commands by queue kind and opcode, in that order.
+    #[serde(default)]
+    pub opcodes: Vec<OpcodeCount>,
+    /// How the recording ended.
+    #[serde(default)]
+    pub end: End,
+}
+
+/// How many commands there are of an opcode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpcodeCount {
+    /// Whether they came from the admin queue.
+    pub admin: bool,
+    /// The opcode.
+    pub opcode: u8,
+    /// How many.
+    pub commands: u64,
+}
+
+/// How a recording ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// It was stopped; everything is there.
+    Clean,
+    /// It had to stop: the reason. What came later is not there.
+    Stopped(String),
+    /// The file has no end: the recording program died, or still records.
+    #[default]
+    Cut,
+}
+
+/// Totals as they grow.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counter {
+    totals: Totals,
+    opcodes: BTreeMap<(bool, u8), u64>,
+}
+
+impl Counter {
+    pub(crate) fn add(&mut self, block: &BlockBuffer) {
+        // Widens.
+        self.totals.commands += block.commands.len() as u64;
+        let mut counts = [[0_u64; 256]; 2];
+        for command in &block.commands {
+            counts[usize::from(!command.is_admin())][usize::from(command.opcode)] += 1;
+        }
+        for (io, counts) in counts.iter().enumerate() {
+            for (opcode, &count) in (0_u8..=u8::MAX).zip(counts) {
+                if count > 0 {
+                    *self.opcodes.entry((io == 0, opcode)).or_default() += count;
+                }
+            }
+        }
+        for mark in &block.marks {
+            match mark {
+                Mark::Event(_) => self.totals.events += 1,
+                Mark::Gap { gap, .. } => {
+                    self.totals.gaps += 1;
+                    self.totals.lost = self.totals.lost.saturating_add(gap.lost);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn totals(&self, end: End) -> Totals {
+        let opcodes = self.opcodes.iter();
+        Totals {
+            opcodes: opcodes
+                .map(|(&(admin, opcode), &commands)| OpcodeCount {
+                    admin,
+                    opcode,
+                    commands,
+                })
+                .collect(),
+            end,
+            ..self.totals.clone()
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! Writing a trace.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+
+use nvme::{DSM_RANGES_MAX, DsmRange};
+
+use crate::codec::{self, BlockBuffer, FastScratch, Mark, Ranged};
+use crate::error::TraceError;
+use crate::format::{
+    BLOCK_HEADER_BYTES, BLOCK_PAYLOAD_MAX, BlockHeader, HEADER_FIXED_BYTES, HEADER_JSON_MAX,
+    INDEX_ENTRY_BYTES, INDEX_FIXED_BYTES, INDEX_MAGIC, MAGIC, MAJOR, MINOR, TRAILER_MAGIC,
+};
+use crate::totals::{Counter, End, Totals};
+use crate::{CommandRecord, EventRecord, Gap, Header, Record};
+
+/// How a trace is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WriterOptions {
+    /// How hard to compress.
+    pub effort: Effort,
+    /// Commands a block, 1 to 65,536. What is in an unfinished block is lost
+    /// in a crash; blocks of under a thousand commands compress badly.
+    pub block_commands: u32,
+    /// Whether [`Writer::create`] may overwrite a file.
+    pub overwrite: bool,
+}
+
+impl Default for WriterOptions {
+    fn default() -> Self {
+        Self {
+            effort: Effort::Fast,
+            block_commands: 16_384,
+            overwrite: false,
+        }
+    }
+}
+
+impl WriterOptions {
+    /// These options, with this effort.
+    #[must_use]
+    pub const fn effort(mut self, effort: Effort) -> Self {
+        self.effort = effort;
+        self
+    }
+
+    /// These options, with this many commands a block.
+    #[must_use]
+    pub const fn block_commands(mut self, block_commands: u32) -> Self {
+        self.block_commands = block_commands;
+        self
+    }
+
+    /// These options, with leave to overwrite a file or without it.
+    #[must_use]
+    pub const fn overwrite(mut self, overwrite: bool) -> Self {
+        self.overwrite = overwrite;
+        self
+    }
+}
+
+/// How hard to compress.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Effort {
+    /// Tens of nanoseconds a command: for recording.
+    #[default]
+    Fast,
+    /// As small as it gets, at microseconds a command: for keeping.
+    Packed,
+}
+
+/// The most ranges that are gathered before a block is closed.
+const RANGES_A_BLOCK: usize = 1 << 16;
+/// The most marks that are gathered before a block is closed.
+const MARKS_A_BLOCK: usize = 1 << 12;
+
+/// Writes a trace to a `sink`, a block at a time.
+///
+/// Each block is one `write_all` and is whole once that returns: a file that
+/// ends after any of them opens, by recovery, with everything up to there.
+/// Only [`Writer::finish`] writes the index; a writer that is dropped leaves
+/// the open block unwritten, as a crash would.
+///
+/// ```
+/// use traces::{Header, Writer, WriterOptions, Reader};
+/// let header = Header { tool: "example 1".to_owned(), ..Header::default() };
+/// let writer = Writer::new(Vec::new(), &header, WriterOptions::default())?;
+/// let (bytes, totals) = writer.finish()?;
+/// assert_eq!(totals.commands, 0);
+/// assert_eq!(Reader::from_bytes(bytes)?.header(), &header);
+/// # Ok::<(), traces::TraceError>(())
+/// ```
+#[derive(Debug)]
+pub struct Writer<W> {
+    sink: W,
+    name: String,
+    options: WriterOptions,
+    block: BlockBuffer,
+    /// The block's bytes on their way to the sink.
+    bytes: Vec<u8>,
+    scratch: FastScratch,
+    index: Vec<(u64, BlockHeader)>,
+    /// Where the next block goes: the length of the file up to its last whole
+    /// block.
+    offset: u64,
+    /// One more than the largest sequence number so far.
+    next_sequence: u64,
+    counter: Counter,
+}
+
+impl Writer<File> {
+    /// Creates the file `path` and writes the header.
+    ///
+    /// # Errors
+    /// [`TraceError::Exists`] where `path` is there already and
+    /// [`WriterOptions::overwrite`] is not set, [`TraceError::Io`] where the file
+    /// cannot be created or written.
+    pub fn create(
+        path: impl AsRef<Path>,
+        header: &Header,
+        options: WriterOptions,
+    ) -> Result<Self, TraceError> {
+        let path = path.as_ref();
+        let name = path.display().to_string();
+        let mut open = OpenOptions::new();
+        open.read(true).write(true);
+        if options.overwrite {
+            open.create(true).truncate(true);
+        } else {
+            open.create_new(true);
+        }
+        let file = open.open(path).map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => TraceError::Exists { path: name.clone() },
+            _ => TraceError::Io {
+                operation: "create",
+                path: name.clone(),
+                source,
+            },
+        })?;
+        Self::named(file, name, header, options)
+    }
+}
+
+impl<W: Write> Writer<W> {
+    /// Writes the header to `sink`.
+    ///
+    /// # Errors
+    /// [`TraceError::Io`] where the sink fails, [`TraceError::HeaderTooLong`] where the
+    /// header takes more than a MiB.
+    pub fn new(sink: W, header: &Header, options: WriterOptions) -> Result<Self, TraceError> {
+        Self::named(sink, "the trace".to_owned(), header, options)
+    }
+
+    /// As [`Writer::new`], with the name that errors call the sink by.
+    ///
+    /// # Errors
+    /// As [`Writer::new`].
+    pub fn named(
+        mut sink: W,
+        name: String,
+        header: &Header,
+        options: WriterOptions,
+    ) -> Result<Self, TraceError> {
+        let bytes = header_bytes(header)?;
+        sink.write_all(&bytes)
+            .map_err(|source| write_error(&name, source))?;
+        Ok(Self {
+            sink,
+            name,
+            options,
+            block: BlockBuffer::default(),
+            // Widens.
+            offset: bytes.len() as u64,
+            bytes,
+            scratch: FastScratch::default(),
+            index: Vec::new(),
+            next_sequence: 0,
+            counter: Counter::default(),
+        })
+    }
+
+    /// Adds a command; `ranges` are those of a Dataset Management command,
+    /// else empty. Commands may come in any order; those of a block are sorted
+    /// by sequence.
+    ///
+    /// # Errors
+    /// [`TraceError::Io`] where a full block could not be written (it is dropped,
+    /// see [`Writer::whole_bytes`]), [`TraceError::TooManyRanges`].
+    pub fn command(
+        &mut self,
+        record: &CommandRecord,
+        ranges: &[DsmRange],
+    ) -> Result<(), TraceError> {
+        if !ranges.is_empty() {
+            self.add_ranges(record, ranges)?;
+        }
+        self.block.commands.push(*record);
+        self.next_sequence = self.next_sequence.max(record.sequence.saturating_add(1));
+        let limit = self.options.block_commands.clamp(1, 1 << 16) as usize;
+        if self.block.commands.len() >= limit {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn add_ranges(
+        &mut self,
+        record: &CommandRecord,
+        ranges: &[DsmRange],
+    ) -> Result<(), TraceError> {
+        if ranges.len() > DSM_RANGES_MAX {
+            return Err(TraceError::TooManyRanges {
+                sequence: record.sequence,
+                ranges: ranges.len(),
+            });
+        }
+        if self.block.ranges.len() + ranges.len() > RANGES_A_BLOCK {
+            self.flush()?;
+        }
+        // Both are below 2^17.
+        let small = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+        self.block.ranged.push(Ranged {
+            command: small(self.block.commands.len()),
+            first: small(self.block.ranges.len()),
+            count: small(ranges.len()),
+        });
+        self.block.ranges.extend_from_slice(ranges);
+        Ok(())
+    }
+
+    /// Adds an event; it stands before the command with its sequence number.
+    ///
+    /// # Errors
+    /// As [`Writer::command`].
+    pub fn event(&mut self, record: &EventRecord) -> Result<(), TraceError> {
+        self.mark(Mark::Event(*record))
+    }
+
+    /// Adds a gap; it stands after the command with the largest sequence
+    /// number so far.
+    ///
+    /// # Errors
+    /// As [`Writer::command`].
+    pub fn gap(&mut self, gap: &Gap) -> Result<(), TraceError> {
+        self.mark(Mark::Gap {
+            place: self.next_sequence,
+            gap: *gap,
+        })
+    }
+
+    fn mark(&mut self, mark: Mark) -> Result<(), TraceError> {
+        self.block.marks.push(mark);
+        if self.block.marks.len() >= MARKS_A_BLOCK {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Adds any record.
+    ///
+    /// # Errors
+    /// As [`Writer::command`].
+    pub fn record(&mut self, record: &Record) -> Result<(), TraceError> {
+        match record {
+            Record::Command { command, ranges } => self.command(command, ranges),
+            Record::Event(event) => self.event(event),
+            Record::Gap(gap) => self.gap(gap),
+        }
+    }
+
+    /// How many records wait in the open block.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.block.commands.len() + self.block.marks.len()
+    }
+
+    /// Closes the open block, full or not, and writes it.
+    ///
+    /// # Errors
+    /// [`TraceError::Io`] where the sink fails; the block is dropped, and the sink
+    /// may hold a part of it (see [`Writer::whole_bytes`]).
+    pub fn flush(&mut self) -> Result<(), TraceError> {
+        if self.block.is_empty() {
+            return Ok(());
+        }
+        let written = self.write_block();
+        self.block.clear();
+        written
+    }
+
+    fn write_block(&mut self) -> Result<(), TraceError> {
+        self.bytes.clear();
+        self.bytes.resize(BLOCK_HEADER_BYTES, 0);
+        let mut header = match self.options.effort {
+            Effort::Fast | Effort::Packed => {
+                codec::encode_fast(&self.block, &mut self.scratch, &mut self.bytes)
+            }
+        };
+        let payload = self.bytes.get(BLOCK_HEADER_BYTES..).unwrap_or_default();
+        header.payload_bytes = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        debug_assert!(header.payload_bytes <= BLOCK_PAYLOAD_MAX, "limits add up");
+        header.payload_crc = crc32fast::hash(payload);
+        if let Some(front) = self.bytes.first_chunk_mut() {
+            *front = header.encode();
+        }
+        self.sink
+            .write_all(&self.bytes)
+            .map_err(|source| write_error(&self.name, source))?;
+        self.index.push((self.offset, header));
+        self.offset += header.stored_bytes();
+        self.counter.add(&self.block);
+        Ok(())
+    }
+
+    /// Length of the trace up to its last whole block, bytes. After a failed
+    /// write, whoever owns the sink truncates it to this length before
+    /// [`Writer::finish_with`].
+    #[must_use]
+    pub fn whole_bytes(&self) -> u64 {
+        self.offset
+    }
+
+    /// The sums over all blocks that were written.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.counter.totals(End::Cut)
+    }
+
+    /// The sink.
+    pub fn sink_mut(&mut self) -> &mut W {
+        &mut self.sink
+    }
+
+    /// Writes the open block and the index, and gives the sink back.
+    ///
+    /// # Errors
+    /// [`TraceError::Io`] where the sink fails; the trace then opens by recovery.
+    pub fn finish(mut self) -> Result<(W, Totals), TraceError> {
+        self.flush()?;
+        let totals = self.finish_with(End::Clean)?;
+        Ok((self.sink, totals))
+    }
+
+    /// Writes the index, saying how the recording ended; the open block is
+    /// dropped. Nothing may be written afterwards.
+    ///
+    /// # Errors
+    /// [`TraceError::Io`] where the sink fails; the trace then opens by recovery.
+    pub fn finish_with(&mut self, end: End) -> Result<Totals, TraceError> {
+        let totals = self.counter.totals(end);
+        let bytes = index_bytes(&self.index, &totals, self.offset);
+        self.sink
+            .write_all(&bytes)
+            .and_then(|()| self.sink.flush())
+            .map_err(|source| write_error(&self.name, source))?;
+        Ok(totals)
+    }
+}
+
+fn write_error(name: &str, source: io::Error) -> TraceError {
+    TraceError::Io {
+        operation: "write",
+        path: name.to_owned(),
+        source,
+    }
+}
+
+fn header_bytes(header: &Header) -> Result<Vec<u8>, TraceError> {
+    let json = json(header);
+    if json.len() > HEADER_JSON_MAX {
+        return Err(TraceError::HeaderTooLong {
+            bytes: json.len(),
+            limit: HEADER_JSON_MAX,
+        });
+    }
+    let len = u32::try_from(json.len()).unwrap_or(u32::MAX);
+    let mut bytes = Vec::with_capacity(HEADER_FIXED_BYTES + json.len() + 4);
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&MAJOR.to_le_bytes());
+    bytes.extend_from_slice(&MINOR.to_le_bytes());
+    bytes.extend_from_slice(&len.to_le_bytes());
+    bytes.extend_from_slice(&json);
+    let crc = crc32fast::hash(&bytes);
+    bytes.extend_from_slice(&crc.to_le_bytes());
+    Ok(bytes)
+}
+
+/// JSON of a structure of strings and numbers, which cannot fail; should a
+/// later one be able to, the reader says that the header is empty.
+fn json(value: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_else(|_| b"{}".to_vec())
+}
+
+/// Index and trailer of a file whose blocks end at `offset`.
+fn index_bytes(index: &[(u64, BlockHeader)], totals: &Totals, offset: u64) -> Vec<u8> {
+    let mut body = Vec::with_capacity(8 + index.len() * INDEX_ENTRY_BYTES + 512);
+    // Widens, here and below.
+    body.extend_from_slice(&(index.len() as u64).to_le_bytes());
+    for (at, header) in index {
+        body.extend_from_slice(&at.to_le_bytes());
+        body.extend_from_slice(&header.encode());
+    }
+    body.extend_from_slice(&json(totals));
+    let mut bytes = Vec::with_capacity(INDEX_FIXED_BYTES + body.len() + 16);
+    bytes.extend_from_slice(&INDEX_MAGIC);
+    bytes.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
+    bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(&body);
+    bytes.extend_from_slice(&TRAILER_MAGIC);
+    bytes.extend_from_slice(&crc32fast::hash(&offset.to_le_bytes()).to_le_bytes());
+    bytes.extend_from_slice(&offset.to_le_bytes());
+    bytes
+}
