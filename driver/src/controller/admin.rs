@@ -1,0 +1,382 @@
+//! Admin commands, one at a time.
+
+use std::time::Duration;
+
+use nvme::{
+    AbortCdw10, AdminOpcode, Cns, CreateCqCdw11, CreateQueueCdw10, CreateSqCdw11, FeatureId,
+    FeaturesCdw10, FormatCdw10, GetLogPageCdw10, GetLogPageCdw11, IDENTIFY_BYTES, IdentifyCdw10,
+    IdentifyController, IdentifyNamespace, LogPageId, NamespaceId, NumberOfQueues, QueueId, Sqe,
+};
+use traces::Clock;
+use zerocopy::little_endian::U32;
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::{Controller, ControllerInfo, NamespaceInfo};
+use crate::queue_pair::Layout;
+use crate::transport::Transport;
+use crate::{Command, Completed, DmaBuffer, DmaSlice, DriverError, Tag};
+
+/// Marks Asynchronous Event Requests among the admin commands in flight.
+const USER_EVENT: u64 = 0;
+/// How much of a log page is asked for at a time.
+const LOG_STEP: usize = 4096;
+const PAGE: usize = 4096;
+/// More namespaces than this are not looked at.
+const NAMESPACES_MAX: usize = 1024;
+
+impl<T: Transport, C: Clock> Controller<T, C> {
+    /// Issues any admin command and waits for it, as long as the options say.
+    /// Returns dword 0 of its completion.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::CommandFailed`] with the status where it failed,
+    /// [`DriverError::CommandTimeout`] where it did not complete (the device may
+    /// then still write to `data`), [`DriverError::Submit`], [`DriverError::DeviceGone`],
+    /// [`DriverError::Fatal`].
+    pub fn admin_raw(&mut self, sqe: Sqe, data: Option<DmaSlice<'_>>) -> Result<u32, DriverError> {
+        self.execute(Command::raw(sqe, data), self.options.admin_timeout)
+    }
+
+    /// As [`Controller::admin_raw`], with a time-out of its own.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Controller::admin_raw`].
+    pub fn admin_raw_within(
+        &mut self,
+        sqe: Sqe,
+        data: Option<DmaSlice<'_>>,
+        timeout: Duration,
+    ) -> Result<u32, DriverError> {
+        self.execute(Command::raw(sqe, data), timeout)
+    }
+
+    /// Identify (`NVMe Base 2.1 §5.1.13`): the structure `cns` as a `V` of up
+    /// to 4096 bytes.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Controller::admin_raw`].
+    pub fn identify<V: FromBytes + IntoBytes>(
+        &mut self,
+        cns: Cns,
+        nsid: NamespaceId,
+    ) -> Result<V, DriverError> {
+        let mut sqe = Sqe::new(AdminOpcode::IDENTIFY.0, nsid);
+        sqe.cdw10.set(IdentifyCdw10::new().with_cns(cns.0).into());
+        let mut value = V::new_zeroed();
+        self.admin_read(sqe, IDENTIFY_BYTES, value.as_mut_bytes())?;
+        Ok(value)
+    }
+
+    /// Get Log Page (`NVMe Base 2.1 §5.1.12`): `bytes` bytes of the page from
+    /// `offset` on, both multiples of 4, of the namespace `nsid` or of the
+    /// controller ([`nvme::NSID_ALL`]). Pages above 4 KiB are read in parts,
+    /// the last of which clears the page's asynchronous event.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::Invalid`], and those of [`Controller::admin_raw`].
+    pub fn get_log_page(
+        &mut self,
+        page: LogPageId,
+        nsid: NamespaceId,
+        offset: u64,
+        bytes: usize,
+    ) -> Result<Vec<u8>, DriverError> {
+        if bytes == 0 || !bytes.is_multiple_of(4) || !offset.is_multiple_of(4) {
+            return Err(DriverError::Invalid {
+                what: format!(
+                    "{bytes} bytes at {offset} of {page}: log pages are read in dwords, at least one"
+                ),
+            });
+        }
+        let mut log = vec![0; bytes];
+        let mut at = offset;
+        let mut parts = log.chunks_mut(LOG_STEP).peekable();
+        while let Some(part) = parts.next() {
+            let mut sqe = Sqe::new(AdminOpcode::GET_LOG_PAGE.0, nsid);
+            // A part is 4 to 4096 bytes: the number of dwords fits NUMDL.
+            let dwords = u16::try_from(part.len() / 4 - 1).unwrap_or(0);
+            let cdw10 = GetLogPageCdw10::new()
+                .with_lid(page.0)
+                .with_rae(parts.peek().is_some())
+                .with_numdl(dwords);
+            sqe.cdw10.set(cdw10.into());
+            sqe.cdw11.set(GetLogPageCdw11::new().into());
+            let [low, high]: [U32; 2] = zerocopy::transmute!(at.to_le_bytes());
+            sqe.cdw12 = low;
+            sqe.cdw13 = high;
+            self.admin_read(sqe, part.len(), part)?;
+            at += part.len() as u64;
+        }
+        Ok(log)
+    }
+
+    /// Get Features (`NVMe Base 2.1 §5.1.11`) of one that is a dword: its
+    /// value in force.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Controller::admin_raw`].
+    pub fn get_features(
+        &mut self,
+        feature: FeatureId,
+        nsid: NamespaceId,
+    ) -> Result<u32, DriverError> {
+        let mut sqe = Sqe::new(AdminOpcode::GET_FEATURES.0, nsid);
+        sqe.cdw10
+            .set(FeaturesCdw10::new().with_fid(feature.0).into());
+        self.admin_raw(sqe, None)
+    }
+
+    /// Set Features (`NVMe Base 2.1 §5.1.25`) of one that is a dword, until
+    /// the next reset. Returns dword 0 of the completion.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Controller::admin_raw`].
+    pub fn set_features(
+        &mut self,
+        feature: FeatureId,
+        nsid: NamespaceId,
+        value: u32,
+    ) -> Result<u32, DriverError> {
+        let mut sqe = Sqe::new(AdminOpcode::SET_FEATURES.0, nsid);
+        sqe.cdw10
+            .set(FeaturesCdw10::new().with_fid(feature.0).into());
+        sqe.cdw11.set(value);
+        self.admin_raw(sqe, None)
+    }
+
+    /// Abort (`NVMe Base 2.1 §5.1.1`) of `tag` on `queue`. Returns whether the
+    /// device aborted it; it completes with a status of its own either way, or
+    /// has already.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Controller::admin_raw`].
+    pub fn abort(&mut self, queue: QueueId, tag: Tag) -> Result<bool, DriverError> {
+        let mut sqe = Sqe::new(AdminOpcode::ABORT.0, NamespaceId(0));
+        let cdw10 = AbortCdw10::new().with_sqid(queue.0).with_cid(tag.cid().0);
+        sqe.cdw10.set(cdw10.into());
+        // Dword 0 bit 0 is set where it was not aborted.
+        Ok(self.admin_raw(sqe, None)? & 1 == 0)
+    }
+
+    /// Format NVM (`NVMe Base 2.1 §5.1.10`): **erases** the namespace, or all
+    /// with [`nvme::NSID_ALL`]. Waits up to `timeout`. The namespaces in
+    /// [`Controller::info`] are read again.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Controller::admin_raw`].
+    pub fn format(
+        &mut self,
+        nsid: NamespaceId,
+        format: FormatCdw10,
+        timeout: Duration,
+    ) -> Result<(), DriverError> {
+        let mut sqe = Sqe::new(AdminOpcode::FORMAT_NVM.0, nsid);
+        sqe.cdw10.set(format.into());
+        self.admin_raw_within(sqe, None, timeout)?;
+        self.info.namespaces = self.identify_namespaces()?;
+        Ok(())
+    }
+
+    /// Issues one Asynchronous Event Request (`NVMe Base 2.1 §5.1.2`): the
+    /// device keeps it until it has something to say. See
+    /// [`Controller::take_event`].
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::Submit`] where the admin queue is full.
+    pub fn request_event(&mut self) -> Result<(), DriverError> {
+        let sqe = Sqe::new(AdminOpcode::ASYNC_EVENT_REQUEST.0, NamespaceId(0));
+        let now_ns = self.device.clock.now_ns();
+        self.admin
+            .submit(Command::raw(sqe, None), USER_EVENT, now_ns)?;
+        self.admin.ring();
+        Ok(())
+    }
+
+    /// The next asynchronous event that the device reported: dword 0 of its
+    /// completion. Does not wait. Each takes a [`Controller::request_event`].
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::UnknownCompletion`].
+    pub fn take_event(&mut self) -> Result<Option<u32>, DriverError> {
+        let events = &mut self.events;
+        self.admin.poll(&self.device.clock, 64, |done| {
+            if done.user == USER_EVENT && done.status.is_success() {
+                events.push_back(done.result);
+            }
+        })?;
+        Ok(self.events.pop_front())
+    }
+
+    /// Creates the completion queue and the submission queue `id`.
+    pub(super) fn create_queues(
+        &mut self,
+        id: QueueId,
+        memory: &DmaBuffer,
+        layout: Layout,
+        interrupt: Option<u16>,
+    ) -> Result<(), DriverError> {
+        let mut cq = Sqe::new(AdminOpcode::CREATE_CQ.0, NamespaceId(0));
+        cq.prp1.set(memory.iova() + layout.cq.start as u64);
+        let cdw10 = CreateQueueCdw10::new()
+            .with_qid(id.0)
+            .with_qsize(layout.cq.zero_based_entries());
+        cq.cdw10.set(cdw10.into());
+        let cdw11 = CreateCqCdw11::new()
+            .with_pc(true)
+            .with_ien(interrupt.is_some())
+            .with_iv(interrupt.unwrap_or(0));
+        cq.cdw11.set(cdw11.into());
+        self.admin_raw(cq, None)?;
+
+        let mut sq = Sqe::new(AdminOpcode::CREATE_SQ.0, NamespaceId(0));
+        sq.prp1.set(memory.iova() + layout.sq.start as u64);
+        let cdw10 = CreateQueueCdw10::new()
+            .with_qid(id.0)
+            .with_qsize(layout.sq.zero_based_entries());
+        sq.cdw10.set(cdw10.into());
+        let cdw11 = CreateSqCdw11::new().with_pc(true).with_cqid(id.0);
+        sq.cdw11.set(cdw11.into());
+        self.admin_raw(sq, None).map(drop).inspect_err(|_| {
+            // The first error is the one to report.
+            let _ = self.delete_cq(id);
+        })
+    }
+
+    pub(super) fn delete_sq(&mut self, id: QueueId) -> Result<(), DriverError> {
+        self.delete(AdminOpcode::DELETE_SQ, id)
+    }
+
+    pub(super) fn delete_cq(&mut self, id: QueueId) -> Result<(), DriverError> {
+        self.delete(AdminOpcode::DELETE_CQ, id)
+    }
+
+    fn delete(&mut self, opcode: AdminOpcode, id: QueueId) -> Result<(), DriverError> {
+        let mut sqe = Sqe::new(opcode.0, NamespaceId(0));
+        sqe.cdw10.set(CreateQueueCdw10::new().with_qid(id.0).into());
+        self.admin_raw(sqe, None).map(drop)
+    }
+
+    /// Fills in [`Controller::info`] after the controller became ready.
+    pub(super) fn identify_all(&mut self) -> Result<(), DriverError> {
+        let identify: IdentifyController = self.identify(Cns::CONTROLLER, NamespaceId(0))?;
+        let mut info = ControllerInfo::of(&identify, self.device.cap.mpsmin());
+        info.depth_max = u16::try_from(self.device.entries_max() - 1).unwrap_or(u16::MAX);
+        info.queue_pairs_max = self.number_of_queues()?;
+        info.namespaces = self.identify_namespaces()?;
+        self.info = info;
+        Ok(())
+    }
+
+    fn number_of_queues(&mut self) -> Result<u16, DriverError> {
+        // 65,535 stands for 65,536 queues, and is not allowed.
+        let wanted = self.options.queue_pairs.clamp(1, u16::MAX) - 1;
+        let value = NumberOfQueues::new().with_nsq(wanted).with_ncq(wanted);
+        let granted =
+            self.set_features(FeatureId::NUMBER_OF_QUEUES, NamespaceId(0), value.into())?;
+        let granted = NumberOfQueues::from_bits(granted);
+        Ok(granted.nsq().min(granted.ncq()).min(wanted) + 1)
+    }
+
+    fn identify_namespaces(&mut self) -> Result<Vec<NamespaceInfo>, DriverError> {
+        let mut namespaces = Vec::new();
+        let mut last = NamespaceId(0);
+        // A list is full where more namespaces follow. The bounds are against
+        // a device whose lists never end.
+        'lists: loop {
+            let list: [U32; PAGE / 4] = self.identify(Cns::ACTIVE_NAMESPACES, last)?;
+            for nsid in list {
+                let nsid = NamespaceId(nsid.get());
+                if nsid <= last || namespaces.len() == NAMESPACES_MAX {
+                    break 'lists;
+                }
+                last = nsid;
+                let identify: IdentifyNamespace = self.identify(Cns::NAMESPACE, nsid)?;
+                namespaces.extend(NamespaceInfo::of(nsid, &identify));
+            }
+        }
+        Ok(namespaces)
+    }
+
+    /// Issues a command with `bytes` bytes of data to the host, a page at
+    /// most, and copies the start of it to `to`.
+    fn admin_read(&mut self, sqe: Sqe, bytes: usize, to: &mut [u8]) -> Result<u32, DriverError> {
+        let mut page = match self.scratch.take() {
+            Some(page) => page,
+            None => self.allocate_dma(PAGE)?,
+        };
+        page.fill(0, PAGE, 0)?;
+        let result = match page.slice(0, bytes) {
+            Ok(data) => self.admin_raw(sqe, Some(data)),
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(_) => page.read_at(0, to)?,
+            Err(DriverError::CommandFailed { .. }) => {}
+            Err(_) => {
+                // The device may still write to it.
+                self.stranded.push(page);
+                return result;
+            }
+        }
+        self.scratch = Some(page);
+        result
+    }
+
+    fn execute(&mut self, command: Command<'_>, timeout: Duration) -> Result<u32, DriverError> {
+        let name = || AdminOpcode(command.sqe().opcode).to_string();
+        let user = self.next_user;
+        self.next_user += 1;
+        let start_ns = self.device.clock.now_ns();
+        self.admin.submit(command, user, start_ns)?;
+        loop {
+            let mut mine: Option<Completed> = None;
+            let events = &mut self.events;
+            self.admin.poll(&self.device.clock, 64, |done| {
+                if done.user == user {
+                    mine = Some(done);
+                } else if done.user == USER_EVENT && done.status.is_success() {
+                    events.push_back(done.result);
+                }
+            })?;
+            let device = self.device.name();
+            match mine {
+                Some(done) if done.lost => {
+                    let command = name();
+                    return Err(DriverError::CommandLost { device, command });
+                }
+                Some(done) if !done.status.is_success() => {
+                    let (command, status) = (name(), done.status);
+                    return Err(DriverError::CommandFailed {
+                        device,
+                        command,
+                        status,
+                    });
+                }
+                Some(done) => return Ok(done.result),
+                None => {}
+            }
+            self.device.check_link()?;
+            if self.device.pause(start_ns) >= timeout {
+                // A controller that is gone or has failed is the better
+                // explanation.
+                self.device.status()?;
+                let command = name();
+                return Err(DriverError::CommandTimeout {
+                    device,
+                    command,
+                    timeout,
+                });
+            }
+        }
+    }
+}
