@@ -18,7 +18,7 @@ use super::{
 use crate::{KitError, quote};
 
 /// How much of the console an error quotes, in lines.
-const SERIAL_LINES: usize = 15;
+const SERIAL_LINES: usize = 40;
 /// How long a killed process may take to end, and a control socket to answer.
 const PROMPTLY: Duration = Duration::from_secs(10);
 /// As good as for ever.
