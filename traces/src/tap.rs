@@ -42,3 +42,20 @@ impl<T: Tap> Tap for &mut T {
         (**self).event(record);
     }
 }
+
+/// A tap that comes and goes: nothing is observed while there is none.
+impl<T: Tap> Tap for Option<T> {
+    const ENABLED: bool = T::ENABLED;
+
+    fn command(&mut self, record: &CommandRecord, ranges: &[DsmRange]) {
+        if let Some(tap) = self {
+            tap.command(record, ranges);
+        }
+    }
+
+    fn event(&mut self, record: &EventRecord) {
+        if let Some(tap) = self {
+            tap.event(record);
+        }
+    }
+}
