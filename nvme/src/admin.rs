@@ -13,6 +13,17 @@ pub struct IdentifyCdw10 {
     pub cntid: u16,
 }
 
+/// CDW11 of Identify (`NVMe Base 2.1 §5.1.13`).
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct IdentifyCdw11 {
+    /// CNS specific identifier.
+    pub cnssid: u16,
+    __: u8,
+    /// Command set identifier; 0 is the NVM command set.
+    pub csi: u8,
+}
+
 /// CDW10 of Get Log Page (`NVMe Base 2.1 §5.1.12`).
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]
@@ -36,6 +47,21 @@ pub struct GetLogPageCdw11 {
     pub numdu: u16,
     /// Log specific identifier.
     pub lsi: u16,
+}
+
+/// CDW14 of Get Log Page (`NVMe Base 2.1 §5.1.12`).
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct GetLogPageCdw14 {
+    /// UUID index.
+    #[bits(7)]
+    pub uuid_index: u8,
+    #[bits(16)]
+    __: u16,
+    /// Offset type: the offset is an index, not bytes.
+    pub index_offset: bool,
+    /// Command set identifier.
+    pub csi: u8,
 }
 
 /// CDW10 of Get Features and Set Features (`NVMe Base 2.1 §5.1.11`,

@@ -120,6 +120,35 @@ pub struct NumberOfQueues {
     pub ncq: u16,
 }
 
+/// The Temperature Threshold feature: CDW11 (`NVMe Base 2.1 §5.1.25.1.3`).
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct TemperatureThreshold {
+    /// The threshold, kelvin.
+    pub tmpth: u16,
+    /// The sensor; 0 is the composite temperature, 15 all of them.
+    #[bits(4)]
+    pub tmpsel: u8,
+    /// Which threshold: 0 over, 1 under.
+    #[bits(2)]
+    pub thsel: u8,
+    #[bits(10)]
+    __: u16,
+}
+
+/// The Interrupt Vector Configuration feature: CDW11
+/// (`NVMe Base 2.1 §5.1.25.2.3`).
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct VectorConfig {
+    /// Interrupt vector.
+    pub iv: u16,
+    /// Coalescing disable.
+    pub cd: bool,
+    #[bits(15)]
+    __: u16,
+}
+
 /// The Asynchronous Event Configuration feature (`NVMe Base 2.1 §5.1.25.1.5`).
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]

@@ -270,16 +270,30 @@ impl IdentifyController {
     pub const ONCS_WRITE_ZEROES: u16 = 1 << 3;
     /// ONCS: the Save and Select fields of Features.
     pub const ONCS_SAVE_SELECT: u16 = 1 << 4;
+    /// ONCS: the Timestamp feature.
+    pub const ONCS_TIMESTAMP: u16 = 1 << 6;
     /// ONCS: Verify.
     pub const ONCS_VERIFY: u16 = 1 << 7;
     /// VWC: a volatile write cache is present.
     pub const VWC_PRESENT: u8 = 1 << 0;
     /// VWC: Flush takes the broadcast namespace identifier.
     pub const VWC_FLUSH_ALL: u8 = 0b11 << 1;
+    /// LPA: SMART / Health Information takes a namespace.
+    pub const LPA_SMART_PER_NAMESPACE: u8 = 1 << 0;
     /// LPA: Commands Supported and Effects.
     pub const LPA_COMMAND_EFFECTS: u8 = 1 << 1;
     /// LPA: Get Log Page takes NUMDU and an offset.
     pub const LPA_EXTENDED: u8 = 1 << 2;
+    /// OAES: attached namespace attribute notices.
+    pub const OAES_NAMESPACE_ATTRIBUTE: u32 = 1 << 8;
+    /// CTRATT: 128-bit host identifiers.
+    pub const CTRATT_HOST_ID_128: u32 = 1 << 0;
+    /// FRMW: one slot, which is read-only.
+    pub const FRMW_ONE_READ_ONLY_SLOT: u8 = 1 << 1 | 1;
+    /// SQES: 64-byte entries, no more and no less.
+    pub const SQES_64: u8 = 0x66;
+    /// CQES: 16-byte entries, no more and no less.
+    pub const CQES_16: u8 = 0x44;
     /// CNTRLTYPE: an I/O controller.
     pub const TYPE_IO: u8 = 1;
 
@@ -412,6 +426,9 @@ impl IdentifyNamespace {
     /// DLFEAT: Write Zeroes takes the Deallocate bit.
     pub const DLFEAT_WRITE_ZEROES_DEALLOCATES: u8 = 1 << 3;
 
+    /// NSATTR: the namespace is write protected.
+    pub const NSATTR_WRITE_PROTECTED: u8 = 1 << 0;
+
     /// The LBA format in use; none where FLBAS names none.
     #[must_use]
     pub fn format(&self) -> Option<LbaFormat> {
@@ -428,6 +445,42 @@ impl IdentifyNamespace {
             _ => None,
         }
     }
+}
+
+/// I/O command set independent Identify Namespace: the 4096 bytes' first 16
+/// (`NVMe Base 2.1 §5.1.13.2.8`); what follows is reserved.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct IndependentNamespace {
+    /// Features.
+    pub nsfeat: u8,
+    /// Multi-path and sharing capabilities.
+    pub nmic: u8,
+    /// Reservation capabilities.
+    pub rescap: u8,
+    /// Format progress.
+    pub fpi: u8,
+    /// ANA group identifier.
+    pub anagrpid: U32,
+    /// Attributes.
+    pub nsattr: u8,
+    /// Reserved.
+    pub reserved9: u8,
+    /// NVM set identifier.
+    pub nvmsetid: U16,
+    /// Endurance group identifier.
+    pub endgid: U16,
+    /// Status; see [`IndependentNamespace::NSTAT_READY`].
+    pub nstat: u8,
+    /// Key per I/O status.
+    pub kpios: u8,
+}
+
+impl IndependentNamespace {
+    /// NSTAT: the namespace is ready.
+    pub const NSTAT_READY: u8 = 1 << 0;
 }
 
 /// The kind of a Namespace Identification Descriptor: NIDT
@@ -495,6 +548,8 @@ mod tests {
         assert_eq!(offset_of!(IdentifyController, subnqn), 768);
         assert_eq!(offset_of!(IdentifyController, psd), 2048);
         assert_eq!(size_of::<IdentifyNamespace>(), 4096);
+        assert_eq!(size_of::<IndependentNamespace>(), 16);
+        assert_eq!(offset_of!(IndependentNamespace, nstat), 14);
         assert_eq!(offset_of!(IdentifyNamespace, dlfeat), 33);
         assert_eq!(offset_of!(IdentifyNamespace, nvmcap), 48);
         assert_eq!(offset_of!(IdentifyNamespace, nguid), 104);

@@ -39,18 +39,19 @@ mod status;
 mod zero_based;
 
 pub use admin::{
-    AbortCdw10, FeaturesCdw10, FormatCdw10, GetLogPageCdw10, GetLogPageCdw11, IdentifyCdw10,
+    AbortCdw10, FeaturesCdw10, FormatCdw10, GetLogPageCdw10, GetLogPageCdw11, GetLogPageCdw14,
+    IdentifyCdw10, IdentifyCdw11,
 };
 pub use command::{Psdt, Sqe};
 pub use completion::Cqe;
 pub use feature::{
     AsyncEventConfig, CreateCqCdw11, CreateQueueCdw10, CreateSqCdw11, FeatureId, FeatureSelect,
-    NumberOfQueues,
+    NumberOfQueues, TemperatureThreshold, VectorConfig,
 };
 pub use id::{CommandId, Lba, NamespaceId, QueueId};
 pub use identify::{
-    Cns, IdentifyController, IdentifyNamespace, LbaFormat, NamespaceIdDescriptor, NamespaceIdType,
-    PowerStateDescriptor, ascii_field,
+    Cns, IdentifyController, IdentifyNamespace, IndependentNamespace, LbaFormat,
+    NamespaceIdDescriptor, NamespaceIdType, PowerStateDescriptor, ascii_field,
 };
 pub use log_page::{
     AsyncEvent, AsyncEventKind, CommandEffects, ErrorLogEntry, FirmwareSlotLog, LogPageId, SmartLog,

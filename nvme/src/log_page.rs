@@ -104,6 +104,11 @@ impl Default for SmartLog {
 }
 
 impl SmartLog {
+    /// Critical warning: a temperature threshold is crossed.
+    pub const WARNING_TEMPERATURE: u8 = 1 << 1;
+    /// Critical warning: the medium is read-only.
+    pub const WARNING_READ_ONLY: u8 = 1 << 3;
+
     fn new_zeroed_log() -> Self {
         zerocopy::FromZeros::new_zeroed()
     }
@@ -166,6 +171,12 @@ pub struct FirmwareSlotLog {
     pub reserved64: [u8; 448],
 }
 
+impl Default for FirmwareSlotLog {
+    fn default() -> Self {
+        zerocopy::FromZeros::new_zeroed()
+    }
+}
+
 /// An entry of the Commands Supported and Effects log
 /// (`NVMe Base 2.1 §5.1.12.1.6`).
 #[bitfield_struct::bitfield(u32)]
@@ -223,6 +234,26 @@ pub struct AsyncEvent {
 }
 
 impl AsyncEvent {
+    /// Error status: a doorbell was written with a value that its queue does
+    /// not have.
+    pub const INVALID_DOORBELL_VALUE: Self = Self {
+        kind: AsyncEventKind::Error,
+        information: 0x01,
+        log_page: LogPageId::ERROR_INFORMATION,
+    };
+    /// Error status: a doorbell was written that no queue has.
+    pub const INVALID_DOORBELL_REGISTER: Self = Self {
+        kind: AsyncEventKind::Error,
+        information: 0x00,
+        log_page: LogPageId::ERROR_INFORMATION,
+    };
+    /// SMART / health status: a temperature threshold was crossed.
+    pub const TEMPERATURE_THRESHOLD: Self = Self {
+        kind: AsyncEventKind::Smart,
+        information: 0x01,
+        log_page: LogPageId::SMART,
+    };
+
     /// Dword 0 of the completion.
     #[must_use]
     pub const fn dword0(self) -> u32 {
