@@ -1,1 +1,228 @@
-//! Placeholder.
+//! From a tap to a trace file, without holding up the data path.
+//!
+//! ```text
+//!   data path                      writer thread
+//!   RingTap --- ring of slots ---> traces::Writer ---> FILE.vtr
+//!   (no lock, no allocation,       (encodes, writes,
+//!    no system call a command)      closes the file)
+//! ```
+//!
+//! A [`Recorder`] starts the thread and hands out the [`RingTap`] for the data
+//! path and a [`RecorderHandle`] for whoever stops the recording.
+//!
+//! The recording never lies. A full ring makes the tap wait, or, where
+//! [`OnFull::Drop`] is chosen, count what it drops, and a gap with the exact
+//! number is written. A failed write (a full disk) ends the recording at the
+//! last whole block, with one line in the log and the reason in the handle;
+//! the tap is silent from then on, and the guest goes on.
+//!
+//! This crate does not decide what is recorded (the tap's owner does) and does
+//! not know the file's format (`traces` does). One recording has one tap.
+
+mod error;
+mod output;
+mod slot;
+mod tap;
+mod thread;
+
+pub use error::RecorderError;
+pub use output::Output;
+pub use tap::RingTap;
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use traces::{Header, Totals, Writer, WriterOptions};
+
+use crate::slot::{SLOTS_AN_ENTRY_MAX, Slot};
+use crate::tap::Shared;
+use crate::thread::Drain;
+
+/// How a recording is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecorderOptions {
+    /// How the trace is written.
+    pub writer: WriterOptions,
+    /// Room between tap and writer, in slots of 64 bytes: one for a plain read
+    /// or write. At least 256; the default is 65,536, 4 MiB.
+    pub ring_slots: usize,
+    /// What to do where that room is full.
+    pub on_full: OnFull,
+    /// After this long, a block is written even where it is not full: what a
+    /// crash can cost.
+    pub block_open_max: Duration,
+}
+
+impl Default for RecorderOptions {
+    fn default() -> Self {
+        Self {
+            writer: WriterOptions::default(),
+            ring_slots: 1 << 16,
+            on_full: OnFull::Wait,
+            block_open_max: Duration::from_secs(1),
+        }
+    }
+}
+
+impl RecorderOptions {
+    /// These options, with leave to overwrite a file or without it.
+    #[must_use]
+    pub const fn overwrite(mut self, overwrite: bool) -> Self {
+        self.writer.overwrite = overwrite;
+        self
+    }
+
+    /// These options, with this much room between tap and writer.
+    #[must_use]
+    pub const fn ring_slots(mut self, ring_slots: usize) -> Self {
+        self.ring_slots = ring_slots;
+        self
+    }
+
+    /// These options, with this to be done where that room is full.
+    #[must_use]
+    pub const fn on_full(mut self, on_full: OnFull) -> Self {
+        self.on_full = on_full;
+        self
+    }
+}
+
+/// What the tap does where the writer does not keep up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFull {
+    /// Wait for room: nothing is lost, the data path is held up.
+    #[default]
+    Wait,
+    /// Drop commands, and write a gap with their exact number. Events are
+    /// never dropped.
+    Drop,
+}
+
+/// What a recording came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecordingSummary {
+    /// The file, as it was named.
+    pub path: String,
+    /// What it holds.
+    pub totals: Totals,
+    /// Its length, bytes.
+    pub bytes: u64,
+}
+
+/// Starts recordings.
+#[derive(Debug)]
+pub struct Recorder;
+
+impl Recorder {
+    /// Creates the trace `path` and starts recording into it.
+    ///
+    /// # Errors
+    /// [`RecorderError::Trace`] where the file cannot be created (it is there
+    /// already, for one), [`RecorderError::Thread`] where no thread can be
+    /// started.
+    pub fn start(
+        path: impl AsRef<Path>,
+        header: &Header,
+        options: RecorderOptions,
+    ) -> Result<(RecorderHandle, RingTap), RecorderError> {
+        let path = path.as_ref();
+        let writer: Writer<File> = Writer::create(path, header, options.writer)?;
+        Self::run(writer, path.display().to_string(), options)
+    }
+
+    /// As [`Recorder::start`], into anything; errors call it `name`.
+    ///
+    /// # Errors
+    /// As [`Recorder::start`].
+    pub fn start_on<O: Output + 'static>(
+        output: O,
+        name: &str,
+        header: &Header,
+        options: RecorderOptions,
+    ) -> Result<(RecorderHandle, RingTap), RecorderError> {
+        let writer = Writer::named(output, name.to_owned(), header, options.writer)?;
+        Self::run(writer, name.to_owned(), options)
+    }
+
+    fn run<O: Output + 'static>(
+        writer: Writer<O>,
+        path: String,
+        options: RecorderOptions,
+    ) -> Result<(RecorderHandle, RingTap), RecorderError> {
+        // The longest entry and what is kept back for gaps and events fit.
+        let slots = options.ring_slots.max(2 * SLOTS_AN_ENTRY_MAX);
+        let (producer, consumer) = rtrb::RingBuffer::<Slot>::new(slots);
+        let shared = Arc::new(Shared::default());
+        let drain = Drain::new(
+            writer,
+            path,
+            consumer,
+            Arc::clone(&shared),
+            options.block_open_max,
+        );
+        let thread = std::thread::Builder::new()
+            .name("recorder".to_owned())
+            .spawn(move || drain.run())
+            .map_err(|source| RecorderError::Thread { source })?;
+        let tap = RingTap::new(
+            producer,
+            Arc::clone(&shared),
+            thread.thread().clone(),
+            options.on_full,
+        );
+        let thread = Some(thread);
+        Ok((RecorderHandle { shared, thread }, tap))
+    }
+}
+
+/// Holds a recording; dropping it stops the recording.
+#[derive(Debug)]
+pub struct RecorderHandle {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<Result<RecordingSummary, RecorderError>>>,
+}
+
+impl RecorderHandle {
+    /// Stops the recording: writes what the tap has given so far and the
+    /// index, and waits until the disk has it. What the tap is given later is
+    /// not recorded.
+    ///
+    /// # Errors
+    /// [`RecorderError::Ended`] where the recording had ended before its time
+    /// (the trace is good up to there); [`RecorderError::Died`] where the
+    /// writer thread panicked.
+    pub fn stop(mut self) -> Result<RecordingSummary, RecorderError> {
+        self.join().unwrap_or(Err(RecorderError::Died))
+    }
+
+    /// Whether the recording still runs: false once it failed.
+    #[must_use]
+    pub fn is_recording(&self) -> bool {
+        !self.shared.is_closed()
+    }
+
+    /// Why the recording ended before its time; none while it has not.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.shared.failure()
+    }
+
+    fn join(&mut self) -> Option<Result<RecordingSummary, RecorderError>> {
+        let thread = self.thread.take()?;
+        self.shared.close();
+        thread.thread().unpark();
+        thread.join().ok()
+    }
+}
+
+impl Drop for RecorderHandle {
+    fn drop(&mut self) {
+        // A failure has been logged by the thread.
+        let _ = self.join();
+    }
+}

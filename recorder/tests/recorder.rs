@@ -1,0 +1,216 @@
+//! What goes into the tap is what is read from the trace, or is counted.
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use common::{Disk, command, record};
+use recorder::{OnFull, Recorder, RecorderError, RecorderOptions, RingTap};
+use traces::{End, Event, EventRecord, Gap, Header, Reader, Record, Tap};
+
+/// The smallest ring, so that it wraps and fills all the time.
+fn small() -> RecorderOptions {
+    let mut options = RecorderOptions::default().ring_slots(256);
+    options.writer.block_commands = 500;
+    options
+}
+
+fn give(tap: &mut RingTap, sequence: u64) {
+    let (command, ranges) = command(sequence);
+    tap.command(&command, &ranges);
+}
+
+fn read(disk: &Disk) -> (Reader, Vec<Record>) {
+    let reader = Reader::from_bytes(disk.contents()).unwrap();
+    let records = reader.records().map(Result::unwrap).collect();
+    (reader, records)
+}
+
+#[test]
+fn everything_arrives_unchanged_through_a_ring_that_is_always_full() {
+    let disk = Disk {
+        delay: Duration::from_millis(2),
+        ..Disk::new()
+    };
+    let (handle, mut tap) =
+        Recorder::start_on(disk.clone(), "disk", &Header::default(), small()).unwrap();
+    let event = |sequence| EventRecord {
+        at_ns: sequence * 1_000,
+        sequence,
+        event: Event::Reset,
+    };
+    for sequence in 0..20_000 {
+        if sequence % 1_000 == 3 {
+            tap.event(&event(sequence));
+        }
+        give(&mut tap, sequence);
+    }
+    let summary = handle.stop().unwrap();
+    assert_eq!(summary.totals.commands, 20_000);
+    assert_eq!(summary.totals.events, 20);
+    assert_eq!(summary.totals.lost, 0);
+    assert_eq!(summary.bytes, disk.contents().len() as u64);
+    let (reader, records) = read(&disk);
+    assert!(!reader.is_recovered());
+    assert_eq!(reader.totals(), &summary.totals);
+    let mut expected = Vec::new();
+    for sequence in 0..20_000 {
+        if sequence % 1_000 == 3 {
+            expected.push(Record::Event(event(sequence)));
+        }
+        expected.push(record(sequence));
+    }
+    assert!(records == expected);
+}
+
+#[test]
+fn what_is_dropped_is_counted_exactly() {
+    let disk = Disk {
+        delay: Duration::from_millis(5),
+        ..Disk::new()
+    };
+    let options = small().on_full(OnFull::Drop);
+    let (handle, mut tap) =
+        Recorder::start_on(disk.clone(), "disk", &Header::default(), options).unwrap();
+    let given = 200_000;
+    for sequence in 0..given {
+        give(&mut tap, sequence);
+    }
+    drop(tap);
+    let summary = handle.stop().unwrap();
+    let (_, records) = read(&disk);
+    let (mut kept, mut lost, mut gaps) = (0, 0, 0);
+    for seen in &records {
+        match seen {
+            Record::Command { command, .. } => {
+                assert_eq!(seen, &record(command.sequence));
+                kept += 1;
+            }
+            Record::Gap(Gap { lost: count, at_ns }) => {
+                assert!(*count > 0);
+                assert!(*at_ns <= given * 1_000 + 5_000);
+                lost += count;
+                gaps += 1;
+            }
+            Record::Event(_) => panic!("no event was given"),
+        }
+    }
+    assert!(gaps > 1, "the disk was too fast for this test");
+    assert_eq!(kept + lost, given);
+    assert_eq!((summary.totals.commands, summary.totals.lost), (kept, lost));
+}
+
+#[test]
+fn a_gap_stands_where_its_commands_are_missing() {
+    let disk = Disk {
+        delay: Duration::from_millis(5),
+        ..Disk::new()
+    };
+    let options = small().on_full(OnFull::Drop);
+    let (handle, mut tap) =
+        Recorder::start_on(disk.clone(), "disk", &Header::default(), options).unwrap();
+    for sequence in 0..50_000 {
+        give(&mut tap, sequence);
+    }
+    drop(tap);
+    handle.stop().unwrap();
+    let mut next = 0;
+    for seen in read(&disk).1 {
+        match seen {
+            Record::Command { command, .. } => {
+                assert_eq!(command.sequence, next);
+                next += 1;
+            }
+            Record::Gap(gap) => next += gap.lost,
+            Record::Event(_) => panic!("no event was given"),
+        }
+    }
+    assert_eq!(next, 50_000);
+}
+
+#[test]
+fn stopping_while_commands_come_keeps_all_up_to_some_point() {
+    for round in 0..50 {
+        let disk = Disk::new();
+        let (handle, mut tap) =
+            Recorder::start_on(disk.clone(), "disk", &Header::default(), small()).unwrap();
+        let (running, over) = (AtomicBool::new(false), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for sequence in 0.. {
+                    give(&mut tap, sequence);
+                    running.store(sequence > round * 100, Ordering::Relaxed);
+                    if over.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+            });
+            while !running.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+            let summary = handle.stop();
+            over.store(true, Ordering::Relaxed);
+            assert!(summary.unwrap().totals.commands > round * 100);
+        });
+        for (sequence, seen) in (0..).zip(read(&disk).1) {
+            assert_eq!(seen, record(sequence));
+        }
+    }
+}
+
+#[test]
+fn a_dropped_handle_and_a_dropped_tap_end_the_recording_whole() {
+    for handle_first in [true, false] {
+        let disk = Disk::new();
+        let (handle, mut tap) =
+            Recorder::start_on(disk.clone(), "disk", &Header::default(), small()).unwrap();
+        for sequence in 0..1_234 {
+            give(&mut tap, sequence);
+        }
+        if handle_first {
+            drop(handle);
+            give(&mut tap, 1_234);
+        } else {
+            drop(tap);
+            handle.stop().unwrap();
+        }
+        let (reader, records) = read(&disk);
+        assert_eq!(reader.totals().end, End::Clean);
+        assert_eq!(records.len(), 1_234);
+    }
+}
+
+#[test]
+fn a_full_disk_ends_the_recording_and_leaves_a_whole_trace() {
+    for (truncates, capacity) in [(true, 40_000), (false, 40_000), (true, 77_777)] {
+        let disk = Disk {
+            capacity,
+            truncates,
+            ..Disk::new()
+        };
+        let (handle, mut tap) =
+            Recorder::start_on(disk.clone(), "disk", &Header::default(), small()).unwrap();
+        // The guest goes on: none of these may hang or panic.
+        for sequence in 0..100_000 {
+            give(&mut tap, sequence);
+        }
+        assert!(!handle.is_recording());
+        assert!(handle.failure().is_some());
+        let error = handle.stop().unwrap_err();
+        assert!(error.to_string().contains("disk ended early"), "{error}");
+        let RecorderError::Ended { totals, .. } = error else {
+            panic!("{error}");
+        };
+        let (reader, records) = read(&disk);
+        assert_eq!(reader.totals().commands, totals.commands);
+        if !reader.is_recovered() {
+            assert!(truncates);
+            assert!(matches!(reader.totals().end, End::Stopped(_)));
+        }
+        assert!(records.len() >= 500);
+        for (sequence, seen) in (0..).zip(records) {
+            assert_eq!(seen, record(sequence));
+        }
+    }
+}
