@@ -2,7 +2,7 @@
 
 use nvme::DsmRange;
 
-use crate::{CommandRecord, EventRecord};
+use crate::{CommandRecord, EventRecord, Record};
 
 /// An observer of a device's (or a driver's) commands.
 ///
@@ -57,5 +57,20 @@ impl<T: Tap> Tap for Option<T> {
         if let Some(tap) = self {
             tap.event(record);
         }
+    }
+}
+
+/// Keeps everything in memory, in the order of completion: for tests and
+/// simulations.
+impl Tap for Vec<Record> {
+    fn command(&mut self, record: &CommandRecord, ranges: &[DsmRange]) {
+        self.push(Record::Command {
+            command: *record,
+            ranges: ranges.to_vec(),
+        });
+    }
+
+    fn event(&mut self, record: &EventRecord) {
+        self.push(Record::Event(*record));
     }
 }

@@ -317,7 +317,7 @@ impl<W: Write> Writer<W> {
 
     /// Length of the trace up to its last whole block, bytes. After a failed
     /// write, whoever owns the sink truncates it to this length before
-    /// [`Writer::finish_with`].
+    /// [`Writer::finish_with`]. After that, the length of all of it.
     #[must_use]
     pub fn whole_bytes(&self) -> u64 {
         self.offset
@@ -356,6 +356,8 @@ impl<W: Write> Writer<W> {
             .write_all(&bytes)
             .and_then(|()| self.sink.flush())
             .map_err(|source| write_error(&self.name, source))?;
+        // Widens.
+        self.offset += bytes.len() as u64;
         Ok(totals)
     }
 }

@@ -26,6 +26,8 @@ pub struct Bounds {
     admin: u64,
     failed: u64,
     incomplete: u64,
+    unplaced: u64,
+    events: u64,
     lost: u64,
 }
 
@@ -55,19 +57,26 @@ impl Bounds {
                     return;
                 };
                 let mut blocks = 0_u64;
+                let mut placed = false;
                 for (start, length) in extents(command, ranges) {
                     self.coverage.touch(start, length);
                     blocks = blocks.saturating_add(length);
+                    placed = true;
                 }
+                self.unplaced += u64::from(!placed);
                 if let Some(tally) = self.tallies.get_mut(operation.index()) {
                     tally.commands += 1;
                     tally.blocks = tally.blocks.saturating_add(blocks);
                 }
                 self.observe_end(command);
             }
-            Record::Event(event) => self.reach(event.at_ns),
+            Record::Event(event) => {
+                self.reach(event.at_ns);
+                self.events += 1;
+            }
             Record::Gap(gap) => {
                 self.reach(gap.at_ns);
+                self.events += 1;
                 self.lost = self.lost.saturating_add(gap.lost);
             }
         }
@@ -126,6 +135,17 @@ impl Bounds {
     #[must_use]
     pub const fn incomplete(&self) -> u64 {
         self.incomplete
+    }
+
+    /// How many I/O commands have no address: flushes, and those whose ranges
+    /// the trace lacks.
+    pub(super) const fn unplaced(&self) -> u64 {
+        self.unplaced
+    }
+
+    /// How many controller events and gaps there were.
+    pub(super) const fn events(&self) -> u64 {
+        self.events
     }
 
     /// How many commands were lost, as the gaps tell.
