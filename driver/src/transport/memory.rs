@@ -243,3 +243,6 @@ impl Owner for Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -261,7 +261,8 @@ impl Socket {
         if let (true, Some(area), Some(fd)) = (info.flags.mmap(), area, reply.fds.first()) {
             let end = area.offset.saturating_add(area.size).min(info.size);
             let bytes = usize::try_from(end - base).unwrap_or(0);
-            let offset = info.offset.saturating_add(base);
+            let start = info.file_offset(area);
+            let offset = start.saturating_add(base - area.offset);
             return Doorbells::map(fd.as_fd(), offset, bytes)
                 .map_err(|error| DriverError::transport(&self.name, OPERATION, error));
         }
