@@ -1,9 +1,10 @@
 //! The data path: a submission queue and its completion queue.
 
+mod gate;
+mod layout;
 mod observer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use nvme::{CommandId, Cqe, QueueId, Status};
@@ -11,10 +12,12 @@ use traces::{Clock, Tap};
 
 use self::observer::Observer;
 use crate::prp::PrpLists;
-use crate::ring::{CompletionRing, RingPlace, SubmissionRing};
+use crate::ring::{CompletionRing, SubmissionRing};
 use crate::transport::{DoorbellRegister, Link};
 use crate::{Command, DmaBuffer, DriverError, SubmitError, SubmitReason};
 
+pub(crate) use self::gate::Gate;
+pub(crate) use self::layout::Layout;
 pub use self::observer::Sequence;
 
 /// A command in flight on a [`QueuePair`]; free for another command once that
@@ -60,45 +63,6 @@ impl Completed {
     }
 }
 
-/// How a queue pair stands with its controller.
-///
-/// ```text
-///   Open --(reset or delete begins)--> Closing --(the device forgot it)--> Closed
-/// ```
-///
-/// Between the two steps commands may still complete, so what is in flight is
-/// reported as lost only when the device can no longer touch its memory.
-#[derive(Debug)]
-pub(crate) struct Gate(AtomicU8);
-
-impl Gate {
-    const OPEN: u8 = 0;
-    const CLOSING: u8 = 1;
-    const CLOSED: u8 = 2;
-
-    pub(crate) const fn open() -> Self {
-        Self(AtomicU8::new(Self::OPEN))
-    }
-
-    /// No more submissions from here on.
-    pub(crate) fn begin_closing(&self) {
-        self.0.fetch_max(Self::CLOSING, Ordering::AcqRel);
-    }
-
-    /// The device has forgotten the queue.
-    pub(crate) fn close(&self) {
-        self.0.store(Self::CLOSED, Ordering::Release);
-    }
-
-    fn is_open(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == Self::OPEN
-    }
-
-    fn is_closed(&self) -> bool {
-        self.0.load(Ordering::Acquire) == Self::CLOSED
-    }
-}
-
 /// What a queue pair is made of; put together by the controller.
 pub(crate) struct Parts {
     pub(crate) id: QueueId,
@@ -109,53 +73,6 @@ pub(crate) struct Parts {
     pub(crate) head_doorbell: DoorbellRegister,
     pub(crate) gate: Arc<Gate>,
     pub(crate) link: Option<Arc<dyn Link>>,
-}
-
-/// What stands where in a queue pair's memory.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Layout {
-    pub(crate) sq: RingPlace,
-    pub(crate) cq: RingPlace,
-    lists: PrpLists,
-    transfer_bytes_max: usize,
-    bytes: usize,
-}
-
-const PAGE: usize = 4096;
-
-impl Layout {
-    /// Room for `depth` commands of up to `transfer_bytes_max` bytes, in rings
-    /// of at most `entries_max` entries (`depth` is below that).
-    pub(crate) fn new(depth: u16, transfer_bytes_max: usize, entries_max: u32) -> Self {
-        let depth = u32::from(depth);
-        let sq = RingPlace {
-            start: 0,
-            // A full ring has one free entry (NVMe Base 2.1 §3.3.1.5).
-            entries: depth + 1,
-        };
-        let sq_bytes = sq.entries as usize * nvme::SQE_BYTES;
-        let cq = RingPlace {
-            start: sq_bytes.next_multiple_of(PAGE),
-            // Twice as many as needed, so that the device need not be told of
-            // each completion that was read.
-            entries: (2 * depth + 1).min(entries_max),
-        };
-        let cq_bytes = cq.entries as usize * nvme::CQE_BYTES;
-        let start = (cq.start + cq_bytes).next_multiple_of(PAGE);
-        let lists = PrpLists::new(start, transfer_bytes_max);
-        Self {
-            sq,
-            cq,
-            lists,
-            transfer_bytes_max,
-            bytes: start + lists.bytes(depth as usize),
-        }
-    }
-
-    /// How much memory it takes, bytes.
-    pub(crate) const fn bytes(&self) -> usize {
-        self.bytes
-    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]

@@ -27,7 +27,7 @@ use crate::{DmaBuffer, DriverError};
 const SOCKET_IN_DIRECTORY: &str = "cntrl";
 /// How long a server may take to answer. A reset that waits for the media is
 /// the longest that there is.
-const TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// What a PCI NVMe controller has as its class code: programming interface,
 /// subclass, class.
 const CLASS_NVME: [u8; 3] = [0x02, 0x08, 0x01];
@@ -190,11 +190,27 @@ impl Socket {
         DriverError::transport(&self.name, operation, error)
     }
 
+    /// The likeliest reason for a server that accepts and then says nothing.
+    fn not_served(&self, operation: &'static str, error: DriverError) -> DriverError {
+        match error {
+            DriverError::DeviceGone { fault, .. } => DriverError::transport(
+                &self.name,
+                operation,
+                format!(
+                    "{fault} (is a VM or another program attached? a server takes one at a time)"
+                ),
+            ),
+            other => other,
+        }
+    }
+
     /// The first exchange: versions, and what is at the other end.
     fn agree(&self) -> Result<(), DriverError> {
         const OPERATION: &str = "agreeing on a protocol version";
         let proposal = Version::proposal();
-        let reply = self.request(OPERATION, Command::Version, &[&proposal.encode()], &[])?;
+        let reply = self
+            .request(OPERATION, Command::Version, &[&proposal.encode()], &[])
+            .map_err(|error| self.not_served(OPERATION, error))?;
         let answer = Version::decode(&reply.payload).and_then(|version| {
             if version.major == proposal.major {
                 return Ok(());
