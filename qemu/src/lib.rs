@@ -38,6 +38,7 @@ mod run;
 pub use error::KitError;
 pub use kit::{Host, Kit, KitOptions, QemuChoice};
 pub use progress::{Event, Progress, Silent};
+pub use quote::command_line;
 pub use run::{
     accel::Accel,
     command::vfio_user_options,

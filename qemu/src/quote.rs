@@ -12,7 +12,7 @@ pub(crate) fn quote(word: &str) -> Cow<'_, str> {
 }
 
 /// Words as one command line, to paste.
-pub(crate) fn command_line<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+pub fn command_line<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let words: Vec<_> = words.into_iter().map(quote).collect();
     words.join(" ")
 }
