@@ -22,6 +22,7 @@ mod error;
 mod format;
 mod header;
 pub mod plot;
+pub mod plot;
 mod reader;
 mod record;
 mod records;

@@ -30,7 +30,10 @@ impl Bins {
     pub(super) fn new(span_ns: f64, bins_max: u32) -> Self {
         let bin_ns = units::round_up(span_ns / f64::from(bins_max.max(1))).max(BIN_NS_MIN);
         // The width is rounded up, so there are no more of them than asked for.
-        let count = cell(span_ns / bin_ns / f64::from(bins_max.max(1)), bins_max as usize) + 1;
+        let count = cell(
+            span_ns / bin_ns / f64::from(bins_max.max(1)),
+            bins_max as usize,
+        ) + 1;
         Self {
             bin_ns,
             bins: vec![Bin::default(); count],
@@ -67,8 +70,7 @@ impl Bins {
         })
     }
 
-    /// The outline of `rate` over time, as steps; `rate` is given counts and
-    /// yields counts, which become counts a second.
+    /// The outline of `rate` over time, as steps, a second.
     pub(super) fn steps(&self, rate: impl Fn(&Bin) -> u64) -> Vec<(f64, f64)> {
         self.iter()
             .flat_map(|(from, to, bin)| {
@@ -76,6 +78,30 @@ impl Bins {
                 [(from, rate), (to, rate)]
             })
             .collect()
+    }
+
+    /// The outline of `rate`, in pieces that leave out where it stays zero.
+    pub(super) fn strokes(&self, rate: impl Fn(&Bin) -> u64) -> Vec<Vec<(f64, f64)>> {
+        let mut strokes: Vec<Vec<(f64, f64)>> = Vec::new();
+        let mut last_to = None;
+        for (from, to, bin) in self.iter().filter(|(_, _, bin)| rate(bin) > 0) {
+            let rate = self.per_second(rate(bin));
+            let from_zero = last_to.is_none_or(|last: f64| from - last > self.bin_ns / 2.0);
+            match strokes.last_mut() {
+                Some(stroke) if !from_zero => stroke.extend([(from, rate), (to, rate)]),
+                last => {
+                    if let (Some(stroke), Some(end)) = (last, last_to) {
+                        stroke.push((end, 0.0));
+                    }
+                    strokes.push(vec![(from, 0.0), (from, rate), (to, rate)]);
+                }
+            }
+            last_to = Some(to);
+        }
+        if let (Some(stroke), Some(end)) = (strokes.last_mut(), last_to) {
+            stroke.push((end, 0.0));
+        }
+        strokes
     }
 
     /// The largest `rate`, a second.
@@ -111,7 +137,10 @@ mod tests {
         assert_eq!(counts.iter().sum::<u64>(), 5);
         assert_eq!(counts[..3], [2, 1, 0]);
         assert!((bins.peak(Bin::total) - 10.0).abs() < 1e-9);
-        assert_eq!(bins.iter().map(|(_, _, bin)| bin.read_bytes).sum::<u64>(), 5 * 4096);
+        assert_eq!(
+            bins.iter().map(|(_, _, bin)| bin.read_bytes).sum::<u64>(),
+            5 * 4096
+        );
     }
 
     #[test]

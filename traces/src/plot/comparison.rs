@@ -199,15 +199,20 @@ impl Comparison {
         let remark = "wide and pale: recorded, dashed: replayed";
         panel::heading(area, theme, rect, ("Latency percentiles", remark))?;
         let ranges = [&self.recorded, &self.replayed].map(|side| side.bounds.latency_ns());
-        let range = ranges.into_iter().flatten().reduce(|one, other| {
-            (one.0.min(other.0), one.1.max(other.1))
-        });
+        let range = ranges
+            .into_iter()
+            .flatten()
+            .reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)));
         let Some((least, most)) = range else {
             panel::message(area, theme, rect, "no command completed")?;
             return panel::frame(area, rect);
         };
         let x = Axis::latency(least, most, percentiles::labels(theme, rect));
-        let all = self.recorded.latencies.iter().chain(&self.replayed.latencies);
+        let all = self
+            .recorded
+            .latencies
+            .iter()
+            .chain(&self.replayed.latencies);
         let y = percentiles::depth_axis(all);
         let chart = panel::chart(area, theme, rect, (&x, &y), Some("latency"))?;
         for (side, stroke) in [

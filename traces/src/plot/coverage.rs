@@ -70,11 +70,6 @@ impl Coverage {
         }
     }
 
-    /// First touched block and the one past the last; none where there is none.
-    pub(super) fn span(&self) -> Option<(u64, u64)> {
-        self.span
-    }
-
     /// The runs of touched buckets, in rising order: first block and the one
     /// past the last, within the exact span.
     pub(super) fn runs(&self) -> Vec<(u64, u64)> {
@@ -131,7 +126,6 @@ mod tests {
         coverage.touch(15, 1);
         coverage.touch(100, 100);
         assert_eq!(coverage.runs(), [(10, 16), (100, 200)]);
-        assert_eq!(coverage.span(), Some((10, 200)));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::raster::Raster;
 /// How opaque the commands' marks are, so that the lines stand out.
 const MARK_OPACITY: f64 = 0.42;
 /// The width of the lines' bins, pixels, before scaling.
-const BIN_WIDTH: f64 = 8.0;
+const BIN_WIDTH: f64 = 10.0;
 
 /// Latency over time.
 #[derive(Clone, Debug)]
@@ -70,7 +70,7 @@ impl Latency {
             if let Some([half, most]) = rows {
                 for (line, row) in [(&mut median, half), (&mut tail, most)] {
                     let y = self.rect.bottom() - 1 - coordinate(row);
-                    for x in [from, to] {
+                    for x in [from, to.min(self.raster.width() - 1)] {
                         line.push((self.rect.left + coordinate(x), y));
                     }
                 }
@@ -82,8 +82,14 @@ impl Latency {
         lines.push((median, tail));
         let colour = operation.colour();
         for (median, tail) in lines.into_iter().filter(|line| !line.0.is_empty()) {
-            area.draw(&PathElement::new(tail, colour.stroke_width(theme.stroke(1.0))))?;
-            area.draw(&PathElement::new(median, colour.stroke_width(theme.stroke(2.4))))?;
+            area.draw(&PathElement::new(
+                tail,
+                colour.stroke_width(theme.stroke(1.0)),
+            ))?;
+            area.draw(&PathElement::new(
+                median,
+                colour.stroke_width(theme.stroke(2.4)),
+            ))?;
         }
         Ok(())
     }

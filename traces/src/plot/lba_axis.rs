@@ -12,13 +12,15 @@ use super::units;
 
 /// An untouched stretch between two touched ones is cut where it is more than
 /// this part of what the axis shows.
-const CUT_INSIDE: f64 = 0.15;
+const CUT_INSIDE: f64 = 0.1;
 /// The like for the stretches before the first and behind the last.
-const CUT_ENDS: f64 = 0.35;
+const CUT_ENDS: f64 = 0.2;
 /// How many stretches are cut at most, besides those at the ends.
 const CUTS_MAX: usize = 6;
 /// What is left beside a touched stretch, as a part of what is shown.
 const PADDING: f64 = 0.01;
+/// The least that is left there, bytes: labels have megabytes, not blocks.
+const PADDING_BYTES: f64 = 32.0 * 1024.0 * 1024.0;
 /// The least part of the axis that a piece gets.
 const PIECE_MIN: f64 = 0.045;
 
@@ -79,14 +81,19 @@ pub(super) struct LbaAxis {
 impl LbaAxis {
     /// The axis that shows what `coverage` touches.
     pub(super) fn new(coverage: &Coverage, view: &LbaView) -> Self {
+        // Commands beyond the end of the namespace are marked at the upper
+        // edge; the axis is not stretched to the end of all addresses for them.
+        let limit = view.capacity_bytes.unwrap_or(f64::INFINITY);
         let runs: Vec<(f64, f64)> = coverage
             .runs()
             .into_iter()
             .map(|(from, to)| (float(from) * view.block_bytes, float(to) * view.block_bytes))
+            .filter(|run| run.0 < limit)
+            .map(|(from, to)| (from, to.min(limit)))
             .collect();
         let touched_end = runs.last().map_or(0.0, |run| run.1);
-        let domain = view.capacity_bytes.unwrap_or(0.0).max(touched_end);
-        let domain = if domain > 0.0 { domain } else { view.block_bytes };
+        let domain = view.capacity_bytes.unwrap_or(touched_end);
+        let domain = domain.max(view.block_bytes);
         let pieces = if view.whole || runs.is_empty() {
             vec![(0.0, domain)]
         } else {
@@ -156,7 +163,10 @@ fn cut(runs: &[(f64, f64)], domain: f64) -> Vec<(f64, f64)> {
         }
     }
     cuts.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let pad = shown * PADDING;
+    // Far out, addresses are so large that a block is lost in rounding.
+    let pad = (shown * PADDING)
+        .max(PADDING_BYTES.min(domain / 64.0))
+        .max(to * 1e-9);
     let mut pieces = Vec::new();
     let mut start = (from - pad).max(0.0);
     for gap in cuts {
@@ -203,7 +213,7 @@ fn ticks(segments: &[Segment], view: &LbaView) -> Vec<Tick> {
     let mut last_place = f64::NEG_INFINITY;
     for segment in segments {
         let height = (segment.top - segment.bottom) * view.height;
-        let bytes_per_label = (segment.to - segment.from) / height * view.label_height * 2.5;
+        let bytes_per_label = (segment.to - segment.from) / height * view.label_height * 1.7;
         let mut step = bytes_per_label.max(1.0).log2().ceil().exp2();
         // A short piece may hold no address as round as that: try finer ones.
         let mut found = Vec::new();
@@ -296,8 +306,22 @@ mod tests {
         assert!(axis.axis.fraction(GIB).is_finite());
         for start in [u64::MAX, 0, 1 << 63, 7] {
             coverage.touch(start, 1);
-            let axis = LbaAxis::new(&coverage, &view(1.0));
-            assert!(!axis.axis.ticks().is_empty(), "{start}: {axis:?}");
+            for capacity_bytes in [None, Some(GIB), Some(0.0)] {
+                let view = LbaView {
+                    capacity_bytes,
+                    ..view(1.0)
+                };
+                let axis = LbaAxis::new(&coverage, &view);
+                assert!(!axis.axis.ticks().is_empty(), "{start}: {axis:?}");
+            }
         }
+    }
+
+    #[test]
+    fn one_touched_spot_is_not_blown_up() {
+        let mut coverage = Coverage::default();
+        coverage.touch(64 * BLOCKS_PER_GIB, 8);
+        let axis = LbaAxis::new(&coverage, &view(128.0));
+        assert!(axis.shown > GIB / 20.0 && axis.shown < GIB, "{axis:?}");
     }
 }

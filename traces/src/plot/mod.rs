@@ -58,7 +58,10 @@ pub enum PlotError {
     /// The size is out of range.
     #[error(
         "cannot draw a picture of {width}x{height} pixels: give a size from {}x{} to {}x{}",
-        PlotOptions::WIDTH_MIN, PlotOptions::HEIGHT_MIN, PlotOptions::SIZE_MAX, PlotOptions::SIZE_MAX
+        PlotOptions::WIDTH_MIN,
+        PlotOptions::HEIGHT_MIN,
+        PlotOptions::SIZE_MAX,
+        PlotOptions::SIZE_MAX
     )]
     Size {
         /// The width asked for, pixels.

@@ -111,8 +111,8 @@ impl Theme {
     /// The size of the smallest mark among `commands` commands, pixels.
     pub(super) fn mark(&self, commands: u64) -> usize {
         let size = match commands {
-            0..20_000 => 3.0,
-            20_000..500_000 => 2.0,
+            0..100_000 => 3.0,
+            100_000..1_000_000 => 2.0,
             _ => 1.0,
         };
         usize::try_from(self.px(size)).unwrap_or(1).max(1)
@@ -129,11 +129,6 @@ impl Theme {
     /// The width of `text` in pixels.
     pub(super) fn width(&self, face: Face, text: &str) -> f64 {
         self.fonts.width(face, text)
-    }
-
-    /// The fonts.
-    pub(super) fn fonts(&self) -> &'static Fonts {
-        self.fonts
     }
 }
 
@@ -162,9 +157,10 @@ pub(super) fn chart<'a>(
 ) -> Result<Chart<'a>, DrawingAreaErrorKind<Infallible>> {
     let left = theme.label_width();
     let bottom = if x_name.is_some() { theme.px(56.0) } else { 0 };
-    let outer = area
-        .clone()
-        .shrink((rect.left - left, rect.top), (rect.width + left, rect.height + bottom));
+    let outer = area.clone().shrink(
+        (rect.left - left, rect.top),
+        (rect.width + left, rect.height + bottom),
+    );
     let mut chart = ChartBuilder::on(&outer)
         .set_label_area_size(LabelAreaPosition::Left, left)
         .set_label_area_size(LabelAreaPosition::Bottom, bottom)
@@ -216,9 +212,7 @@ pub(super) fn heading(
     area.draw_text(name, &style(bold, INK, anchor), (rect.left, y))?;
     let x = theme.width(bold, name) + theme.length(12.0);
     let plain = theme.face(LABEL_EM, false);
-    let remark = theme
-        .fonts
-        .fit(plain, remark, f64::from(rect.width) - x);
+    let remark = theme.fonts.fit(plain, remark, f64::from(rect.width) - x);
     let at = (rect.left + pixel(x), y);
     area.draw_text(&remark, &style(plain, FAINT_INK, anchor), at)
 }
@@ -227,10 +221,7 @@ pub(super) fn heading(
 pub(super) fn message(area: &Area<'_>, theme: &Theme, rect: Rect, text: &str) -> Drawn {
     let face = theme.face(HEADING_EM, false);
     let text = theme.fonts.fit(face, text, f64::from(rect.width));
-    let middle = (
-        rect.left + rect.width / 2,
-        rect.top + rect.height / 2,
-    );
+    let middle = (rect.left + rect.width / 2, rect.top + rect.height / 2);
     area.draw_text(
         &text,
         &style(face, FAINT_INK, (HPos::Center, VPos::Center)),
@@ -249,7 +240,11 @@ pub(super) fn header(area: &Area<'_>, theme: &Theme, title: &str, facts: &str) -
     area.draw_text(&title, &style(face, INK, anchor), (left, theme.px(20.0)))?;
     let face = theme.face(FACTS_EM, false);
     let facts = theme.fonts.fit(face, facts, room);
-    area.draw_text(&facts, &style(face, FAINT_INK, anchor), (left, theme.px(53.0)))
+    area.draw_text(
+        &facts,
+        &style(face, FAINT_INK, anchor),
+        (left, theme.px(53.0)),
+    )
 }
 
 /// An entry of a legend.

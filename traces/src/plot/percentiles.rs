@@ -38,12 +38,12 @@ impl Distribution {
         } else {
             &mut self.positive
         };
-        histogram.saturating_record(value_ns.unsigned_abs());
+        record(histogram, value_ns.unsigned_abs());
     }
 
     /// Counts a duration that is not below zero.
     pub(super) fn add_unsigned(&mut self, value_ns: u64) {
-        self.positive.saturating_record(value_ns);
+        record(&mut self.positive, value_ns);
     }
 
     /// How many durations there were.
@@ -52,23 +52,10 @@ impl Distribution {
     }
 
     /// The least and the largest, nanoseconds; none where there is none.
-    pub(super) fn range(&self) -> Option<(i64, i64)> {
-        let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        if self.count() == 0 {
-            return None;
-        }
-        let (negative, positive) = (&self.negative, &self.positive);
-        let least = if negative.is_empty() {
-            signed(positive.min())
-        } else {
-            -signed(negative.max())
-        };
-        let most = if positive.is_empty() {
-            -signed(negative.min())
-        } else {
-            signed(positive.max())
-        };
-        Some((least, most))
+    pub(super) fn range(&self) -> Option<(f64, f64)> {
+        let mut steps = self.steps().map(|step| step.0);
+        let least = steps.next()?;
+        Some((least, steps.last().unwrap_or(least)))
     }
 
     /// The values, rising, each with how often it occurred.
@@ -120,6 +107,13 @@ impl Distribution {
     /// How deep the curve goes on the scale of [`nines`].
     pub(super) fn depth(&self) -> f64 {
         (float(self.count().max(1)) * 2.0).log10()
+    }
+}
+
+/// Counts `value`, and grows the histogram for it where it can.
+fn record(histogram: &mut Histogram<u64>, value: u64) {
+    if histogram.record(value).is_err() {
+        histogram.saturating_record(value);
     }
 }
 
@@ -193,12 +187,15 @@ mod tests {
             errors.add(error);
         }
         assert_eq!(errors.count(), 10);
-        assert_eq!(errors.range(), Some((-1000, 5000)));
+        assert_eq!(errors.range(), Some((-1000.0, 5003.0)));
         assert!((errors.quantile(0.0) + 1000.0).abs() < 2.0);
         assert!((errors.quantile(0.5) - 20.0).abs() < 1.0);
         assert!((errors.quantile(1.0) - 5000.0).abs() < 5.0);
         let curve = errors.curve();
-        assert!(curve.is_sorted_by(|a, b| a.0 <= b.0 && a.1 <= b.1), "{curve:?}");
+        assert!(
+            curve.is_sorted_by(|a, b| a.0 <= b.0 && a.1 <= b.1),
+            "{curve:?}"
+        );
         assert!(curve.iter().all(|point| point.1 <= errors.depth() + 1e-9));
     }
 
@@ -211,6 +208,11 @@ mod tests {
         errors.add(i64::MAX);
         errors.add_unsigned(u64::MAX);
         assert_eq!(errors.count(), 3);
-        assert!(errors.curve().iter().all(|p| p.0.is_finite() && p.1.is_finite()));
+        assert!(
+            errors
+                .curve()
+                .iter()
+                .all(|p| p.0.is_finite() && p.1.is_finite())
+        );
     }
 }

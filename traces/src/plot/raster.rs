@@ -6,7 +6,7 @@ use super::num::{cell, channel, coordinate};
 use super::operation::Operation;
 
 /// How opaque a pixel is that holds one mark where others hold many.
-const ALPHA_MIN: f64 = 0.45;
+const ALPHA_MIN: f64 = 0.6;
 /// How opaque a pixel is that holds the most.
 const ALPHA_MAX: f64 = 0.95;
 

@@ -39,10 +39,7 @@ pub(super) fn draw_commands(
                 continue;
             }
             let above = below + count;
-            let corners = [
-                (from, bins.per_second(below)),
-                (to, bins.per_second(above)),
-            ];
+            let corners = [(from, bins.per_second(below)), (to, bins.per_second(above))];
             chart.draw_series([Rectangle::new(corners, operation.colour().filled())])?;
             below = above;
         }
@@ -73,18 +70,16 @@ pub(super) fn draw_bandwidth(
     });
     let mut chart = panel::chart(area, theme, rect, (time, &axis), time_name)?;
     let mut series = |operation: Operation, rate: fn(&Bin) -> u64| -> Drawn {
-        let steps = bins.steps(rate).into_iter().map(|(x, y)| (x, y / size));
-        let area = AreaSeries::new(steps, 0.0, operation.colour().mix(0.25));
-        let line = operation.colour().stroke_width(theme.stroke(1.6));
-        chart.draw_series(area.border_style(line))?;
+        for stroke in bins.strokes(rate) {
+            let steps = stroke.into_iter().map(|(x, y)| (x, y / size));
+            let area = AreaSeries::new(steps, 0.0, operation.colour().mix(0.25));
+            let line = operation.colour().stroke_width(theme.stroke(1.6));
+            chart.draw_series(area.border_style(line))?;
+        }
         Ok(())
     };
-    if read > 0.0 {
-        series(Operation::Read, |bin| bin.read_bytes)?;
-    }
-    if written > 0.0 {
-        series(Operation::Write, |bin| bin.written_bytes)?;
-    }
+    series(Operation::Read, |bin| bin.read_bytes)?;
+    series(Operation::Write, |bin| bin.written_bytes)?;
     panel::frame(area, rect)
 }
 

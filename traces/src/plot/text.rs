@@ -71,10 +71,9 @@ impl Fonts {
             last = Some(id);
         }
         // Noto Sans has capitals of 0.714 em.
-        let cap_height = scaled.outline_glyph(scaled.scaled_glyph('H')).map_or_else(
-            || scale.y / 2.0,
-            |outline| outline.px_bounds().height(),
-        );
+        let cap_height = scaled
+            .outline_glyph(scaled.scaled_glyph('H'))
+            .map_or_else(|| scale.y / 2.0, |outline| outline.px_bounds().height());
         Line {
             font,
             glyphs,

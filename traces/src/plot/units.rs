@@ -105,11 +105,20 @@ pub(super) fn duration_ns(ns: u64) -> String {
 
 /// The least of 1, 2, 5 times a power of ten that is not below `value`.
 pub(super) fn round_up(value: f64) -> f64 {
+    round_up_to(value, &[1.0, 2.0, 5.0])
+}
+
+/// The like, with 2.5 allowed: for the steps of an axis.
+pub(super) fn round_step(value: f64) -> f64 {
+    round_up_to(value, &[1.0, 2.0, 2.5, 5.0])
+}
+
+fn round_up_to(value: f64, factors: &[f64]) -> f64 {
     if !(value.is_finite() && value > 0.0) {
         return 1.0;
     }
     let decade = 10_f64.powf(value.log10().floor());
-    for factor in [1.0, 2.0, 5.0] {
+    for factor in factors {
         if decade * factor >= value * (1.0 - 1e-9) {
             return decade * factor;
         }
