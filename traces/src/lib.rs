@@ -22,7 +22,6 @@ mod error;
 mod format;
 mod header;
 pub mod plot;
-pub mod plot;
 mod reader;
 mod record;
 mod records;
