@@ -40,31 +40,30 @@ fn show(command: &Command) -> String {
         .join(" ")
 }
 
+/// Where cargo puts what it builds.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into)
+}
+
+/// Builds the program as users have it; its path.
+pub(crate) fn build_vssd() -> Result<PathBuf> {
+    check(cargo().args(["build", "--release", "--package", "vssd-cli"]))?;
+    Ok(target().join("release/vssd"))
+}
+
 /// `cargo xtask demo`.
 pub(crate) fn demo(arguments: &[String]) -> Result<()> {
-    check(cargo().args(["build", "--release", "--package", "vssd-cli"]))?;
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
-    check(
-        Command::new(target.join("release/vssd"))
-            .arg("demo")
-            .args(arguments),
-    )
+    check(Command::new(build_vssd()?).arg("demo").args(arguments))
 }
 
 /// `cargo xtask bench`.
 pub(crate) fn bench(arguments: &[String]) -> Result<()> {
+    let vssd = build_vssd()?;
     check(
         cargo()
-            .args([
-                "run",
-                "--release",
-                "--package",
-                "vssd-tests",
-                "--bin",
-                "bench",
-                "--",
-            ])
-            .args(arguments),
+            .args(["run", "--release", "--package", "bench", "--"])
+            .args(arguments)
+            .arg("--vssd")
+            .arg(vssd),
     )
 }

@@ -2,15 +2,15 @@
 
 use anyhow::Result;
 
-use crate::run::{cargo, check};
+use crate::run::{build_vssd, cargo, check};
 
 /// Runs the tests; the ones that boot guests too, unless `no_vm`.
 pub(crate) fn run(no_vm: bool) -> Result<()> {
     // The guests' disk throughput is that of the server, so the tests that
     // boot them run on optimised code.
-    check(cargo().args(["build", "--release", "--package", "vssd-cli"]))?;
+    let vssd = build_vssd()?;
     let mut command = cargo();
-    command.args(["test", "--workspace"]);
+    command.args(["test", "--workspace"]).env("VSSD_BIN", vssd);
     if no_vm {
         command.args(["--exclude", "qemu"]).env("VSSD_NO_VM", "1");
     }

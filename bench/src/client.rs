@@ -1,0 +1,43 @@
+//! The client: our driver's ioworker.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use driver::ioworker::{Ioworker, IoworkerOptions, IoworkerReport, Order, Stop};
+use driver::transport::vfio_user::VfioUser;
+use driver::{Controller, ControllerOptions};
+use traces::MonotonicClock;
+
+/// Writes the first `bytes` of the device once, so that reads find memory that
+/// is really there, then runs `options`, and reports that.
+pub(crate) fn run(socket: &Path, bytes: u64, options: IoworkerOptions) -> Result<IoworkerReport> {
+    let clock = MonotonicClock::start();
+    let transport = VfioUser::connect(socket)?;
+    let mut controller = Controller::initialise(transport, ControllerOptions::default(), clock)?;
+    let fill = IoworkerOptions {
+        io_bytes: 128 << 10,
+        order: Order::Sequential,
+        read_percent: 0,
+        depth: 8,
+        stop: Stop::Commands(bytes / (128 << 10)),
+        ..IoworkerOptions::default()
+    };
+    let filled = Ioworker::create(&mut controller, fill)?.run(&clock)?;
+    let report = Ioworker::create(&mut controller, options)?.run(&clock)?;
+    ensure!(
+        filled.errors() + report.errors() == 0,
+        "commands failed: the figures would mean nothing"
+    );
+    controller.shutdown()?;
+    Ok(report)
+}
+
+/// 4 KiB random reads at this depth, for so long.
+pub(crate) fn random_reads(depth: u16, seconds: u64) -> IoworkerOptions {
+    IoworkerOptions {
+        depth,
+        stop: Stop::After(Duration::from_secs(seconds)),
+        ..IoworkerOptions::default()
+    }
+}

@@ -1,0 +1,113 @@
+//! The server under measurement: a process of its own, on a core of its own.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// The cores of a benchmark.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cores {
+    /// For the server.
+    pub(crate) server: usize,
+    /// For the client.
+    pub(crate) client: usize,
+}
+
+impl Cores {
+    /// Two different cores of those that this process may use.
+    pub(crate) fn choose() -> Result<Self> {
+        let allowed = sched_getaffinity(None).context("cannot ask which cores may be used")?;
+        let mut cores = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core));
+        match (cores.next(), cores.next()) {
+            (Some(server), Some(client)) => Ok(Self { server, client }),
+            _ => bail!("this benchmark needs two cores: allow this process another one"),
+        }
+    }
+}
+
+/// Runs this thread, and whatever it starts, on `core` only.
+pub(crate) fn pin(core: usize) -> Result<()> {
+    let mut set = CpuSet::new();
+    set.set(core);
+    sched_setaffinity(None, &set).with_context(|| format!("cannot run on core {core} only"))
+}
+
+/// A `vssd serve` that is killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Server {
+    /// Starts `vssd serve DISK` with `arguments`, on `cores.server`, and waits
+    /// until it listens. The calling thread is on `cores.client` afterwards.
+    pub(crate) fn start(
+        vssd: &Path,
+        disk: &str,
+        arguments: &[&str],
+        socket: PathBuf,
+        cores: Cores,
+    ) -> Result<Self> {
+        pin(cores.server)?;
+        let child = Command::new(vssd)
+            .args(["serve", disk, "--vfio-user"])
+            .arg(&socket)
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {}", vssd.display()));
+        pin(cores.client)?;
+        let mut server = Self {
+            child: child?,
+            socket,
+        };
+        server.await_socket()?;
+        Ok(server)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "another process is waited for")]
+    fn await_socket(&mut self) -> Result<()> {
+        for _ in 0..500 {
+            if self.socket.exists() {
+                return Ok(());
+            }
+            if self.child.try_wait()?.is_some() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let mut said = String::new();
+        let _ = self.child.kill();
+        if let Some(stderr) = &mut self.child.stderr {
+            stderr.read_to_string(&mut said)?;
+        }
+        bail!("the server does not listen; it said: {}", said.trim())
+    }
+
+    /// The socket that it listens on.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Ends it as a user would, and waits.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        let status = self.child.wait()?;
+        ensure!(status.success(), "the server ended with {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
