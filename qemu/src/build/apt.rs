@@ -114,12 +114,15 @@ impl Apt {
             .args(request.packages);
         let bytes_total = planned_bytes(&tool::run(&mut plan, &purpose)?);
 
+        let mut told = None;
         let mut event = |bytes_done| {
-            progress.event(Event::Fetch {
-                what: request.what,
-                bytes_done,
-                bytes_total,
-            });
+            if told.replace(bytes_done) != Some(bytes_done) {
+                progress.event(Event::Fetch {
+                    what: request.what,
+                    bytes_done,
+                    bytes_total,
+                });
+            }
         };
         event(0);
         let purpose = format!("fetching {}", request.what);

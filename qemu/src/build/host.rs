@@ -27,7 +27,7 @@ const TOOLS: [&str; 3] = ["e2fsprogs", "libarchive13t64", "ovmf"];
 const PROGRAMS: [&str; 5] = ["mke2fs", "e2fsck", "debugfs", "resize2fs", "dumpe2fs"];
 
 /// Wanted by packages for their maintainer scripts or for use as a service.
-const WITHOUT: [&str; 8] = [
+const WITHOUT: [&str; 7] = [
     "debconf",
     "adduser",
     "passwd",
@@ -35,7 +35,6 @@ const WITHOUT: [&str; 8] = [
     "udev",
     "dbus",
     "init-system-helpers",
-    "ipxe-qemu",
 ];
 
 /// A machine's architecture, as three parties name it.

@@ -120,7 +120,7 @@ impl Options {
         let (accel, cpu) = match accel {
             Chosen::Kvm if windows => (
                 "kvm",
-                "host,hv-relaxed,hv-vapic,hv-spinlocks=0x1fff,hv-time,hv-vpindex,hv-synic,hv-stimer",
+                "host,hv-relaxed,hv-vapic,hv-spinlocks=0x1fff,hv-time",
             ),
             Chosen::Kvm => ("kvm", "host"),
             Chosen::Tcg => ("tcg", "max"),

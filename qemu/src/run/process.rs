@@ -45,7 +45,10 @@ impl Process {
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .stderr(Stdio::piped())
+            // Ctrl-C on a terminal is for us alone: QEMU would take it as an order to
+            // pull the guest's plug.
+            .process_group(0);
         let us = getpid();
         // SAFETY: the closure makes two system calls and neither allocates nor locks,
         // which is what may be done between fork and exec.

@@ -12,6 +12,7 @@ mod build;
 mod failures;
 mod jobs;
 mod machines;
+mod recipes;
 
 use std::{
     path::{Path, PathBuf},
