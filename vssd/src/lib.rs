@@ -29,10 +29,12 @@ mod config;
 mod controller;
 mod doorbells;
 mod error;
+pub mod front;
 mod interrupts;
 pub mod media;
 pub mod memory;
 mod ticket;
+pub mod worker;
 
 pub use config::{ControllerConfig, PciIdentity};
 pub use controller::Controller;

@@ -1,0 +1,150 @@
+//! How a guest attaches.
+//!
+//! ```text
+//!   guest <--- socket ---> front::vfio_user ---> Function (the controller)
+//!                              ^                      ^
+//!                              |        worker        |
+//!                              +--- service   poll ---+
+//! ```
+//!
+//! A front turns what a guest does to a PCI function into calls of
+//! [`Function`], and what the function wants of the guest into what the guest
+//! understands. The worker takes turns between the two.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+pub mod vfio_user;
+
+use std::os::fd::BorrowedFd;
+
+use nvme::Registers;
+use traces::{Clock, Tap};
+
+use crate::{Controller, DOORBELLS_BYTES, Interrupts, MapError, Media, PciIdentity, Protection};
+
+/// The doorbells as a file.
+#[derive(Clone, Copy, Debug)]
+pub struct DoorbellFile<'a> {
+    /// The file.
+    pub fd: BorrowedFd<'a>,
+    /// Where the doorbells start in it, bytes.
+    pub offset: u64,
+    /// Their size, bytes; a whole number of pages.
+    pub bytes: u64,
+}
+
+/// What a front and a worker need of a controller. [`Controller`] is one, over
+/// any medium; the methods are those of the same names.
+pub trait Function: Registers {
+    /// Does what there is to do; see [`Controller::poll`].
+    fn poll(&mut self, budget: u32) -> u32;
+    /// Whether nothing is in flight; see [`Controller::idle`].
+    fn idle(&self) -> bool;
+    /// The time of the controller's clock, nanoseconds.
+    fn now_ns(&self) -> u64;
+    /// Maps guest memory.
+    ///
+    /// # Errors
+    ///
+    /// [`MapError`], and nothing is changed then.
+    fn dma_map(
+        &mut self,
+        iova: u64,
+        len: u64,
+        fd: BorrowedFd<'_>,
+        file_offset: u64,
+        protection: Protection,
+    ) -> Result<(), MapError>;
+    /// Unmaps guest memory; how many bytes were mapped there.
+    fn dma_unmap(&mut self, iova: u64, len: u64) -> u64;
+    /// Unmaps all guest memory.
+    fn dma_unmap_all(&mut self);
+    /// The doorbells, for a client to map.
+    fn doorbells(&self) -> DoorbellFile<'_>;
+    /// Where interrupts go from now on.
+    fn set_interrupts(&mut self, interrupts: Box<dyn Interrupts + Send>);
+    /// A guest attached.
+    fn connected(&mut self);
+    /// The guest went away.
+    fn disconnected(&mut self);
+    /// The PCI function was reset.
+    fn function_reset(&mut self);
+    /// The PCI identity.
+    fn identity(&self) -> PciIdentity;
+    /// The number of interrupt vectors, at least 1.
+    fn vectors(&self) -> u16;
+}
+
+impl<M: Media, T: Tap, C: Clock> Function for Controller<M, T, C> {
+    fn poll(&mut self, budget: u32) -> u32 {
+        Self::poll(self, budget)
+    }
+
+    fn idle(&self) -> bool {
+        Self::idle(self)
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.clock().now_ns()
+    }
+
+    fn dma_map(
+        &mut self,
+        iova: u64,
+        len: u64,
+        fd: BorrowedFd<'_>,
+        file_offset: u64,
+        protection: Protection,
+    ) -> Result<(), MapError> {
+        Self::dma_map(self, iova, len, fd, file_offset, protection)
+    }
+
+    fn dma_unmap(&mut self, iova: u64, len: u64) -> u64 {
+        Self::dma_unmap(self, iova, len)
+    }
+
+    fn dma_unmap_all(&mut self) {
+        Self::dma_unmap_all(self);
+    }
+
+    fn doorbells(&self) -> DoorbellFile<'_> {
+        DoorbellFile {
+            fd: Self::doorbells(self).fd(),
+            offset: 0,
+            bytes: u64::from(DOORBELLS_BYTES),
+        }
+    }
+
+    fn set_interrupts(&mut self, interrupts: Box<dyn Interrupts + Send>) {
+        Self::set_interrupts(self, interrupts);
+    }
+
+    fn connected(&mut self) {
+        Self::connected(self);
+    }
+
+    fn disconnected(&mut self) {
+        Self::disconnected(self);
+    }
+
+    fn function_reset(&mut self) {
+        Self::function_reset(self);
+    }
+
+    fn identity(&self) -> PciIdentity {
+        self.config().pci
+    }
+
+    fn vectors(&self) -> u16 {
+        self.config().vectors()
+    }
+}

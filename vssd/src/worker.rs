@@ -1,0 +1,211 @@
+//! The worker: one thread that takes turns between a controller and its front.
+//!
+//! ```text
+//!        +------------------------------------------------+
+//!        v                                                |
+//!   controller.poll -- work done ------------------------>+
+//!        | nothing                                        |
+//!        v                                                |
+//!   idle shorter than `busy_ns` -- spin ----------------->+
+//!        | longer                                         |
+//!        v                                                |
+//!   ppoll on socket and stop, a quarter of the idle time, |
+//!   at most `sleep_ns_max` ------------------------------>+
+//!        (without end while the controller is disabled)
+//! ```
+//!
+//! A doorbell in mapped memory wakes nobody, so that somebody must look. While
+//! there is work, the worker looks all the time. Once there is none it sleeps
+//! for a part of the time that it has been idle: a command finds it asleep for
+//! a fraction of the pause that came before it, and never longer than the cap,
+//! while an idle drive costs a wake-up per cap. While the controller is
+//! disabled no doorbell counts, and only the socket can bring news.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use nvme::{Cc, offset};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+
+use crate::front::Function;
+
+/// How many commands and completions a turn of the controller has.
+const BUDGET: u32 = 64;
+/// How long requests on the socket may wait while the controller is busy.
+const SERVICE_NS: u64 = 50_000;
+
+/// Ends a worker from anywhere: another thread, or a signal handler. Clones end
+/// the same worker.
+#[derive(Clone, Debug)]
+pub struct StopHandle {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    stopped: AtomicBool,
+    /// Wakes a worker that sleeps.
+    wake: OwnedFd,
+}
+
+impl StopHandle {
+    /// A handle that has not been used.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, where it gives no descriptor.
+    pub fn new() -> io::Result<Self> {
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                stopped: AtomicBool::new(false),
+                wake,
+            }),
+        })
+    }
+
+    /// Ends the worker, soon. Safe to call from a signal handler.
+    pub fn stop(&self) {
+        self.shared.stopped.store(true, Ordering::Release);
+        // It fails only when full, and then it wakes already.
+        let _ = rustix::io::write(&self.shared.wake, &1_u64.to_ne_bytes());
+    }
+
+    /// Whether it was called.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.shared.stopped.load(Ordering::Acquire)
+    }
+}
+
+impl AsFd for StopHandle {
+    /// Readable once the handle was used.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.wake.as_fd()
+    }
+}
+
+/// When a worker sleeps. The default keeps an idle drive well below 2 % of a
+/// core, and has the first command after a pause wait for a fifth of a
+/// millisecond on average.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdlePolicy {
+    /// How long to look for work without a pause after the last, nanoseconds.
+    pub busy_ns: u64,
+    /// The longest sleep of an enabled controller, nanoseconds.
+    pub sleep_ns_max: u64,
+}
+
+impl Default for IdlePolicy {
+    fn default() -> Self {
+        Self {
+            busy_ns: 50_000,
+            sleep_ns_max: 400_000,
+        }
+    }
+}
+
+impl IdlePolicy {
+    /// Never sleep: the lowest latency, for a whole core.
+    pub const BUSY: Self = Self {
+        busy_ns: u64::MAX,
+        sleep_ns_max: 0,
+    };
+
+    /// How long to sleep after so long a pause.
+    fn sleep_ns(self, idle_ns: u64) -> u64 {
+        (idle_ns / 4).min(self.sleep_ns_max)
+    }
+}
+
+/// A front with a client, as the worker sees it. The descriptor is that of its
+/// socket.
+pub(crate) trait Attachment: AsFd {
+    /// How an attachment ends.
+    type Error;
+
+    /// What to wait for on the socket.
+    fn events(&self) -> PollFlags;
+
+    /// Handles what the client wants; returns how many requests that were. It
+    /// does not wait.
+    fn service(&mut self, function: &mut dyn Function) -> Result<usize, Self::Error>;
+}
+
+/// How a worker's drive ended.
+#[derive(Debug)]
+pub(crate) enum Ended<E> {
+    /// The stop handle was used.
+    Stopped,
+    /// The client is gone, or has been thrown out.
+    Detached(E),
+}
+
+/// Has short sleeps of this thread end on time: the kernel lets them overrun by
+/// 50 us otherwise. Where it cannot, commands after a pause wait longer.
+pub(crate) fn sharpen_timers() {
+    let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+}
+
+/// Takes turns between `function` and `front` until either the client or the
+/// handle ends it.
+pub(crate) fn drive<F: Attachment>(
+    function: &mut dyn Function,
+    front: &mut F,
+    stop: &StopHandle,
+    policy: IdlePolicy,
+) -> Ended<F::Error> {
+    let mut worked_ns = function.now_ns();
+    let mut serviced_ns = worked_ns;
+    // Whether to look at the socket now, whatever the time.
+    let mut due = true;
+    loop {
+        if stop.is_stopped() {
+            return Ended::Stopped;
+        }
+        let done = function.poll(BUDGET);
+        let now_ns = function.now_ns();
+        if done > 0 {
+            worked_ns = now_ns;
+        }
+        if due || now_ns.saturating_sub(serviced_ns) >= SERVICE_NS {
+            serviced_ns = now_ns;
+            match front.service(function) {
+                Ok(requests) => due = requests > 0,
+                Err(error) => return Ended::Detached(error),
+            }
+            if due {
+                // A register access is often followed by a doorbell.
+                worked_ns = now_ns;
+            }
+        }
+        let idle_ns = now_ns.saturating_sub(worked_ns);
+        if due || done > 0 || idle_ns < policy.busy_ns || !function.idle() {
+            std::hint::spin_loop();
+            continue;
+        }
+        let enabled = Cc::from_bits(function.read32(offset::CC)).en();
+        let sleep_ns = enabled.then(|| policy.sleep_ns(idle_ns));
+        due = sleep(front, stop, sleep_ns);
+        // If nothing is there, do not ask again at once.
+        serviced_ns = now_ns.saturating_add(sleep_ns.unwrap_or(0));
+    }
+}
+
+/// Waits for the socket, the handle, or the time to pass; whether the socket
+/// has something.
+fn sleep<F: Attachment>(front: &F, stop: &StopHandle, sleep_ns: Option<u64>) -> bool {
+    let timeout = sleep_ns.and_then(|ns| Timespec::try_from(Duration::from_nanos(ns)).ok());
+    let mut fds = [
+        PollFd::new(front, front.events()),
+        PollFd::new(stop, PollFlags::IN),
+    ];
+    // An interrupted sleep is as good as one that has ended; any other error
+    // shows at the socket.
+    let ready = poll(&mut fds, timeout.as_ref()).unwrap_or(1) > 0;
+    let [socket, _] = fds;
+    ready && !socket.revents().is_empty()
+}
