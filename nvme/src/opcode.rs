@@ -36,30 +36,11 @@ macro_rules! opcodes {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self.name() {
                     Some(name) => f.pad(name),
-                    None => f.pad_integral(true, "0x", &format_hex(self.0)),
+                    None => write!(f, "{:#04x}", self.0),
                 }
             }
         }
     };
-}
-
-/// Two hexadecimal digits, without an allocation that the crate does not make
-/// elsewhere.
-fn format_hex(value: u8) -> HexByte {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let high = DIGITS[usize::from(value >> 4)];
-    let low = DIGITS[usize::from(value & 0xf)];
-    HexByte([high, low])
-}
-
-struct HexByte([u8; 2]);
-
-impl core::ops::Deref for HexByte {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        core::str::from_utf8(&self.0).unwrap_or("??")
-    }
 }
 
 opcodes! {
@@ -170,5 +151,18 @@ impl NvmOpcode {
                 | Self::WRITE_UNCORRECTABLE
                 | Self::VERIFY
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_opcode_is_shown_by_its_name_or_in_hexadecimal() {
+        assert_eq!(NvmOpcode::WRITE_ZEROES.to_string(), "Write Zeroes");
+        assert_eq!(NvmOpcode(0x0a).to_string(), "0x0a");
+        assert_eq!(AdminOpcode(0xff).to_string(), "0xff");
+        assert_eq!(NvmOpcode::from_name("read"), Some(NvmOpcode::READ));
     }
 }
