@@ -7,6 +7,7 @@
 //!                                            |
 //!   listener   the file: made, guarded, removed
 //!   session    one client: requests in, replies out
+//!     |  describe       regions and interrupt types
 //!     |  config_space   what the function looks like
 //!     |  bar            BAR0: registers, doorbells, MSI-X table and PBA
 //!     |  msix           vectors: eventfds, masks, pending bits
@@ -35,8 +36,10 @@
 
 mod bar;
 mod config_space;
+mod describe;
 mod listener;
 mod msix;
+mod reply;
 mod server;
 mod session;
 

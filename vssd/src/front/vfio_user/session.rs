@@ -5,78 +5,24 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use wire::{
-    Command, Connection, DeviceFlags, DeviceInfo, DmaMap, DmaUnmap, Header, IrqAction, IrqData,
-    IrqInfo, IrqInfoFlags, IrqSet, Message, RegionAccess, RegionFlags, RegionInfo, RegionIoFds,
-    RegionWrite, RegionWriteMulti, SparseArea, Version, WireError, irq_index, region_index,
+    Command, Connection, DmaMap, DmaUnmap, Header, IrqAction, IrqData, IrqSet, Message,
+    RegionAccess, RegionWrite, RegionWriteMulti, Version, WireError, irq_index, region_index,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::bar;
-use super::config_space::{self, ConfigSpace, Effect};
+use super::config_space::{ConfigSpace, Effect};
+use super::describe;
 use super::msix::{Event, Msix};
+use super::reply::{Refusal, Reply};
+use crate::Protection;
 use crate::front::Function;
 use crate::worker::Attachment;
-use crate::{MapError, Protection};
 
 /// How many requests are handled before the controller gets its turn.
 const REQUESTS_PER_TURN: usize = 64;
 /// How many refused requests of one client are shown in the log.
 const REFUSALS_SHOWN: u32 = 16;
-
-/// Why a request is refused: what the client is told, and what the log says.
-#[derive(Debug)]
-struct Refusal {
-    errno: Errno,
-    why: String,
-}
-
-impl Refusal {
-    fn new(errno: Errno, why: impl Into<String>) -> Self {
-        Self {
-            errno,
-            why: why.into(),
-        }
-    }
-
-    fn invalid(why: impl Into<String>) -> Self {
-        Self::new(Errno::INVAL, why)
-    }
-}
-
-impl From<WireError> for Refusal {
-    fn from(error: WireError) -> Self {
-        Self::invalid(error.to_string())
-    }
-}
-
-impl From<MapError> for Refusal {
-    fn from(error: MapError) -> Self {
-        let errno = match &error {
-            MapError::Overlap { .. } => Errno::EXIST,
-            MapError::TooMany { .. } => Errno::NOSPC,
-            MapError::System { source, .. } => Errno::from_io_error(source).unwrap_or(Errno::INVAL),
-            _ => Errno::INVAL,
-        };
-        Self::new(errno, error.to_string())
-    }
-}
-
-/// What a request is answered with.
-#[derive(Debug, Default)]
-struct Reply {
-    payload: Vec<u8>,
-    /// Whether the doorbells' descriptor goes with it.
-    doorbells: bool,
-}
-
-impl From<Vec<u8>> for Reply {
-    fn from(payload: Vec<u8>) -> Self {
-        Self {
-            payload,
-            doorbells: false,
-        }
-    }
-}
 
 /// A connected client.
 #[derive(Debug)]
@@ -222,10 +168,10 @@ impl Session {
         match command {
             Command::DmaMap => self.dma_map(function, &message),
             Command::DmaUnmap => dma_unmap(function, &message),
-            Command::DeviceGetInfo => device_info(&message),
-            Command::DeviceGetRegionInfo => region_info(function, &message),
-            Command::DeviceGetRegionIoFds => region_io_fds(&message),
-            Command::DeviceGetIrqInfo => self.irq_info(&message),
+            Command::DeviceGetInfo => describe::device_info(&message),
+            Command::DeviceGetRegionInfo => describe::region_info(function, &message),
+            Command::DeviceGetRegionIoFds => describe::region_io_fds(&message),
+            Command::DeviceGetIrqInfo => describe::irq_info(self.msix.len(), &message),
             Command::DeviceSetIrqs => {
                 self.set_irqs(message)?;
                 function.set_interrupts(self.msix.lines());
@@ -302,34 +248,9 @@ impl Session {
         Err(Refusal::new(Errno::NOTSUP, why))
     }
 
-    fn irq_info(&self, message: &Message) -> Result<Reply, Refusal> {
-        let (info, _) = message.parse::<IrqInfo>(Command::DeviceGetIrqInfo)?;
-        let count = self.irq_count(info.index)?;
-        let reply = IrqInfo {
-            argsz: argsz::<IrqInfo>(),
-            flags: IrqInfoFlags::new().with_eventfd(true),
-            index: info.index,
-            count: u32::try_from(count).unwrap_or(0),
-        };
-        Ok(reply.as_bytes().to_vec().into())
-    }
-
-    /// How many vectors an interrupt type has.
-    fn irq_count(&self, index: u32) -> Result<usize, Refusal> {
-        match index {
-            irq_index::INTX | irq_index::MSI => Ok(0),
-            irq_index::MSIX => Ok(self.msix.len()),
-            // They can be set up, as QEMU wants to, and never come.
-            irq_index::ERR | irq_index::REQ => Ok(1),
-            _ => Err(Refusal::invalid(format!(
-                "there is no interrupt type {index}"
-            ))),
-        }
-    }
-
     fn set_irqs(&mut self, message: Message) -> Result<(), Refusal> {
         let (set, bools) = message.parse::<IrqSet>(Command::DeviceSetIrqs)?;
-        let total = self.irq_count(set.index)?;
+        let total = describe::irq_count(self.msix.len(), set.index)?;
         let (Some(data), Some(action)) = (set.data(), set.action()) else {
             let why = format!("the flags {:#x} contradict one another", set.flags);
             return Err(Refusal::invalid(why));
@@ -466,25 +387,9 @@ fn events(message: Message, data: IrqData, count: usize) -> Result<Vec<Event>, R
         .collect()
 }
 
-/// Size of a reply of that structure, bytes.
-fn argsz<T>() -> u32 {
-    u32::try_from(size_of::<T>()).unwrap_or(u32::MAX)
-}
-
-/// Size of a region, bytes; none for an index that does not exist.
-fn region_bytes(index: u32) -> Option<u64> {
-    match index {
-        region_index::BAR0 => Some(u64::from(bar::BYTES)),
-        region_index::CONFIG => u64::try_from(config_space::BYTES).ok(),
-        // The other BARs, the ROM and VGA are there, and empty.
-        _ if index < region_index::COUNT => Some(0),
-        _ => None,
-    }
-}
-
 /// Offset and length of an access, if it lies in its region.
 fn in_region(access: RegionAccess) -> Result<(u32, usize), Refusal> {
-    let bytes = region_bytes(access.region).unwrap_or(0);
+    let bytes = describe::region_bytes(access.region).unwrap_or(0);
     let end = access.offset.checked_add(u64::from(access.count));
     match (u32::try_from(access.offset), usize::try_from(access.count)) {
         (Ok(offset), Ok(count)) if end.is_some_and(|end| end <= bytes) => Ok((offset, count)),
@@ -507,60 +412,4 @@ fn dma_unmap(function: &mut dyn Function, message: &Message) -> Result<Reply, Re
         function.dma_unmap(unmap.address, unmap.size);
     }
     Ok(unmap.as_bytes().to_vec().into())
-}
-
-fn device_info(message: &Message) -> Result<Reply, Refusal> {
-    message.parse::<DeviceInfo>(Command::DeviceGetInfo)?;
-    let info = DeviceInfo {
-        argsz: argsz::<DeviceInfo>(),
-        flags: DeviceFlags::new().with_reset(true).with_pci(true),
-        regions: region_index::COUNT,
-        irqs: irq_index::COUNT,
-    };
-    Ok(info.as_bytes().to_vec().into())
-}
-
-fn region_info(function: &dyn Function, message: &Message) -> Result<Reply, Refusal> {
-    let (asked, _) = message.parse::<RegionInfo>(Command::DeviceGetRegionInfo)?;
-    let Some(size) = region_bytes(asked.index) else {
-        let why = format!("there is no region {}", asked.index);
-        return Err(Refusal::invalid(why));
-    };
-    let exists = size != 0;
-    let mut info = RegionInfo {
-        flags: RegionFlags::new().with_read(exists).with_write(exists),
-        index: asked.index,
-        size,
-        ..RegionInfo::default()
-    };
-    if asked.index != region_index::BAR0 {
-        return Ok(wire::encode_region_info(info, &[], asked.argsz).into());
-    }
-    let file = function.doorbells();
-    let area = SparseArea {
-        offset: u64::from(bar::DOORBELLS),
-        size: file.bytes,
-    };
-    info.flags.set_mmap(true);
-    // Clients add this and the offset of the area.
-    info.offset = file.offset.wrapping_sub(area.offset);
-    let payload = wire::encode_region_info(info, &[area], asked.argsz);
-    // Without the areas, the descriptor would stand for the whole region.
-    let doorbells = payload.len() > size_of::<RegionInfo>();
-    Ok(Reply { payload, doorbells })
-}
-
-/// No sub-region has a descriptor of its own: the doorbells are memory.
-fn region_io_fds(message: &Message) -> Result<Reply, Refusal> {
-    let (asked, _) = message.parse::<RegionIoFds>(Command::DeviceGetRegionIoFds)?;
-    if region_bytes(asked.index).is_none() {
-        let why = format!("there is no region {}", asked.index);
-        return Err(Refusal::invalid(why));
-    }
-    let reply = RegionIoFds {
-        argsz: argsz::<RegionIoFds>(),
-        index: asked.index,
-        ..RegionIoFds::default()
-    };
-    Ok(reply.as_bytes().to_vec().into())
 }
