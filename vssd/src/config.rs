@@ -1,6 +1,6 @@
 //! What a controller is made to be.
 
-use crate::Error;
+use crate::VssdError;
 
 /// The PCI identity of a controller, for its configuration space and its
 /// Identify Controller structure.
@@ -98,8 +98,8 @@ impl ControllerConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`], which names the field, its value and its range.
-    pub fn check(&self) -> Result<(), Error> {
+    /// [`VssdError::Config`], which names the field, its value and its range.
+    pub fn check(&self) -> Result<(), VssdError> {
         text("serial", &self.serial, 20)?;
         text("model", &self.model, 40)?;
         text("firmware", &self.firmware, 8)?;
@@ -110,7 +110,7 @@ impl ControllerConfig {
         number("queue_pairs_max", self.queue_pairs_max, 1, 511)?;
         number("queue_entries_max", self.queue_entries_max, 2, 4096)?;
         if !matches!(self.block_bytes, 512 | 4096) {
-            return Err(Error::Config {
+            return Err(VssdError::Config {
                 field: "block_bytes",
                 value: self.block_bytes.to_string(),
                 range: "512 or 4096".to_owned(),
@@ -120,10 +120,10 @@ impl ControllerConfig {
     }
 }
 
-fn text(field: &'static str, value: &str, max: usize) -> Result<(), Error> {
+fn text(field: &'static str, value: &str, max: usize) -> Result<(), VssdError> {
     let printable = value.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     if value.trim().is_empty() || value.len() > max || !printable {
-        return Err(Error::Config {
+        return Err(VssdError::Config {
             field,
             value: format!("{value:?}"),
             range: format!("1 to {max} printable ASCII characters"),
@@ -137,9 +137,9 @@ fn number<N: PartialOrd + std::fmt::Display>(
     value: N,
     min: N,
     max: N,
-) -> Result<(), Error> {
+) -> Result<(), VssdError> {
     if value < min || value > max {
-        return Err(Error::Config {
+        return Err(VssdError::Config {
             field,
             value: value.to_string(),
             range: format!("{min} to {max}"),

@@ -2,25 +2,27 @@
 
 use std::os::fd::BorrowedFd;
 
-use nvme::Registers;
-use traces::{Clock, Tap};
+use nvme::{QueueId, Sqe};
+use traces::{Clock, Event, Tap};
 
-use crate::media::MediaInfo;
+use crate::device::{Device, Parts};
+use crate::lifecycle::Change;
+use crate::media::Submission;
+use crate::ticket::Ticket;
 use crate::{
-    ControllerConfig, DmaTable, Doorbells, Error, Interrupts, MapError, Media, Protection,
+    ControllerConfig, DmaTable, Doorbells, Interrupts, MapError, Media, Protection, VssdError,
 };
+
+/// How many commands of one queue are fetched before the next has its turn.
+const BURST: u32 = 64;
 
 /// One NVMe function with one namespace on `M`, observed by `T`, in the time of
 /// `C`.
 pub struct Controller<M, T, C> {
-    config: ControllerConfig,
-    memory: DmaTable,
-    doorbells: Doorbells,
-    interrupts: Box<dyn Interrupts + Send>,
-    media: M,
-    info: MediaInfo,
-    tap: T,
-    clock: C,
+    pub(crate) device: Device<T, C>,
+    pub(crate) media: M,
+    /// Which I/O submission queue has the first turn at the next poll.
+    turn: usize,
 }
 
 impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
@@ -29,28 +31,29 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] and [`Error::MediaSize`] where `config` is not legal
-    /// or does not fit `media`; [`Error::Doorbells`] where the system gives no
+    /// [`VssdError::Config`] and [`VssdError::MediaSize`] where `config` is not legal
+    /// or does not fit `media`; [`VssdError::Doorbells`] where the system gives no
     /// memory.
-    pub fn new(config: ControllerConfig, media: M, tap: T, clock: C) -> Result<Self, Error> {
+    pub fn new(config: ControllerConfig, media: M, tap: T, clock: C) -> Result<Self, VssdError> {
         config.check()?;
         let info = media.info();
-        if info.bytes == 0 || info.bytes % u64::from(config.block_bytes) != 0 {
-            return Err(Error::MediaSize {
+        if info.bytes == 0 || !info.bytes.is_multiple_of(u64::from(config.block_bytes)) {
+            return Err(VssdError::MediaSize {
                 media: media.name().to_owned(),
                 bytes: info.bytes,
                 block_bytes: config.block_bytes,
             });
         }
-        Ok(Self {
-            config,
-            memory: DmaTable::new(),
-            doorbells: Doorbells::new().map_err(|source| Error::Doorbells { source })?,
-            interrupts: Box::new(()),
-            media,
-            info,
+        let parts = Parts {
+            doorbells: Doorbells::new().map_err(|source| VssdError::Doorbells { source })?,
+            media: info,
             tap,
             clock,
+        };
+        Ok(Self {
+            device: Device::new(config, parts),
+            media,
+            turn: 0,
         })
     }
 
@@ -58,8 +61,92 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// completions, and returns how many there were: 0 says that the guest
     /// wants nothing just now. Queues take turns. Every interrupt that is due
     /// is raised before it returns.
-    pub fn poll(&mut self, _budget: u32) -> u32 {
-        0
+    pub fn poll(&mut self, budget: u32) -> u32 {
+        let mut done = self.device.retry_stalled();
+        if self.media.pending() > 0 {
+            let device = &mut self.device;
+            let mut sink = |ticket, outcome| device.finish_media(ticket, outcome);
+            done += self.media.poll(budget, &mut sink);
+            self.device.finish_deletions();
+            self.finish_shutdown();
+        }
+        if self.device.lifecycle.is_ready() {
+            done += self.serve(QueueId::ADMIN, BURST.min(budget));
+            done += self.serve_io(budget.saturating_sub(done));
+            self.device.note_bad_doorbells();
+            done += self.device.deliver_events();
+        }
+        self.device.raise_interrupts();
+        done
+    }
+
+    /// Gives each I/O submission queue a turn. Returns how many commands were
+    /// fetched.
+    #[inline]
+    fn serve_io(&mut self, budget: u32) -> u32 {
+        let queues = self.device.queues.live();
+        let mut done = 0;
+        for _ in 0..queues {
+            let left = budget.saturating_sub(done);
+            if left == 0 {
+                break;
+            }
+            if self.turn >= queues {
+                self.turn = 0;
+            }
+            if let Some(queue) = self.device.queues.live_at(self.turn) {
+                done += self.serve(queue, left.min(BURST));
+            }
+            self.turn += 1;
+        }
+        done
+    }
+
+    /// Fetches and executes at most `budget` commands of a queue. Returns how
+    /// many.
+    #[inline]
+    fn serve(&mut self, queue: QueueId, budget: u32) -> u32 {
+        let waiting = self.device.queues.waiting(queue, &self.device.doorbells);
+        if waiting == 0 {
+            return 0;
+        }
+        let now_ns = self.device.observed_ns();
+        let budget = budget.min(u32::from(waiting));
+        let mut done = 0;
+        while done < budget {
+            let Some((sqe, ticket)) = self.device.fetch(queue, now_ns) else {
+                break;
+            };
+            done += 1;
+            if self.device.queues.is_in_flight(queue, ticket.cid()) {
+                let status = nvme::Status::COMMAND_ID_CONFLICT.dnr();
+                self.device.finish(ticket, status, 0);
+            } else if queue.is_admin() {
+                self.admin(&sqe, ticket);
+            } else {
+                self.io(&sqe, ticket);
+            }
+        }
+        done
+    }
+
+    /// Executes an I/O command.
+    #[inline]
+    fn io(&mut self, sqe: &Sqe, mut ticket: Ticket) {
+        let (queue, cid) = (ticket.queue(), ticket.cid());
+        let device = &mut self.device;
+        let request = device
+            .namespace
+            .decode(sqe)
+            .and_then(|command| device.request(command, &mut ticket));
+        match request {
+            Ok(Some(request)) => match self.media.submit(ticket, request) {
+                Submission::Done(ticket, outcome) => self.device.finish_io(ticket, outcome),
+                Submission::Pending => self.device.pend(queue, cid),
+            },
+            Ok(None) => self.device.finish_io(ticket, Ok(())),
+            Err(status) => self.device.finish(ticket, status, 0),
+        }
     }
 
     /// Whether nothing is in flight: no command was fetched that is not
@@ -67,7 +154,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// shutdown is going on. A doorbell may have been rung since the last poll
     /// even so.
     pub fn idle(&self) -> bool {
-        self.media.pending() == 0
+        !self.device.is_busy() && !self.device.lifecycle.is_stopping()
     }
 
     /// Maps guest memory; see [`DmaTable::map`]. Live queues go on.
@@ -83,34 +170,47 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         file_offset: u64,
         protection: Protection,
     ) -> Result<(), MapError> {
-        self.memory.map(iova, len, fd, file_offset, protection)
+        self.device
+            .memory
+            .map(iova, len, fd, file_offset, protection)
     }
 
     /// Unmaps guest memory, once no transfer in flight holds it; see
     /// [`DmaTable::unmap`]. Returns how many bytes were unmapped. Queues in
     /// that memory stand still until it is mapped again.
     pub fn dma_unmap(&mut self, iova: u64, len: u64) -> u64 {
-        self.memory.unmap(iova, len)
+        self.let_go();
+        self.device.memory.unmap(iova, len)
     }
 
     /// Unmaps all guest memory, once no transfer in flight holds it.
     pub fn dma_unmap_all(&mut self) {
-        self.memory.clear();
+        self.let_go();
+        self.device.memory.clear();
+    }
+
+    /// Waits until the medium holds no guest memory.
+    fn let_go(&mut self) {
+        if self.media.pending() > 0 {
+            let device = &mut self.device;
+            self.media
+                .let_go(&mut |ticket, outcome| device.finish_media(ticket, outcome));
+        }
     }
 
     /// Guest memory, as it is mapped.
     pub const fn memory(&self) -> &DmaTable {
-        &self.memory
+        &self.device.memory
     }
 
     /// The doorbell page, for a front to hand to its client.
     pub const fn doorbells(&self) -> &Doorbells {
-        &self.doorbells
+        &self.device.doorbells
     }
 
     /// Where interrupts go from now on; `Box::new(())` for nowhere.
     pub fn set_interrupts(&mut self, interrupts: Box<dyn Interrupts + Send>) {
-        self.interrupts = interrupts;
+        self.device.interrupts = interrupts;
     }
 
     /// Whether a pin-based interrupt would be asserted now: a completion queue
@@ -118,24 +218,47 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// that the guest has not consumed (`NVMe over PCIe 1.1 §3.5.1`). A front
     /// with INTx asks after each poll and each write to a register.
     pub fn interrupt_asserted(&self) -> bool {
-        false
+        let device = &self.device;
+        device
+            .queues
+            .asserts(device.registers.intms, &device.doorbells)
     }
 
     /// A guest attached. The drive is as after power-on.
-    pub fn connected(&mut self) {}
+    pub fn connected(&mut self) {
+        self.change(Change::Reset);
+        self.device.registers = crate::registers::RegisterFile::default();
+        let health = &mut self.device.health;
+        health.power_cycles = health.power_cycles.saturating_add(1);
+        self.device.event(Event::Connect);
+    }
 
     /// The guest went away: commands in flight are abandoned, queues and guest
     /// memory are gone, registers have their reset values, and nobody listens
     /// to interrupts.
-    pub fn disconnected(&mut self) {}
+    pub fn disconnected(&mut self) {
+        if self.device.lifecycle.is_ready() {
+            let health = &mut self.device.health;
+            health.unsafe_shutdowns = health.unsafe_shutdowns.saturating_add(1);
+        }
+        self.change(Change::Reset);
+        self.device.registers = crate::registers::RegisterFile::default();
+        self.device.memory.clear();
+        self.device.interrupts = Box::new(());
+        self.device.event(Event::Disconnect);
+    }
 
     /// The PCI function was reset: commands in flight are abandoned, queues are
     /// gone, and registers have their reset values. Guest memory stays mapped.
-    pub fn function_reset(&mut self) {}
+    pub fn function_reset(&mut self) {
+        self.change(Change::Reset);
+        self.device.registers = crate::registers::RegisterFile::default();
+        self.device.event(Event::FunctionReset);
+    }
 
     /// What the controller was made to be.
     pub const fn config(&self) -> &ControllerConfig {
-        &self.config
+        &self.device.config
     }
 
     /// The medium.
@@ -150,38 +273,32 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
 
     /// The observer.
     pub const fn tap(&self) -> &T {
-        &self.tap
+        &self.device.tap
     }
 
-    /// The observer, to stop a recording, for one.
+    /// The observer, to ask it things.
     pub const fn tap_mut(&mut self) -> &mut T {
-        &mut self.tap
+        &mut self.device.tap
+    }
+
+    /// Puts another observer in the place of the present one, which is handed
+    /// back: a recording ends and another begins. Commands are numbered from 0
+    /// again, so it is best done while no guest is attached.
+    pub fn replace_tap(&mut self, tap: T) -> T {
+        self.device.sequence = 0;
+        std::mem::replace(&mut self.device.tap, tap)
     }
 
     /// The clock.
     pub const fn clock(&self) -> &C {
-        &self.clock
+        &self.device.clock
     }
 
     /// Ends the controller: commands in flight are abandoned, and the medium,
     /// the observer and the clock are handed back.
     pub fn into_parts(mut self) -> (M, T, C) {
-        self.disconnected();
-        (self.media, self.tap, self.clock)
-    }
-}
-
-/// The controller's properties and doorbells, at their offsets in BAR0. What is
-/// not a property reads as 0 and swallows writes.
-impl<M: Media, T: Tap, C: Clock> Registers for Controller<M, T, C> {
-    fn read32(&mut self, _offset: u32) -> u32 {
-        0
-    }
-
-    fn write32(&mut self, offset: u32, value: u32) {
-        if let Some(doorbell) = offset.checked_sub(nvme::DOORBELL_BASE) {
-            self.doorbells.store(doorbell, value);
-        }
+        self.change(Change::Reset);
+        (self.media, self.device.tap, self.device.clock)
     }
 }
 
@@ -189,7 +306,11 @@ impl<M: Media, T, C> std::fmt::Debug for Controller<M, T, C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Controller")
             .field("media", &self.media.name())
-            .field("memory", &self.memory)
+            .field("lifecycle", &self.device.lifecycle)
+            .field("memory", &self.device.memory)
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

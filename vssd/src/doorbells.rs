@@ -56,7 +56,7 @@ impl Doorbells {
     /// The doorbell `offset` bytes behind the first; none where `offset` is not
     /// that of a doorbell.
     fn word(&self, offset: u32) -> Option<&AtomicU32> {
-        if offset >= DOORBELLS_BYTES || offset % 4 != 0 {
+        if offset >= DOORBELLS_BYTES || !offset.is_multiple_of(4) {
             return None;
         }
         let at = self

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// but a [`nvme::Status`], told to the guest.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum VssdError {
     /// A field of a configuration is out of its range.
     #[error("the controller's {field} is {value}, but must be {range}")]
     Config {
@@ -63,5 +63,18 @@ pub enum Error {
     InUse {
         /// The file.
         path: PathBuf,
+    },
+    /// A file that is to be made is there, with another size.
+    #[error(
+        "{} exists with {bytes} bytes, not {wanted}: open it as it is, or choose another path",
+        path.display()
+    )]
+    Exists {
+        /// The file.
+        path: PathBuf,
+        /// The size it has, bytes.
+        bytes: u64,
+        /// The size it was to have, bytes.
+        wanted: u64,
     },
 }

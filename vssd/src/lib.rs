@@ -25,21 +25,32 @@
 //! It knows nothing of PCI configuration space, of MSI-X tables and of sockets:
 //! that is for a front. It does not decide when to poll: that is for a worker.
 
+mod admin;
+mod command;
 mod config;
 mod controller;
+mod device;
 mod doorbells;
 mod error;
 pub mod front;
+mod health;
+#[cfg(test)]
+mod host;
 mod interrupts;
+mod lifecycle;
 pub mod media;
 pub mod memory;
+mod namespace;
+mod queue;
+mod registers;
 mod ticket;
+mod transfer;
 pub mod worker;
 
 pub use config::{ControllerConfig, PciIdentity};
 pub use controller::Controller;
 pub use doorbells::{DOORBELLS_BYTES, Doorbells};
-pub use error::Error;
+pub use error::VssdError;
 pub use interrupts::Interrupts;
 pub use media::Media;
 pub use memory::{DmaTable, MapError, Protection, Segments};

@@ -9,9 +9,11 @@
 
 mod null;
 mod ram;
+mod raw_file;
 
 pub use null::Null;
 pub use ram::Ram;
+pub use raw_file::{RawFile, RawFileOptions};
 
 use nvme::{CommandId, QueueId, Status};
 

@@ -397,7 +397,7 @@ impl DmaTable {
         if len == 0 {
             return Err(MapError::Empty { iova });
         }
-        if (iova | len | file_offset) % PAGE_BYTES != 0 {
+        if !(iova | len | file_offset).is_multiple_of(PAGE_BYTES) {
             return Err(MapError::Unaligned {
                 iova,
                 len,

@@ -1,13 +1,34 @@
 //! The obligation to complete a command.
 
-use nvme::{CommandId, DSM_RANGES_MAX, DsmRange, QueueId};
+use nvme::{CommandId, DSM_RANGES_MAX, DsmRange, NSID_ALL, NvmOpcode, QueueId, Sqe};
 use traces::CommandRecord;
 
 /// The ranges of a Dataset Management command, for its record.
 #[derive(Debug)]
 pub(crate) struct DsmRanges {
-    pub(crate) ranges: [DsmRange; DSM_RANGES_MAX],
-    pub(crate) count: usize,
+    ranges: [DsmRange; DSM_RANGES_MAX],
+    count: usize,
+}
+
+impl DsmRanges {
+    /// No ranges yet.
+    pub(crate) fn new() -> Box<Self> {
+        Box::new(Self {
+            ranges: [DsmRange::default(); DSM_RANGES_MAX],
+            count: 0,
+        })
+    }
+
+    /// The first `count` ranges, to be filled.
+    pub(crate) fn fill(&mut self, count: usize) -> &mut [DsmRange] {
+        self.count = count.min(DSM_RANGES_MAX);
+        self.ranges.get_mut(..self.count).unwrap_or_default()
+    }
+
+    /// The ranges.
+    pub(crate) fn get(&self) -> &[DsmRange] {
+        self.ranges.get(..self.count).unwrap_or_default()
+    }
 }
 
 /// The obligation to complete a command that was fetched.
@@ -21,11 +42,36 @@ pub(crate) struct DsmRanges {
 #[must_use = "a command that was fetched has to be completed"]
 pub struct Ticket {
     record: CommandRecord,
+    /// Where it completes; none for the flush of a shutdown, which no guest
+    /// waits for.
+    completion: Option<QueueId>,
     ranges: Option<Box<DsmRanges>>,
+    #[cfg(debug_assertions)]
     settled: bool,
 }
 
 impl Ticket {
+    /// The ticket of the command of `record`, which completes to `completion`.
+    #[inline]
+    pub(crate) const fn new(record: CommandRecord, completion: QueueId) -> Self {
+        Self {
+            record,
+            completion: Some(completion),
+            ranges: None,
+            #[cfg(debug_assertions)]
+            settled: false,
+        }
+    }
+
+    /// The ticket of the flush that a shutdown makes of itself.
+    pub(crate) fn of_shutdown(sequence: u64, now_ns: u64) -> Self {
+        let sqe = Sqe::new(NvmOpcode::FLUSH.0, NSID_ALL);
+        let record = CommandRecord::fetched(sequence, now_ns, QueueId(u16::MAX), &sqe);
+        let mut ticket = Self::new(record, QueueId::ADMIN);
+        ticket.completion = None;
+        ticket
+    }
+
     /// The submission queue that the command came from.
     #[must_use]
     pub const fn queue(&self) -> QueueId {
@@ -56,6 +102,28 @@ impl Ticket {
     pub const fn record(&self) -> &CommandRecord {
         &self.record
     }
+
+    /// Where it completes; none for the flush of a shutdown.
+    #[inline]
+    pub(crate) const fn completion(&self) -> Option<QueueId> {
+        self.completion
+    }
+
+    /// Keeps the ranges of a Dataset Management command, for its record.
+    pub(crate) fn set_ranges(&mut self, ranges: Box<DsmRanges>) {
+        self.ranges = Some(ranges);
+    }
+
+    /// Ends the obligation; what is returned is for the record.
+    #[inline]
+    pub(crate) fn settle(self) -> (CommandRecord, Option<Box<DsmRanges>>) {
+        let mut ticket = self;
+        #[cfg(debug_assertions)]
+        {
+            ticket.settled = true;
+        }
+        (ticket.record, ticket.ranges.take())
+    }
 }
 
 #[cfg(debug_assertions)]
@@ -64,5 +132,24 @@ impl Drop for Ticket {
         if !std::thread::panicking() {
             assert!(self.settled, "a ticket was lost: {:?}", self.record);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "a ticket was lost")]
+    fn a_ticket_that_is_lost_is_reported() {
+        drop(Ticket::of_shutdown(0, 0));
+    }
+
+    #[test]
+    fn a_ticket_that_is_settled_is_not() {
+        let (record, ranges) = Ticket::of_shutdown(7, 9).settle();
+        assert_eq!((record.sequence, record.submit_ns), (7, 9));
+        assert!(ranges.is_none());
     }
 }

@@ -9,7 +9,7 @@ use std::io;
 use memmap2::{Advice, MmapMut, MmapOptions, UncheckedAdvice};
 
 use super::{Extent, Media, MediaError, MediaInfo, Outcome, Request, Submission};
-use crate::{Error, Ticket};
+use crate::{Ticket, VssdError};
 
 const PAGE: usize = 4096;
 
@@ -25,9 +25,9 @@ impl Ram {
     ///
     /// # Errors
     ///
-    /// [`Error::Ram`], where `bytes` is 0 or the system refuses.
-    pub fn new(bytes: u64) -> Result<Self, Error> {
-        let refused = |source| Error::Ram { bytes, source };
+    /// [`VssdError::Ram`], where `bytes` is 0 or the system refuses.
+    pub fn new(bytes: u64) -> Result<Self, VssdError> {
+        let refused = |source| VssdError::Ram { bytes, source };
         let len = match usize::try_from(bytes) {
             Ok(len @ 1..) => len,
             _ => return Err(refused(io::ErrorKind::InvalidInput.into())),
@@ -98,17 +98,8 @@ impl Ram {
                 }
                 Some(())
             }
-            Request::WriteZeroes {
-                extent, deallocate, ..
-            } => {
-                if deallocate {
-                    self.discard(extent)
-                } else {
-                    self.range(extent)
-                        .and_then(|range| self.memory.get_mut(range))
-                        .map(|data| data.fill(0))
-                }
-            }
+            // Zeroes take no space here, whether that was asked for or not.
+            Request::WriteZeroes { extent, .. } => self.discard(extent),
             Request::Discard { extents } => {
                 extents.iter().try_for_each(|&extent| self.discard(extent))
             }

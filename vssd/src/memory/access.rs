@@ -114,7 +114,7 @@ impl Window {
     /// of the page size; none where it is not, or the queue ends beyond the
     /// address space.
     pub(crate) fn new(base: u64, bytes: u64, access: Access) -> Option<Self> {
-        if base % PAGE_BYTES != 0 || base.checked_add(bytes).is_none() {
+        if !base.is_multiple_of(PAGE_BYTES) || base.checked_add(bytes).is_none() {
             return None;
         }
         let pages = usize::try_from(bytes.div_ceil(PAGE_BYTES)).ok()?;

@@ -103,8 +103,9 @@ impl Segments<'_> {
         self.bytes
     }
 
-    /// Copies `data` to the guest: the data of a read. The shorter of the two
-    /// decides how much. Nothing is written where the transfer is one to media.
+    /// Copies `data` to the guest: the data of a read. What the transfer is
+    /// longer than `data` is filled with zeroes. Nothing is written where the
+    /// transfer is one to media.
     pub fn write(&self, data: &[u8]) {
         if self.access != Access::Write {
             debug_assert!(false, "the transfer goes the other way");
@@ -113,11 +114,15 @@ impl Segments<'_> {
         let mut rest = data;
         for piece in self.pieces {
             let (now, later) = rest.split_at(piece.iov_len.min(rest.len()));
+            let to = piece.iov_base.cast::<u8>();
             // SAFETY: the piece is host memory of a mapping that the borrowed
-            // table keeps, `now` is no longer than it, and `data` is ours: a
-            // guest's memory is never lent out as a slice.
-            unsafe {
-                std::ptr::copy_nonoverlapping(now.as_ptr(), piece.iov_base.cast(), now.len());
+            // table keeps, resolved for writing; `now` is no longer than it; and
+            // `data` is ours: a guest's memory is never lent out as a slice.
+            unsafe { std::ptr::copy_nonoverlapping(now.as_ptr(), to, now.len()) }
+            if now.len() < piece.iov_len {
+                let end = to.wrapping_add(now.len());
+                // SAFETY: as above; this is the rest of the same piece.
+                unsafe { end.write_bytes(0, piece.iov_len.saturating_sub(now.len())) }
             }
             rest = later;
         }

@@ -1,0 +1,125 @@
+//! Admin commands that make and delete I/O queues.
+
+use nvme::{
+    CreateCqCdw11, CreateQueueCdw10, CreateSqCdw11, DoorbellKind, IdentifyController, PAGE_BYTES,
+    QueueId, Sqe, Status,
+};
+use traces::{Clock, Tap};
+
+use super::Answer;
+use crate::Ticket;
+use crate::command::data_pointer;
+use crate::device::Device;
+use crate::queue::QueueSpec;
+
+impl<T: Tap, C: Clock> Device<T, C> {
+    /// The queue that a create command describes, where `given` queues of its
+    /// kind may be made, and `exists` says whether one has an identifier
+    /// already.
+    fn queue_spec(
+        &self,
+        sqe: &Sqe,
+        given: u16,
+        exists: impl Fn(QueueId) -> bool,
+    ) -> Result<QueueSpec, Status> {
+        let base = data_pointer(sqe)?.prp1;
+        let cdw10 = CreateQueueCdw10::from_bits(sqe.cdw10.get());
+        let id = QueueId(cdw10.qid());
+        if id.is_admin() || id.0 > given || exists(id) {
+            return Err(Status::INVALID_QUEUE_ID.dnr());
+        }
+        let entries = match cdw10.qsize().checked_add(1) {
+            Some(entries @ 2..) if entries <= self.config.queue_entries_max => entries,
+            _ => return Err(Status::INVALID_QUEUE_SIZE.dnr()),
+        };
+        if !base.is_multiple_of(PAGE_BYTES) {
+            return Err(Status::PRP_OFFSET_INVALID.dnr());
+        }
+        // The host has to have told the entry sizes by now.
+        let sizes = (self.registers.cc.iosqes(), self.registers.cc.iocqes());
+        let required = (
+            IdentifyController::SQES_64 & 0xf,
+            IdentifyController::CQES_16 & 0xf,
+        );
+        if sizes != required {
+            return Err(Status::INVALID_FIELD.dnr());
+        }
+        Ok(QueueSpec { id, base, entries })
+    }
+
+    /// Create I/O Completion Queue (`NVMe Base 2.1 §5.2.1`).
+    pub(super) fn create_completion(&mut self, sqe: &Sqe) -> Answer {
+        let given = self.features.completion_queues();
+        let spec = self.queue_spec(sqe, given, |id| self.queues.has_completion(id))?;
+        let cdw11 = CreateCqCdw11::from_bits(sqe.cdw11.get());
+        // CAP.CQR: queues are contiguous, in the guest's addresses.
+        if !cdw11.pc() {
+            return Err(Status::INVALID_FIELD.dnr());
+        }
+        if cdw11.ien() && cdw11.iv() >= self.config.vectors() {
+            return Err(Status::INVALID_INTERRUPT_VECTOR.dnr());
+        }
+        let vector = cdw11.ien().then_some(cdw11.iv());
+        self.queues.create_completion(spec, vector)?;
+        self.doorbells.reset(spec.id, DoorbellKind::CompletionHead);
+        Ok(0)
+    }
+
+    /// Create I/O Submission Queue (`NVMe Base 2.1 §5.2.2`).
+    pub(super) fn create_submission(&mut self, sqe: &Sqe) -> Answer {
+        let given = self.features.submission_queues();
+        let spec = self.queue_spec(sqe, given, |id| self.queues.has_submission(id))?;
+        let cdw11 = CreateSqCdw11::from_bits(sqe.cdw11.get());
+        if !cdw11.pc() {
+            return Err(Status::INVALID_FIELD.dnr());
+        }
+        let completion = QueueId(cdw11.cqid());
+        if completion.is_admin() || completion.0 > self.features.completion_queues() {
+            return Err(Status::INVALID_QUEUE_ID.dnr());
+        }
+        if !self.queues.has_completion(completion) {
+            return Err(Status::COMPLETION_QUEUE_INVALID.dnr());
+        }
+        self.queues.create_submission(spec, completion)?;
+        self.doorbells.reset(spec.id, DoorbellKind::SubmissionTail);
+        Ok(0)
+    }
+
+    /// Delete I/O Completion Queue (`NVMe Base 2.1 §5.2.3`).
+    pub(super) fn delete_completion(&mut self, sqe: &Sqe) -> Answer {
+        data_pointer(sqe)?;
+        let id = CreateQueueCdw10::from_bits(sqe.cdw10.get()).qid();
+        self.queues.delete_completion(QueueId(id))?;
+        Ok(0)
+    }
+
+    /// Delete I/O Submission Queue (`NVMe Base 2.1 §5.2.4`): nothing is fetched
+    /// from it any more, and the command completes once what was fetched has.
+    pub(super) fn delete_submission(&mut self, sqe: &Sqe, ticket: Ticket) {
+        let id = QueueId(CreateQueueCdw10::from_bits(sqe.cdw10.get()).qid());
+        let closed = data_pointer(sqe).and_then(|_| self.queues.close_submission(id));
+        match closed {
+            Ok(()) => {
+                self.queues
+                    .set_in_flight(QueueId::ADMIN, ticket.cid(), true);
+                self.closing.push((id, ticket));
+                self.finish_deletions();
+            }
+            Err(status) => self.answer(ticket, Err(status)),
+        }
+    }
+
+    /// Completes deletions of queues that have nothing in flight any more.
+    pub(crate) fn finish_deletions(&mut self) {
+        let drained = |queues: &crate::queue::Queues, id| queues.is_drained(id);
+        while let Some(index) = self
+            .closing
+            .iter()
+            .position(|(id, _)| drained(&self.queues, *id))
+        {
+            let (id, ticket) = self.closing.swap_remove(index);
+            self.queues.delete_submission(id);
+            self.finish_pending(ticket, Status::SUCCESS, 0);
+        }
+    }
+}

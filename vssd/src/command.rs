@@ -1,0 +1,175 @@
+//! From a submission queue entry to an I/O command that is known to be legal.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::arithmetic_side_effects
+)]
+
+use nvme::{
+    DSM_RANGES_MAX, DsmAttributes, NSID_ALL, NamespaceId, NvmOpcode, Psdt, ReadWriteCdw12, Sqe,
+    Status,
+};
+
+use crate::media::Extent;
+use crate::transfer::DataPointer;
+
+/// The one namespace's identifier.
+pub(crate) const NSID: NamespaceId = NamespaceId(1);
+
+/// What a namespace is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Namespace {
+    /// Size of a block, bytes; a power of two.
+    pub(crate) block_bytes: u32,
+    /// Blocks.
+    pub(crate) blocks: u64,
+    /// The largest data transfer of a command, bytes.
+    pub(crate) transfer_bytes_max: u64,
+    /// Whether writes are refused.
+    pub(crate) read_only: bool,
+}
+
+/// An I/O command, decoded and checked: every range lies inside the namespace,
+/// every transfer is within the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    Read {
+        extent: Extent,
+        data: DataPointer,
+    },
+    Write {
+        extent: Extent,
+        data: DataPointer,
+        fua: bool,
+    },
+    Compare {
+        extent: Extent,
+        data: DataPointer,
+    },
+    WriteZeroes {
+        extent: Extent,
+        deallocate: bool,
+        fua: bool,
+    },
+    Verify {
+        extent: Extent,
+    },
+    /// The ranges are in guest memory yet, and are checked when they are read.
+    DatasetManagement {
+        ranges: usize,
+        data: DataPointer,
+        deallocate: bool,
+    },
+    Flush,
+}
+
+/// The data pointer of a command that has one. No SGLs, no fused commands: both
+/// are as Identify says (`NVMe Base 2.1 §4.1.1`).
+pub(crate) fn data_pointer(sqe: &Sqe) -> Result<DataPointer, Status> {
+    if sqe.psdt() != Psdt::Prp || sqe.fuse() != 0 {
+        return Err(Status::INVALID_FIELD.dnr());
+    }
+    Ok(DataPointer {
+        prp1: sqe.prp1.get(),
+        prp2: sqe.prp2.get(),
+    })
+}
+
+impl Namespace {
+    /// Decodes a command of the NVM command set.
+    #[inline]
+    pub(crate) fn decode(&self, sqe: &Sqe) -> Result<Command, Status> {
+        let opcode = NvmOpcode(sqe.opcode);
+        let known = matches!(
+            opcode,
+            NvmOpcode::READ
+                | NvmOpcode::WRITE
+                | NvmOpcode::COMPARE
+                | NvmOpcode::WRITE_ZEROES
+                | NvmOpcode::VERIFY
+                | NvmOpcode::DATASET_MANAGEMENT
+                | NvmOpcode::FLUSH
+        );
+        if !known {
+            return Err(Status::INVALID_OPCODE.dnr());
+        }
+        let data = data_pointer(sqe)?;
+        let for_all = opcode == NvmOpcode::FLUSH && sqe.nsid() == NSID_ALL;
+        if sqe.nsid() != NSID && !for_all {
+            return Err(Status::INVALID_NAMESPACE_OR_FORMAT.dnr());
+        }
+        if self.read_only
+            && matches!(
+                opcode,
+                NvmOpcode::WRITE | NvmOpcode::WRITE_ZEROES | NvmOpcode::DATASET_MANAGEMENT
+            )
+        {
+            return Err(Status::NAMESPACE_WRITE_PROTECTED.dnr());
+        }
+        match opcode {
+            NvmOpcode::FLUSH => Ok(Command::Flush),
+            NvmOpcode::DATASET_MANAGEMENT => Ok(dataset_management(sqe, data)),
+            _ => self.with_blocks(opcode, sqe, data),
+        }
+    }
+
+    fn with_blocks(
+        &self,
+        opcode: NvmOpcode,
+        sqe: &Sqe,
+        data: DataPointer,
+    ) -> Result<Command, Status> {
+        let cdw12 = ReadWriteCdw12::from_bits(sqe.cdw12.get());
+        let extent = self.extent(sqe.slba().0, u64::from(cdw12.blocks()))?;
+        let fua = cdw12.fua();
+        let transfers = matches!(
+            opcode,
+            NvmOpcode::READ | NvmOpcode::WRITE | NvmOpcode::COMPARE
+        );
+        if transfers && extent.bytes > self.transfer_bytes_max {
+            return Err(Status::INVALID_FIELD.dnr());
+        }
+        Ok(match opcode {
+            NvmOpcode::READ => Command::Read { extent, data },
+            NvmOpcode::WRITE => Command::Write { extent, data, fua },
+            NvmOpcode::COMPARE => Command::Compare { extent, data },
+            NvmOpcode::WRITE_ZEROES => Command::WriteZeroes {
+                extent,
+                deallocate: cdw12.deac(),
+                fua,
+            },
+            _ => Command::Verify { extent },
+        })
+    }
+
+    /// The bytes of `blocks` blocks from `lba` on.
+    #[inline]
+    pub(crate) fn extent(&self, lba: u64, blocks: u64) -> Result<Extent, Status> {
+        let block_bytes = u64::from(self.block_bytes);
+        match lba.checked_add(blocks) {
+            Some(end) if end <= self.blocks => Ok(Extent {
+                // Neither can overflow: the medium has that many bytes.
+                offset: lba.saturating_mul(block_bytes),
+                bytes: blocks.saturating_mul(block_bytes),
+            }),
+            _ => Err(Status::LBA_OUT_OF_RANGE.dnr()),
+        }
+    }
+}
+
+fn dataset_management(sqe: &Sqe, data: DataPointer) -> Command {
+    // Number of ranges, zero-based, in the lowest byte (NVM Command Set 1.1
+    // §3.3.3).
+    let [count, ..] = sqe.cdw10.get().to_le_bytes();
+    let ranges = usize::from(count).saturating_add(1).min(DSM_RANGES_MAX);
+    Command::DatasetManagement {
+        ranges,
+        data,
+        deallocate: DsmAttributes::from_bits(sqe.cdw11.get()).ad(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,328 @@
+//! The device behind the registers: everything of a controller but its medium.
+//!
+//! It stands apart so that a medium can hand tickets back while it is borrowed:
+//! the sink of [`crate::Media::poll`] is a device.
+
+use nvme::{AsyncEvent, QueueId, Sqe, Status};
+use traces::{Clock, CommandRecord, Completion, Event, EventRecord, Tap};
+
+use crate::admin::events::AsyncEvents;
+use crate::admin::features::Features;
+use crate::admin::logs::ErrorLog;
+use crate::command::Namespace;
+use crate::health::Health;
+use crate::lifecycle::Lifecycle;
+use crate::media::{Extent, MediaInfo, Outcome};
+use crate::memory::SegmentBuffer;
+use crate::queue::{Queues, Reply};
+use crate::registers::RegisterFile;
+use crate::ticket::{DsmRanges, Ticket};
+use crate::{ControllerConfig, DmaTable, Doorbells, Interrupts};
+
+/// A completion whose queue is not mapped just now.
+#[derive(Debug)]
+struct Stalled {
+    ticket: Ticket,
+    status: Status,
+    dword0: u32,
+}
+
+/// Everything of a controller but its medium.
+pub(crate) struct Device<T, C> {
+    pub(crate) config: ControllerConfig,
+    pub(crate) namespace: Namespace,
+    pub(crate) media: MediaInfo,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) registers: RegisterFile,
+    pub(crate) memory: DmaTable,
+    pub(crate) doorbells: Doorbells,
+    pub(crate) interrupts: Box<dyn Interrupts + Send>,
+    pub(crate) queues: Queues,
+    pub(crate) features: Features,
+    pub(crate) events: AsyncEvents,
+    pub(crate) errors: ErrorLog,
+    pub(crate) health: Health,
+    /// Deletions of submission queues that wait for commands in flight.
+    pub(crate) closing: Vec<(QueueId, Ticket)>,
+    stalled: Vec<Stalled>,
+    pub(crate) segments: SegmentBuffer,
+    pub(crate) extents: Vec<Extent>,
+    /// Buffers for ranges that no command uses.
+    pub(crate) range_pool: Vec<Box<DsmRanges>>,
+    /// Commands that the medium has, or that wait to be posted.
+    in_flight: usize,
+    /// Set by the flush of a shutdown.
+    pub(crate) flushed: bool,
+    /// The number of the next command.
+    pub(crate) sequence: u64,
+    /// When the drive was powered on, nanoseconds of the clock.
+    pub(crate) powered_ns: u64,
+    pub(crate) tap: T,
+    pub(crate) clock: C,
+}
+
+/// What a device is made of beside its configuration.
+pub(crate) struct Parts<T, C> {
+    pub(crate) doorbells: Doorbells,
+    pub(crate) media: MediaInfo,
+    pub(crate) tap: T,
+    pub(crate) clock: C,
+}
+
+impl<T: Tap, C: Clock> Device<T, C> {
+    /// A device as it is after power-on. `config` was checked, and fits the
+    /// medium.
+    pub(crate) fn new(config: ControllerConfig, parts: Parts<T, C>) -> Self {
+        let Parts {
+            doorbells,
+            media,
+            tap,
+            clock,
+        } = parts;
+        let transfer_pages = 1_usize << config.mdts;
+        let namespace = Namespace {
+            block_bytes: config.block_bytes,
+            blocks: media.bytes / u64::from(config.block_bytes),
+            transfer_bytes_max: nvme::PAGE_BYTES << config.mdts,
+            read_only: media.read_only,
+        };
+        Self {
+            namespace,
+            media,
+            lifecycle: Lifecycle::Disabled,
+            registers: RegisterFile::default(),
+            memory: DmaTable::new(),
+            doorbells,
+            interrupts: Box::new(()),
+            queues: Queues::new(config.queue_pairs_max),
+            features: Features::new(config.queue_pairs_max),
+            events: AsyncEvents::new(),
+            errors: ErrorLog::new(),
+            health: Health::default(),
+            closing: Vec::new(),
+            stalled: Vec::new(),
+            // A transfer that starts inside a page touches one page more.
+            segments: SegmentBuffer::with_capacity(transfer_pages + 1),
+            extents: Vec::with_capacity(nvme::DSM_RANGES_MAX),
+            range_pool: Vec::new(),
+            in_flight: 0,
+            flushed: false,
+            sequence: 0,
+            powered_ns: clock.now_ns(),
+            tap,
+            clock,
+            config,
+        }
+    }
+
+    /// The time, where somebody observes; else 0.
+    #[inline]
+    pub(crate) fn observed_ns(&self) -> u64 {
+        if T::ENABLED { self.clock.now_ns() } else { 0 }
+    }
+
+    /// Fetches the next command of a queue, seen at `now_ns`.
+    #[inline]
+    pub(crate) fn fetch(&mut self, queue: QueueId, now_ns: u64) -> Option<(Sqe, Ticket)> {
+        let (sqe, completion) = self.queues.fetch(queue, &self.memory, &self.doorbells)?;
+        let record = CommandRecord::fetched(self.sequence, now_ns, queue, &sqe);
+        self.sequence = self.sequence.wrapping_add(1);
+        Some((sqe, Ticket::new(record, completion)))
+    }
+
+    /// Notes that the medium has the command `cid` of `queue` now.
+    pub(crate) fn pend(&mut self, queue: QueueId, cid: nvme::CommandId) {
+        self.in_flight += 1;
+        self.queues.set_in_flight(queue, cid, true);
+    }
+
+    /// Completes a command that a medium had.
+    pub(crate) fn finish_media(&mut self, ticket: Ticket, outcome: Outcome) {
+        if ticket.completion().is_none() {
+            self.flushed = true;
+            ticket.settle();
+            return;
+        }
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.queues
+            .set_in_flight(ticket.queue(), ticket.cid(), false);
+        self.finish_io(ticket, outcome);
+    }
+
+    /// Completes a command that was aside for a while.
+    pub(crate) fn finish_pending(&mut self, ticket: Ticket, status: Status, dword0: u32) {
+        if !ticket.queue().is_admin() {
+            self.in_flight = self.in_flight.saturating_sub(1);
+        }
+        self.queues
+            .set_in_flight(ticket.queue(), ticket.cid(), false);
+        self.finish(ticket, status, dword0);
+    }
+
+    /// Completes an I/O command with what the medium said.
+    #[inline]
+    pub(crate) fn finish_io(&mut self, ticket: Ticket, outcome: Outcome) {
+        match outcome {
+            Ok(()) => {
+                self.health
+                    .count(ticket.record(), self.namespace.block_bytes);
+                self.finish(ticket, Status::SUCCESS, 0);
+            }
+            Err(error) => {
+                self.health.count_media_error();
+                self.finish(ticket, error.status(), 0);
+            }
+        }
+    }
+
+    /// Completes a command: posts its completion, and tells the observer.
+    #[inline]
+    pub(crate) fn finish(&mut self, ticket: Ticket, status: Status, dword0: u32) {
+        let status = if status.is_success() {
+            status
+        } else {
+            self.enter_error(&ticket, status)
+        };
+        if let Some(ticket) = self.post(ticket, status, dword0) {
+            self.in_flight += 1;
+            self.stalled.push(Stalled {
+                ticket,
+                status,
+                dword0,
+            });
+        }
+    }
+
+    /// Enters a failure into the error log, where it is one that the host does
+    /// not know of. Returns the status to complete with.
+    #[cold]
+    fn enter_error(&mut self, ticket: &Ticket, status: Status) -> Status {
+        let expected = [Status::ABORT_REQUESTED, Status::COMPARE_FAILURE];
+        if expected.iter().any(|known| known.same_code(status)) {
+            return status;
+        }
+        self.errors.enter(ticket.record(), status);
+        status.more()
+    }
+
+    /// Posts a completion and tells the observer; hands the ticket back where
+    /// the queue is not mapped.
+    #[inline]
+    fn post(&mut self, ticket: Ticket, status: Status, dword0: u32) -> Option<Ticket> {
+        let reply = Reply {
+            queue: ticket.queue(),
+            cid: ticket.cid(),
+            status,
+            result: dword0,
+        };
+        let completion = ticket.completion()?;
+        if !self.queues.post(&self.memory, completion, &reply) {
+            return Some(ticket);
+        }
+        let (mut record, ranges) = ticket.settle();
+        if T::ENABLED {
+            record.completion = Some(Completion {
+                complete_ns: self.clock.now_ns(),
+                status,
+                result: dword0,
+            });
+            let ranges = ranges.as_deref().map_or(&[][..], DsmRanges::get);
+            self.tap.command(&record, ranges);
+        }
+        self.range_pool.extend(ranges);
+        None
+    }
+
+    /// Posts what waited for its queue to be mapped. Returns how much.
+    pub(crate) fn retry_stalled(&mut self) -> u32 {
+        if self.stalled.is_empty() {
+            return 0;
+        }
+        let mut posted = 0;
+        for stalled in std::mem::take(&mut self.stalled) {
+            let Stalled {
+                ticket,
+                status,
+                dword0,
+            } = stalled;
+            match self.post(ticket, status, dword0) {
+                Some(ticket) => self.stalled.push(Stalled {
+                    ticket,
+                    status,
+                    dword0,
+                }),
+                None => {
+                    self.in_flight = self.in_flight.saturating_sub(1);
+                    posted += 1;
+                }
+            }
+        }
+        posted
+    }
+
+    /// Ends a command that will never complete, and tells the observer.
+    pub(crate) fn abandon(&mut self, ticket: Ticket) {
+        let real = ticket.completion().is_some();
+        let (record, ranges) = ticket.settle();
+        if T::ENABLED && real {
+            let ranges = ranges.as_deref().map_or(&[][..], DsmRanges::get);
+            self.tap.command(&record, ranges);
+        }
+        self.range_pool.extend(ranges);
+    }
+
+    /// Abandons everything that the medium does not have, and removes all
+    /// queues. What belongs to a controller reset is as after power-on then.
+    pub(crate) fn reset(&mut self) {
+        for stalled in std::mem::take(&mut self.stalled) {
+            self.abandon(stalled.ticket);
+        }
+        for (_, ticket) in std::mem::take(&mut self.closing) {
+            self.abandon(ticket);
+        }
+        while let Some(ticket) = self.events.take_any() {
+            self.abandon(ticket);
+        }
+        self.in_flight = 0;
+        self.flushed = false;
+        self.events.reset();
+        self.features.reset();
+        self.queues.clear();
+        self.registers.intms = 0;
+        self.doorbells.reset_all();
+    }
+
+    /// Whether a command is in flight.
+    pub(crate) const fn is_busy(&self) -> bool {
+        self.in_flight > 0 || !self.closing.is_empty()
+    }
+
+    /// Tells the observer that something happened to the controller.
+    pub(crate) fn event(&mut self, event: Event) {
+        if T::ENABLED {
+            self.tap.event(&EventRecord {
+                at_ns: self.clock.now_ns(),
+                sequence: self.sequence,
+                event,
+            });
+        }
+    }
+
+    /// Notes doorbells that were written with values out of range.
+    pub(crate) fn note_bad_doorbells(&mut self) {
+        if self.queues.take_bad_doorbells() > 0 {
+            self.errors.enter_event();
+            self.events.raise(AsyncEvent::INVALID_DOORBELL_VALUE);
+        }
+    }
+
+    /// Raises the interrupts that are due, one for each completion queue.
+    #[inline]
+    pub(crate) fn raise_interrupts(&mut self) {
+        while let Some(vector) = self.queues.take_due() {
+            if !crate::queue::is_masked(self.registers.intms, vector) {
+                self.interrupts.notify(vector);
+            }
+        }
+    }
+}

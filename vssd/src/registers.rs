@@ -1,0 +1,222 @@
+//! The controller's properties, and what writing them sets off.
+
+use nvme::{
+    Aqa, Cap, Cc, DOORBELL_BASE, IdentifyController, QueueId, Registers, ShutdownNotification,
+    offset,
+};
+use traces::{Clock, Event, Tap};
+
+use crate::admin::identify::VERSION;
+use crate::device::Device;
+use crate::lifecycle::{Change, Duty};
+use crate::media::{Request, Submission};
+use crate::queue::QueueSpec;
+use crate::ticket::Ticket;
+use crate::{Controller, ControllerConfig, Media};
+
+/// How long CSTS.RDY may take to follow CC.EN, units of 500 ms.
+const READY_TIMEOUT: u8 = 20;
+
+/// The properties that hold what was written to them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RegisterFile {
+    pub(crate) cc: Cc,
+    aqa: Aqa,
+    asq: u64,
+    acq: u64,
+    pub(crate) intms: u32,
+}
+
+/// Controller Capabilities (`NVMe Base 2.1 §3.1.4.1`): pages of 4 KiB, the NVM
+/// command set, round robin.
+fn capabilities(config: &ControllerConfig) -> Cap {
+    const CSS_NVM: u8 = 1 << 0;
+    Cap::new()
+        .with_mqes(config.queue_entries_max.saturating_sub(1))
+        .with_cqr(true)
+        .with_to(READY_TIMEOUT)
+        .with_css(CSS_NVM)
+}
+
+impl RegisterFile {
+    /// Whether a controller can be enabled with what was written.
+    fn is_legal(&self) -> bool {
+        let cc = self.cc;
+        let aligned = |address: u64| address.is_multiple_of(nvme::PAGE_BYTES);
+        // An entry size of 0 is one that the host has not told yet; it is
+        // checked again when a queue is made.
+        let sq_entry = matches!(cc.iosqes(), 0) || cc.iosqes() == IdentifyController::SQES_64 & 0xf;
+        let cq_entry = matches!(cc.iocqes(), 0) || cc.iocqes() == IdentifyController::CQES_16 & 0xf;
+        cc.mps() == 0
+            && cc.css() == 0
+            && cc.ams() == 0
+            && sq_entry
+            && cq_entry
+            && self.aqa.asqs() > 0
+            && self.aqa.acqs() > 0
+            && aligned(self.asq)
+            && aligned(self.acq)
+    }
+}
+
+const fn low(value: u64) -> u32 {
+    let [a, b, c, d, ..] = value.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
+
+const fn high(value: u64) -> u32 {
+    low(value >> 32)
+}
+
+fn with_low(value: u64, part: u32) -> u64 {
+    u64::from(high(value)) << 32 | u64::from(part)
+}
+
+fn with_high(value: u64, part: u32) -> u64 {
+    u64::from(part) << 32 | u64::from(low(value))
+}
+
+/// The controller's properties and doorbells, at their offsets in BAR0. What is
+/// not a property reads as 0 and swallows writes; doorbells read as 0.
+impl<M: Media, T: Tap, C: Clock> Registers for Controller<M, T, C> {
+    fn read32(&mut self, offset: u32) -> u32 {
+        const CAP_HIGH: u32 = offset::CAP + 4;
+        const ASQ_HIGH: u32 = offset::ASQ + 4;
+        const ACQ_HIGH: u32 = offset::ACQ + 4;
+        let device = &self.device;
+        let registers = &device.registers;
+        match offset {
+            offset::CAP => low(capabilities(&device.config).into_bits()),
+            CAP_HIGH => high(capabilities(&device.config).into_bits()),
+            offset::VS => VERSION.into_bits(),
+            offset::INTMS | offset::INTMC => registers.intms,
+            offset::CC => registers.cc.into_bits(),
+            offset::CSTS => device.lifecycle.csts().into_bits(),
+            offset::AQA => registers.aqa.into_bits(),
+            offset::ASQ => low(registers.asq),
+            ASQ_HIGH => high(registers.asq),
+            offset::ACQ => low(registers.acq),
+            ACQ_HIGH => high(registers.acq),
+            _ => 0,
+        }
+    }
+
+    fn write32(&mut self, offset: u32, value: u32) {
+        const ASQ_HIGH: u32 = offset::ASQ + 4;
+        const ACQ_HIGH: u32 = offset::ACQ + 4;
+        if let Some(doorbell) = offset.checked_sub(DOORBELL_BASE) {
+            self.device.doorbells.store(doorbell, value);
+            return;
+        }
+        let registers = &mut self.device.registers;
+        match offset {
+            offset::INTMS => registers.intms |= value,
+            offset::INTMC => {
+                registers.intms &= !value;
+                self.device.queues.remind(&self.device.doorbells);
+                self.device.raise_interrupts();
+            }
+            offset::CC => self.write_cc(Cc::from_bits(value)),
+            offset::AQA => registers.aqa = Aqa::from_bits(value),
+            offset::ASQ => registers.asq = with_low(registers.asq, value),
+            ASQ_HIGH => registers.asq = with_high(registers.asq, value),
+            offset::ACQ => registers.acq = with_low(registers.acq, value),
+            ACQ_HIGH => registers.acq = with_high(registers.acq, value),
+            _ => {}
+        }
+    }
+}
+
+impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
+    /// What a write to CC changes, in the order in which it takes effect.
+    fn write_cc(&mut self, new: Cc) {
+        let old = self.device.registers.cc;
+        self.device.registers.cc = new;
+        match (old.en(), new.en()) {
+            (false, true) if self.device.registers.is_legal() => self.change(Change::Enable),
+            (false, true) => self.change(Change::EnableRefused),
+            (true, false) => self.change(Change::Disable),
+            _ => {}
+        }
+        let announced = |cc: Cc| cc.shn() != ShutdownNotification::None;
+        if announced(new) && !announced(old) {
+            self.device.event(match new.shn() {
+                ShutdownNotification::Abrupt => Event::ShutdownAbrupt,
+                _ => Event::ShutdownNormal,
+            });
+            self.change(Change::Shutdown);
+        }
+    }
+
+    /// Changes the state, and does what that obliges to.
+    pub(crate) fn change(&mut self, change: Change) {
+        let (state, duty) = self.device.lifecycle.step(change);
+        self.device.lifecycle = state;
+        match duty {
+            Duty::None => {}
+            Duty::Start => {
+                self.device.start();
+                self.device.event(Event::Enable);
+            }
+            Duty::Alarm => {
+                log::warn!(
+                    "the guest enabled the controller with a configuration that is not legal: {:?}",
+                    self.device.registers
+                );
+                self.device.event(Event::FatalStatus);
+            }
+            Duty::Flush => self.flush_for_shutdown(),
+            Duty::Reset => {
+                self.reset();
+                if change == Change::Disable {
+                    self.device.event(Event::Reset);
+                }
+            }
+        }
+    }
+
+    /// Makes everything durable; [`Change::Flushed`] follows.
+    fn flush_for_shutdown(&mut self) {
+        let ticket = Ticket::of_shutdown(self.device.sequence, self.device.observed_ns());
+        match self.media.submit(ticket, Request::Flush) {
+            Submission::Done(ticket, outcome) => self.device.finish_media(ticket, outcome),
+            Submission::Pending => {}
+        }
+        self.finish_shutdown();
+    }
+
+    /// Tells that a shutdown is complete, once its flush is.
+    pub(crate) fn finish_shutdown(&mut self) {
+        if std::mem::take(&mut self.device.flushed) {
+            self.change(Change::Flushed);
+        }
+    }
+
+    /// Gives up what is in flight, and all queues.
+    fn reset(&mut self) {
+        let device = &mut self.device;
+        self.media
+            .abandon(&mut |ticket, _outcome| device.abandon(ticket));
+        device.reset();
+    }
+}
+
+impl<T: Tap, C: Clock> Device<T, C> {
+    /// Makes the admin queues, which were checked to be legal.
+    fn start(&mut self) {
+        let registers = self.registers;
+        self.doorbells.reset_all();
+        let queue = |base, last: u16| QueueSpec {
+            id: QueueId::ADMIN,
+            base,
+            entries: last.saturating_add(1),
+        };
+        let completion = queue(registers.acq, registers.aqa.acqs());
+        let submission = queue(registers.asq, registers.aqa.asqs());
+        let made = self
+            .queues
+            .create_completion(completion, Some(0))
+            .and_then(|()| self.queues.create_submission(submission, QueueId::ADMIN));
+        debug_assert!(made.is_ok(), "{made:?}: {registers:?} was checked");
+    }
+}
