@@ -292,6 +292,22 @@ impl Doorbell {
             };
         index * (4 << u32::from(dstrd & 0xf))
     }
+
+    /// The doorbell `offset` bytes behind [`DOORBELL_BASE`], where CAP.DSTRD is
+    /// 0; none where `offset` is not that of a doorbell.
+    #[must_use]
+    pub fn at(offset: u32) -> Option<Self> {
+        if !offset.is_multiple_of(4) {
+            return None;
+        }
+        let kind = if offset.is_multiple_of(8) {
+            DoorbellKind::SubmissionTail
+        } else {
+            DoorbellKind::CompletionHead
+        };
+        let queue = QueueId(u16::try_from(offset / 8).ok()?);
+        Some(Self { queue, kind })
+    }
 }
 
 #[cfg(test)]
@@ -340,5 +356,8 @@ mod tests {
         };
         assert_eq!((tail.offset(0), head.offset(0)), (24, 28));
         assert_eq!((tail.offset(1), head.offset(1)), (48, 56));
+        assert_eq!(Doorbell::at(24), Some(tail));
+        assert_eq!(Doorbell::at(28), Some(head));
+        assert_eq!((Doorbell::at(26), Doorbell::at(u32::MAX - 3)), (None, None));
     }
 }
