@@ -209,3 +209,6 @@ fn sleep<F: Attachment>(front: &F, stop: &StopHandle, sleep_ns: Option<u64>) -> 
     let [socket, _] = fds;
     ready && !socket.revents().is_empty()
 }
+
+#[cfg(test)]
+mod tests;

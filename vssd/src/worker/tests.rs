@@ -1,0 +1,192 @@
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::AtomicU64;
+
+use nvme::Registers;
+use traces::{Clock, MonotonicClock};
+
+use super::*;
+use crate::front::DoorbellFile;
+use crate::{Interrupts, MapError, PciIdentity, Protection};
+
+/// A function of a few knobs that counts how often it is polled.
+struct Dial {
+    clock: MonotonicClock,
+    enabled: bool,
+    idle: bool,
+    /// What each poll returns.
+    work: u32,
+    polls: Arc<AtomicU64>,
+}
+
+impl Dial {
+    fn new(enabled: bool, idle: bool, work: u32) -> Self {
+        Self {
+            clock: MonotonicClock::start(),
+            enabled,
+            idle,
+            work,
+            polls: Arc::default(),
+        }
+    }
+}
+
+impl Registers for Dial {
+    fn read32(&mut self, _offset: u32) -> u32 {
+        u32::from(Cc::new().with_en(self.enabled))
+    }
+
+    fn write32(&mut self, _offset: u32, _value: u32) {}
+}
+
+impl Function for Dial {
+    fn poll(&mut self, _budget: u32) -> u32 {
+        self.polls.fetch_add(1, Ordering::Relaxed);
+        self.work
+    }
+
+    fn idle(&self) -> bool {
+        self.idle
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.clock.now_ns()
+    }
+
+    fn dma_map(
+        &mut self,
+        _iova: u64,
+        _len: u64,
+        _fd: BorrowedFd<'_>,
+        _file_offset: u64,
+        _protection: Protection,
+    ) -> Result<(), MapError> {
+        Ok(())
+    }
+
+    fn dma_unmap(&mut self, _iova: u64, _len: u64) -> u64 {
+        0
+    }
+
+    fn dma_unmap_all(&mut self) {}
+
+    fn doorbells(&self) -> DoorbellFile<'_> {
+        unreachable!("no client asks for them here")
+    }
+
+    fn set_interrupts(&mut self, _interrupts: Box<dyn Interrupts + Send>) {}
+
+    fn connected(&mut self) {}
+
+    fn disconnected(&mut self) {}
+
+    fn function_reset(&mut self) {}
+
+    fn identity(&self) -> PciIdentity {
+        PciIdentity::QEMU
+    }
+
+    fn vectors(&self) -> u16 {
+        1
+    }
+}
+
+/// A front whose requests are bytes; the end of the stream is its end.
+struct Bytes(UnixStream);
+
+impl AsFd for Bytes {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Attachment for Bytes {
+    type Error = &'static str;
+
+    fn events(&self) -> PollFlags {
+        PollFlags::IN
+    }
+
+    fn service(&mut self, _function: &mut dyn Function) -> Result<usize, Self::Error> {
+        match rustix::io::read(&self.0, &mut [0; 16]) {
+            Ok(0) => Err("the end"),
+            Ok(bytes) => Ok(bytes),
+            Err(_) => Ok(0),
+        }
+    }
+}
+
+/// Drives it for a tenth of a second; how often it was polled.
+#[expect(clippy::disallowed_methods, reason = "the worker runs in real time")]
+fn polls_in_a_tenth_of_a_second(mut dial: Dial) -> u64 {
+    let (_client, front) = UnixStream::pair().unwrap();
+    front.set_nonblocking(true).unwrap();
+    let stop = StopHandle::new().unwrap();
+    let handle = stop.clone();
+    let polls = Arc::clone(&dial.polls);
+    let worker = std::thread::spawn(move || {
+        sharpen_timers();
+        let ended = drive(&mut dial, &mut Bytes(front), &handle, IdlePolicy::default());
+        assert!(matches!(ended, Ended::Stopped));
+    });
+    std::thread::sleep(Duration::from_millis(100));
+    stop.stop();
+    worker.join().unwrap();
+    polls.load(Ordering::Relaxed)
+}
+
+#[test]
+fn sleep_grows_with_the_pause_up_to_the_cap() {
+    let policy = IdlePolicy::default();
+    assert_eq!(policy.sleep_ns(0), 0);
+    assert_eq!(policy.sleep_ns(100_000), 25_000);
+    assert_eq!(policy.sleep_ns(10_000_000_000), policy.sleep_ns_max);
+}
+
+#[test]
+fn a_disabled_controller_is_not_looked_at() {
+    // Until the first sleep it is, for a moment.
+    let polls = polls_in_a_tenth_of_a_second(Dial::new(false, true, 0));
+    assert!(polls < 5_000, "{polls} polls");
+}
+
+#[test]
+fn an_idle_controller_is_looked_at_now_and_then() {
+    let idle = polls_in_a_tenth_of_a_second(Dial::new(true, true, 0));
+    // 250 by the cap and some at first; a worker that spins has a million.
+    assert!((10..10_000).contains(&idle), "{idle} polls");
+}
+
+#[test]
+fn a_controller_with_commands_in_flight_is_looked_at_all_the_time() {
+    let pending = polls_in_a_tenth_of_a_second(Dial::new(true, false, 0));
+    let idle = polls_in_a_tenth_of_a_second(Dial::new(true, true, 0));
+    assert!(pending > 10 * idle, "{pending} and {idle} polls");
+}
+
+#[test]
+fn the_socket_has_its_turn_while_the_controller_is_busy() {
+    let (mut client, front) = UnixStream::pair().unwrap();
+    front.set_nonblocking(true).unwrap();
+    let stop = StopHandle::new().unwrap();
+    let worker = std::thread::spawn(move || {
+        let mut dial = Dial::new(true, false, 1);
+        drive(&mut dial, &mut Bytes(front), &stop, IdlePolicy::BUSY)
+    });
+    client.write_all(&[0; 100]).unwrap();
+    drop(client);
+    assert!(matches!(worker.join().unwrap(), Ended::Detached("the end")));
+}
+
+#[test]
+fn the_end_of_the_client_wakes_a_worker_that_sleeps_without_end() {
+    let (client, front) = UnixStream::pair().unwrap();
+    front.set_nonblocking(true).unwrap();
+    let stop = StopHandle::new().unwrap();
+    let worker = std::thread::spawn(move || {
+        let mut dial = Dial::new(false, true, 0);
+        drive(&mut dial, &mut Bytes(front), &stop, IdlePolicy::default())
+    });
+    drop(client);
+    assert!(matches!(worker.join().unwrap(), Ended::Detached("the end")));
+}
