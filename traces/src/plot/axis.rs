@@ -8,6 +8,12 @@ use super::lba_axis::Segment;
 use super::num::{float, pixel};
 use super::units;
 
+/// What is left before and after the first and the last instant, as a part of
+/// the time between them.
+const TIME_MARGIN: f64 = 0.006;
+/// What a trace that took no time is shown in, nanoseconds.
+const INSTANT_NS: f64 = 1e6;
+
 /// A labelled value.
 #[derive(Clone, Debug)]
 pub(super) struct Tick {
@@ -56,18 +62,28 @@ impl Axis {
         }
     }
 
-    /// Time from 0 to `span_ns` nanoseconds, and the unit of its labels.
-    pub(super) fn time(span_ns: f64, steps: f64) -> (Self, &'static str) {
-        let (unit, size) = units::time_unit(span_ns);
-        let axis = Self::linear(span_ns / size, steps, |value| units::trimmed(value, 3));
+    /// Time from 0 to `span_ns` nanoseconds, with a margin on both sides that
+    /// keeps the first and the last mark off the frame; and the unit of its
+    /// labels. What took no time stands in the middle.
+    pub(super) fn time(span_ns: u64, steps: f64) -> (Self, &'static str) {
+        let (span_ns, margin_ns) = if span_ns == 0 {
+            (0.0, INSTANT_NS / 2.0)
+        } else {
+            (float(span_ns), float(span_ns) * TIME_MARGIN)
+        };
+        let shown = span_ns + 2.0 * margin_ns;
+        let (unit, size) = units::time_unit(shown);
+        let axis = Self::linear((shown - margin_ns) / size, steps, |value| {
+            units::trimmed(value, 3)
+        });
         let ticks = axis.ticks.into_iter().map(|tick| Tick {
             value: tick.value * size,
             label: tick.label,
         });
         let axis = Self {
             scale: Scale::Linear {
-                from: 0.0,
-                to: span_ns,
+                from: -margin_ns,
+                to: span_ns + margin_ns,
             },
             ticks: ticks.collect(),
         };
@@ -85,6 +101,8 @@ impl Axis {
         let decades = (to / from).log10();
         let factors: &[f64] = if decades * 3.0 <= steps {
             &[1.0, 2.0, 5.0]
+        } else if decades * 2.0 <= steps {
+            &[1.0, 3.0]
         } else {
             &[1.0]
         };
@@ -155,11 +173,11 @@ impl Axis {
                 ticks.push(Tick { value, label });
             }
         };
-        push(0.5, "50 %".to_owned());
-        push(0.9, "90 %".to_owned());
+        push(0.5, "p50".to_owned());
+        push(0.9, "p90".to_owned());
         for deep in 2..=9_usize {
             let fraction = 1.0 - 10_f64.powi(-i32::try_from(deep).unwrap_or(0));
-            push(fraction, format!("{:.*} %", deep - 2, fraction * 100.0));
+            push(fraction, format!("p{:.*}", deep - 2, fraction * 100.0));
         }
         Self {
             scale: Scale::Linear {
@@ -277,10 +295,10 @@ mod tests {
 
     #[test]
     fn time_is_labelled_in_a_unit_that_suits_it() {
-        let (axis, unit) = Axis::time(62.1e9, 8.0);
+        let (axis, unit) = Axis::time(62_100_000_000, 8.0);
         assert_eq!(unit, "s");
         assert_eq!(labels(&axis), ["0", "10", "20", "30", "40", "50", "60"]);
-        let (axis, unit) = Axis::time(1500.0, 5.0);
+        let (axis, unit) = Axis::time(1500, 5.0);
         assert_eq!(unit, "µs");
         assert_eq!(labels(&axis), ["0", "0.5", "1", "1.5"]);
     }
@@ -305,6 +323,6 @@ mod tests {
     #[test]
     fn percentiles_stand_on_the_scale_of_nines() {
         let axis = Axis::percentile(3.0);
-        assert_eq!(labels(&axis), ["50 %", "90 %", "99 %", "99.9 %"]);
+        assert_eq!(labels(&axis), ["p50", "p90", "p99", "p99.9"]);
     }
 }

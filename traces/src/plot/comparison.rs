@@ -14,7 +14,7 @@ use super::num::{float, pixel};
 use super::operation::Operation;
 use super::panel::{self, Area, Drawn, Key, Rect, Theme};
 use super::percentiles::{self, Distribution, Stroke};
-use super::timeline::{bytes, span};
+use super::timeline::bytes;
 use super::{Bounds, PlotError, PlotOptions, rates, units};
 
 /// The colour of the recording where operations are not told apart.
@@ -38,7 +38,8 @@ const TIME_LABEL: f64 = 90.0;
 pub struct Comparison {
     options: PlotOptions,
     theme: Theme,
-    span_ns: f64,
+    span_ns: u64,
+    map_time: (Axis, &'static str),
     recorded: Side,
     replayed: Side,
     pacing: Distribution,
@@ -68,7 +69,8 @@ impl Comparison {
         options.check()?;
         let theme = Theme::new(options)?;
         let layout = Layout::new(options, &theme, &keys(recorded, replayed));
-        let span_ns = span(recorded.duration_ns().max(replayed.duration_ns()));
+        let span_ns = recorded.duration_ns().max(replayed.duration_ns());
+        let labels = f64::from(layout.maps[0].width) / theme.length(TIME_LABEL);
         let mut coverage = recorded.coverage.clone();
         coverage.join(&replayed.coverage);
         let bins_max = (layout.rates.width / theme.px(BIN_WIDTH).max(1)).unsigned_abs();
@@ -76,7 +78,7 @@ impl Comparison {
             let commands = recorded.commands().max(replayed.commands());
             Ok(Side {
                 map: Map::new(options, &theme, rect, &coverage, commands),
-                bins: Bins::new(span_ns, bins_max),
+                bins: Bins::new(float(span_ns), bins_max),
                 latencies: Operation::ALL
                     .iter()
                     .map(|_| Distribution::new())
@@ -92,6 +94,7 @@ impl Comparison {
             options: options.clone(),
             theme,
             span_ns,
+            map_time: Axis::time(span_ns, labels),
             layout,
         })
     }
@@ -100,7 +103,7 @@ impl Comparison {
     pub fn add_recorded(&mut self, record: &Record) {
         if let Record::Command { command, ranges } = record {
             self.recorded
-                .add(&self.options, self.span_ns, command, ranges);
+                .add(&self.options, &self.map_time.0, command, ranges);
         }
     }
 
@@ -108,7 +111,7 @@ impl Comparison {
     pub fn add_replayed(&mut self, record: &Record) {
         if let Record::Command { command, ranges } = record {
             self.replayed
-                .add(&self.options, self.span_ns, command, ranges);
+                .add(&self.options, &self.map_time.0, command, ranges);
         }
     }
 
@@ -149,12 +152,11 @@ impl Comparison {
         let keys = keys(&self.recorded.bounds, &self.replayed.bounds);
         panel::legend(area, theme, &keys)?;
         for (side, name) in [(&self.recorded, "Recorded"), (&self.replayed, "Replayed")] {
-            let width = f64::from(self.layout.maps[0].width);
-            let (time, unit) = Axis::time(self.span_ns, width / theme.length(TIME_LABEL));
+            let (time, unit) = &self.map_time;
             let label = format!("time, {unit}");
             let remark = format!("address over time, {}", side.map.remark());
             side.map
-                .draw(area, theme, (&time, Some(&label)), (name, &remark))?;
+                .draw(area, theme, (time, Some(&label)), (name, &remark))?;
         }
         self.draw_rates(area)?;
         self.draw_latencies(area)?;
@@ -196,7 +198,7 @@ impl Comparison {
     fn draw_latencies(&self, area: &Area<'_>) -> Drawn {
         let theme = &self.theme;
         let rect = self.layout.latency;
-        let remark = "wide and pale: recorded, dashed: replayed";
+        let remark = "pale: recorded, dashed: replayed";
         panel::heading(area, theme, rect, ("Latency percentiles", remark))?;
         let ranges = [&self.recorded, &self.replayed].map(|side| side.bounds.latency_ns());
         let range = ranges
@@ -252,7 +254,7 @@ impl Side {
     fn add(
         &mut self,
         options: &PlotOptions,
-        span_ns: f64,
+        time: &Axis,
         command: &CommandRecord,
         ranges: &[DsmRange],
     ) {
@@ -261,7 +263,7 @@ impl Side {
         };
         let at_ns = command.submit_ns.saturating_sub(self.bounds.start_ns());
         self.map
-            .add(operation, float(at_ns) / span_ns, command, ranges);
+            .add(operation, time.fraction(float(at_ns)), command, ranges);
         self.bins
             .add(operation, at_ns, bytes(options, command, ranges));
         if let (Some(latencies), Some(latency_ns)) = (

@@ -181,23 +181,34 @@ impl Lanes {
         }
     }
 
-    /// The names of events, right of their ticks, where there is room up to
-    /// the next.
+    /// The names of events: right of their ticks where there is room up to the
+    /// next, else left of them where there is room there.
     fn draw_labels(&self, area: &Area<'_>, theme: &Theme, strip: Rect) -> Drawn {
         let face = theme.face(LABEL_EM * 0.9, false);
         let middle = strip.top + strip.height / 2;
         let mut events = self.events.clone();
         events.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut free_from = f64::from(strip.left);
         let place = |x: f64| f64::from(strip.left) + x * f64::from(strip.width);
         for (number, (x, name, colour)) in events.iter().enumerate() {
             let next = events
                 .get(number + 1)
                 .map_or(f64::from(strip.right()), |next| place(next.0));
-            let start = place(*x) + theme.length(6.0);
-            if start + theme.width(face, name) + theme.length(4.0) <= next {
-                let style = panel::style(face, *colour, (HPos::Left, VPos::Center));
-                area.draw_text(name, &style, (pixel(start), middle))?;
-            }
+            let width = theme.width(face, name);
+            let gap = theme.length(6.0);
+            let right = place(*x) + gap;
+            let left = place(*x) - gap - width;
+            let start = if right + width + gap <= next {
+                right
+            } else if left >= free_from + gap {
+                left
+            } else {
+                free_from = place(*x);
+                continue;
+            };
+            free_from = place(*x).max(start + width);
+            let style = panel::style(face, *colour, (HPos::Left, VPos::Center));
+            area.draw_text(name, &style, (pixel(start), middle))?;
         }
         Ok(())
     }

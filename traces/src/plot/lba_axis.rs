@@ -211,11 +211,14 @@ fn lay_out(pieces: &[(f64, f64)], view: &LbaView) -> Vec<Segment> {
 fn ticks(segments: &[Segment], view: &LbaView) -> Vec<Tick> {
     let mut ticks: Vec<Tick> = Vec::new();
     let mut last_place = f64::NEG_INFINITY;
+    let most = segments.last().map_or(0.0, |segment| segment.to);
+    let mut coarsest: f64 = 1.0;
     for segment in segments {
         let height = (segment.top - segment.bottom) * view.height;
         let bytes_per_label = (segment.to - segment.from) / height * view.label_height * 1.7;
         let mut step = bytes_per_label.max(1.0).log2().ceil().exp2();
         // A short piece may hold no address as round as that: try finer ones.
+        coarsest = coarsest.max(step);
         let mut found = Vec::new();
         while found.is_empty() && step >= 1.0 {
             found = multiples(segment, step);
@@ -228,10 +231,14 @@ fn ticks(segments: &[Segment], view: &LbaView) -> Vec<Tick> {
                 last_place = place;
                 ticks.push(Tick {
                     value,
-                    label: units::address(value),
+                    label: String::new(),
                 });
             }
         }
+    }
+    let unit = units::address_unit(most, coarsest);
+    for tick in &mut ticks {
+        tick.label = units::address(tick.value, unit);
     }
     ticks
 }

@@ -1,8 +1,8 @@
 //! Marks by the million: counted by pixel and operation, coloured at the end.
 
-use plotters::style::{Color, RGBAColor};
+use plotters::style::{Color, RGBAColor, RGBColor};
 
-use super::num::{cell, channel, coordinate};
+use super::num::{cell, coordinate, float};
 use super::operation::Operation;
 
 /// How opaque a pixel is that holds one mark where others hold many.
@@ -23,6 +23,8 @@ pub(super) struct Raster {
     /// the bottom: how many more marks cover this pixel than the one below.
     /// One row more than the height, for the ends of marks at the top.
     steps: Vec<i32>,
+    /// How many marks there are of each operation.
+    marks: [u64; Operation::COUNT],
 }
 
 /// A pixel of a raster, from the bottom left, and its colour.
@@ -38,11 +40,15 @@ impl Raster {
             height,
             mark: mark.clamp(1, width.min(height)),
             steps: vec![0; Operation::COUNT * width * (height + 1)],
+            marks: [0; Operation::COUNT],
         }
     }
 
     /// A mark at `x` from `bottom` to `top`, all from 0 to 1.
     pub(super) fn mark(&mut self, operation: Operation, x: f64, bottom: f64, top: f64) {
+        if let Some(marks) = self.marks.get_mut(operation.index()) {
+            *marks += 1;
+        }
         let first_row = cell(bottom, self.height);
         let last_row = cell(top, self.height).max(first_row);
         // What is lower than a mark must be grows around its middle.
@@ -100,12 +106,12 @@ impl Raster {
             return None;
         }
         Some(fractions.map(|fraction| {
-            let rank = super::num::float(total) * fraction;
+            let rank = float(total) * fraction;
             let mut seen = 0;
             rows.iter()
                 .position(|row| {
                     seen += row;
-                    super::num::float(seen) >= rank
+                    float(seen) >= rank
                 })
                 .unwrap_or(self.height - 1)
         }))
@@ -117,9 +123,12 @@ impl Raster {
     }
 
     /// The pixels that hold marks. How opaque one is grows with the logarithm
-    /// of its count, up to `opacity`; its colour is the mean of its
-    /// operations', by the logarithm of theirs, so that one write among a
-    /// thousand reads can still be told.
+    /// of its count, up to `opacity`.
+    ///
+    /// Where operations meet in a pixel, it has the colour of one of them, not
+    /// of their mixture, which would be in no legend: they share such pixels
+    /// out, by the logarithm of their counts there and in all, so that what is
+    /// rare shows among what is not.
     pub(super) fn dots(&self, opacity: f64) -> Vec<Dot> {
         let reference = self.reference();
         let mut dots = Vec::new();
@@ -134,12 +143,35 @@ impl Raster {
                 }
             }
             for (row, count) in counts.iter().enumerate() {
-                if let Some(colour) = mix(count, reference, opacity) {
+                if let Some(colour) = self.colour(count, noise(column, row)) {
+                    let alpha = alpha(count, reference) * opacity;
+                    let colour = colour.mix(alpha);
                     dots.push((coordinate(column), coordinate(row), colour));
                 }
             }
         }
         dots
+    }
+
+    /// The colour of a pixel with `counts`; `choice` is a number from 0 to 1.
+    fn colour(&self, counts: &[u32; Operation::COUNT], choice: f64) -> Option<RGBColor> {
+        let weights = Operation::ALL.iter().zip(counts).zip(self.marks);
+        let weights: Vec<(Operation, f64)> = weights
+            .filter(|((_, count), _)| **count > 0)
+            .map(|((operation, count), all)| {
+                let weight = f64::from(*count).ln_1p() / float(all.max(1)).ln_1p();
+                (*operation, weight)
+            })
+            .collect();
+        let total: f64 = weights.iter().map(|weight| weight.1).sum();
+        let mut passed = 0.0;
+        for (operation, weight) in &weights {
+            passed += weight;
+            if passed >= choice * total {
+                return Some(operation.colour());
+            }
+        }
+        weights.last().map(|last| last.0.colour())
     }
 
     /// The count at which a pixel is as opaque as can be: that of the densest
@@ -161,38 +193,29 @@ impl Raster {
         for (magnitude, pixels) in by_magnitude.iter().enumerate().rev() {
             above += pixels;
             if above * 50 > total {
-                return super::num::float(1 << magnitude);
+                return float(1 << magnitude);
             }
         }
         1.0
     }
 }
 
-fn mix(counts: &[u32; Operation::COUNT], reference: f64, opacity: f64) -> Option<RGBAColor> {
+/// How opaque a pixel with `counts` is. A count of `reference` or more is as
+/// opaque as can be; where no pixel holds more than a few, one mark is so too.
+fn alpha(counts: &[u32; Operation::COUNT], reference: f64) -> f64 {
+    if reference <= 4.0 {
+        return ALPHA_MAX;
+    }
     let total: u64 = counts.iter().map(|&count| u64::from(count)).sum();
-    if total == 0 {
-        return None;
-    }
-    let mut weight = 0.0;
-    let mut sum = [0.0; 3];
-    for (operation, &count) in Operation::ALL.iter().zip(counts) {
-        let share = f64::from(count).ln_1p();
-        let (r, g, b) = operation.colour().rgb();
-        for (sum, part) in sum.iter_mut().zip([r, g, b]) {
-            *sum += share * f64::from(part);
-        }
-        weight += share;
-    }
-    let [r, g, b] = sum.map(|sum| channel(sum / weight));
-    // A count of `reference` or more is as opaque as can be; where no pixel
-    // holds more than a few, one mark is so too.
-    let depth = super::num::float(total).ln_1p() / reference.max(2.0).ln_1p();
-    let alpha = if reference <= 4.0 {
-        ALPHA_MAX
-    } else {
-        ALPHA_MIN + (ALPHA_MAX - ALPHA_MIN) * depth.min(1.0)
-    };
-    Some(plotters::style::RGBColor(r, g, b).mix(alpha * opacity))
+    let depth = float(total).ln_1p() / reference.ln_1p();
+    ALPHA_MIN + (ALPHA_MAX - ALPHA_MIN) * depth.min(1.0)
+}
+
+/// A number from 0 to 1 for each pixel, such that neighbours differ much: the
+/// interleaved gradient noise that renderers dither with.
+fn noise(column: usize, row: usize) -> f64 {
+    let (x, y) = (float(column as u64), float(row as u64));
+    (52.982_918_9 * (0.067_110_56 * x + 0.005_837_15 * y).fract()).fract()
 }
 
 #[cfg(test)]
@@ -221,16 +244,31 @@ mod tests {
     }
 
     #[test]
-    fn one_write_among_many_reads_shows() {
-        let mut raster = Raster::new(2, 1, 1);
+    fn rare_marks_show_among_many_in_their_own_colour() {
+        let mut raster = Raster::new(30, 30, 3);
         for _ in 0..1000 {
-            raster.mark(Operation::Read, 0.0, 0.0, 0.0);
-            raster.mark(Operation::Read, 1.0, 0.0, 0.0);
+            raster.mark(Operation::Read, 0.5, 0.0, 1.0);
         }
-        raster.mark(Operation::Write, 1.0, 0.0, 0.0);
+        raster.mark(Operation::Write, 0.5, 0.5, 0.5);
         let dots = raster.dots(1.0);
-        assert_eq!(dots[0].2.rgb(), Operation::Read.colour().rgb());
-        assert!(dots[1].2.rgb().0 > dots[0].2.rgb().0 + 15, "{dots:?}");
+        let of = |operation: Operation| {
+            let colour = operation.colour().rgb();
+            dots.iter().filter(|dot| dot.2.rgb() == colour).count()
+        };
+        assert!((2..=9).contains(&of(Operation::Write)), "{dots:?}");
+        assert_eq!(of(Operation::Write) + of(Operation::Read), dots.len());
+    }
+
+    #[test]
+    fn the_more_marks_the_more_opaque() {
+        let mut raster = Raster::new(3, 1, 1);
+        for (column, count) in [(0.1, 1), (0.5, 30), (0.9, 1000)] {
+            for _ in 0..count {
+                raster.mark(Operation::Read, column, 0.0, 0.0);
+            }
+        }
+        let alphas: Vec<f64> = raster.dots(1.0).iter().map(|dot| dot.2.alpha()).collect();
+        assert!(alphas.is_sorted_by(|a, b| a < b), "{alphas:?}");
     }
 
     #[test]

@@ -15,8 +15,6 @@ use super::operation::{Operation, extents};
 use super::panel::{self, Area, Drawn, Key, Rect, Theme};
 use super::{Bounds, PlotError, PlotOptions, rates, units};
 
-/// What a trace without any duration is shown as, nanoseconds.
-const SPAN_NS_MIN: f64 = 1e6;
 /// The width of a bin of the rate panels, pixels, before scaling.
 const BIN_WIDTH: f64 = 4.0;
 /// The distance of labels on the time axis, pixels, before scaling.
@@ -32,7 +30,8 @@ pub struct Timeline {
     options: PlotOptions,
     theme: Theme,
     bounds: Bounds,
-    span_ns: f64,
+    time: Axis,
+    time_unit: &'static str,
     map: Map,
     lanes: Lanes,
     bins: Bins,
@@ -52,13 +51,15 @@ impl Timeline {
         options.check()?;
         let theme = Theme::new(options)?;
         let layout = Layout::new(options, &theme, bounds);
-        let span_ns = span(bounds.duration_ns());
+        let width = f64::from(layout.map.width);
+        let labels = width / theme.length(TIME_LABEL);
+        let (time, time_unit) = Axis::time(bounds.duration_ns(), labels);
         let commands = bounds.commands();
         let bins_max = layout.map.width / theme.px(BIN_WIDTH).max(1);
         Ok(Self {
             map: Map::new(options, &theme, layout.map, &bounds.coverage, commands),
             lanes: Lanes::new(layout.lanes, bounds),
-            bins: Bins::new(span_ns, bins_max.unsigned_abs()),
+            bins: Bins::new(float(bounds.duration_ns()), bins_max.unsigned_abs()),
             latency: layout
                 .latency
                 .zip(bounds.latency_ns())
@@ -68,7 +69,8 @@ impl Timeline {
             options: options.clone(),
             bounds: bounds.clone(),
             theme,
-            span_ns,
+            time,
+            time_unit,
         })
     }
 
@@ -105,7 +107,8 @@ impl Timeline {
     }
 
     fn x(&self, at_ns: u64) -> f64 {
-        float(at_ns.saturating_sub(self.bounds.start_ns())) / self.span_ns
+        let at_ns = at_ns.saturating_sub(self.bounds.start_ns());
+        self.time.fraction(float(at_ns))
     }
 
     /// The picture as PNG.
@@ -141,18 +144,17 @@ impl Timeline {
             return panel::message(area, theme, self.map_rect(area), text);
         }
         panel::legend(area, theme, &keys(&self.options, &self.bounds))?;
-        let width = f64::from(self.commands_rect.width);
-        let (time, unit) = Axis::time(self.span_ns, width / theme.length(TIME_LABEL));
-        let time_name = format!("time since the start of the trace, {unit}");
+        let time = &self.time;
+        let time_name = format!("time since the start of the trace, {}", self.time_unit);
         let remark = self.map.remark();
         let heading = ("Address over time", remark.as_str());
-        self.map.draw(area, theme, (&time, None), heading)?;
+        self.map.draw(area, theme, (time, None), heading)?;
         self.lanes.draw(area, theme)?;
-        rates::draw_commands(area, theme, self.commands_rect, &time, &self.bins)?;
+        rates::draw_commands(area, theme, self.commands_rect, time, &self.bins)?;
         let name = self.latency.is_none().then_some(time_name.as_str());
-        rates::draw_bandwidth(area, theme, self.bandwidth_rect, (&time, name), &self.bins)?;
+        rates::draw_bandwidth(area, theme, self.bandwidth_rect, (time, name), &self.bins)?;
         if let Some(latency) = &self.latency {
-            latency.draw(area, theme, (&time, &time_name))?;
+            latency.draw(area, theme, (time, &time_name))?;
         }
         Ok(())
     }
@@ -222,15 +224,6 @@ impl Layout {
     }
 }
 
-/// The duration that the time axis shows, nanoseconds.
-pub(super) fn span(duration_ns: u64) -> f64 {
-    if duration_ns == 0 {
-        SPAN_NS_MIN
-    } else {
-        float(duration_ns)
-    }
-}
-
 /// The bytes that a command addresses; saturates.
 pub(super) fn bytes(options: &PlotOptions, command: &CommandRecord, ranges: &[DsmRange]) -> u64 {
     extents(command, ranges)
@@ -248,7 +241,10 @@ fn facts(options: &PlotOptions, bounds: &Bounds) -> String {
         facts.push(units::bytes(float(capacity)));
     }
     facts.push(units::duration_ns(bounds.duration_ns()));
-    facts.push(format!("{} I/O commands", units::count(bounds.commands())));
+    facts.push(match bounds.commands() {
+        1 => "1 I/O command".to_owned(),
+        count => format!("{} I/O commands", units::count(count)),
+    });
     let incomplete = if bounds.latency_ns().is_none() && bounds.commands() > 0 {
         facts.push("latency not recorded".to_owned());
         0

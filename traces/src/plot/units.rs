@@ -47,9 +47,19 @@ pub(super) fn bytes(value: f64) -> String {
     format!("{} {unit}", three_digits(value / size))
 }
 
+/// The unit for addresses up to `most` bytes that are `step` bytes apart: its
+/// name and size. The largest in which a label has few decimals.
+pub(super) fn address_unit(most: f64, step: f64) -> (&'static str, f64) {
+    let unit = byte_unit(most);
+    if step * 4.0 < unit.1 {
+        byte_unit(unit.1 / 2.0)
+    } else {
+        unit
+    }
+}
+
 /// An address in bytes, exact to the third decimal: `99.125 GiB`.
-pub(super) fn address(value: f64) -> String {
-    let (unit, size) = byte_unit(value);
+pub(super) fn address(value: f64, (unit, size): (&str, f64)) -> String {
     if value == 0.0 {
         return "0".to_owned();
     }
@@ -61,7 +71,7 @@ pub(super) fn count(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -153,8 +163,11 @@ mod tests {
         assert_eq!(bytes(512.0), "512 B");
         assert_eq!(bytes(1.5 * 1024.0 * 1024.0 * 1024.0), "1.5 GiB");
         assert_eq!(bytes(float(u64::MAX)), "16 EiB");
-        assert_eq!(address(99.125 * f64::from(1 << 30)), "99.125 GiB");
-        assert_eq!(address(0.0), "0");
+        let gib = f64::from(1 << 30);
+        let unit = address_unit(128.0 * gib, gib);
+        assert_eq!(address(99.125 * gib, unit), "99.125 GiB");
+        assert_eq!(address(0.0, unit), "0");
+        assert_eq!(address(gib, address_unit(gib, gib / 128.0)), "1024 MiB");
         assert_eq!(duration(0.0), "0 ns");
         assert_eq!(duration(12_345.0), "12.3 µs");
         assert_eq!(duration(-2e6), "-2 ms");
