@@ -1,0 +1,35 @@
+//! Real guests on real virtual SSDs: the program `vssd`, a stock QEMU, Debian's
+//! kernel with its own NVMe driver, real file systems.
+//!
+//! ```text
+//!   a test --> Server: a process `vssd serve`   <-- socket -->   QEMU <-- Launch
+//!     |          log, trace, image                                |
+//!     +--- judges: e2fsprogs, sha256sum, the kernel's counters <--+ JobOutcome
+//! ```
+//!
+//! What a test asserts, it takes from somebody else where there is somebody: the
+//! guest's kernel counts the commands, e2fsprogs reads the image, fio verifies the
+//! data. The tests themselves stand in `tests/e2e_*.rs`.
+//!
+//! | variable     | what it does                                                  |
+//! |--------------|---------------------------------------------------------------|
+//! | `VSSD_NO_VM` | set to anything: every test that boots a guest is left out    |
+//! | `VSSD_BIN`   | the `vssd` to test, instead of the one in the target directory |
+//!
+//! The guest kit has variables of its own; see the crate `qemu`.
+
+mod disk;
+mod guest;
+mod program;
+mod server;
+mod tally;
+mod time;
+mod work;
+
+pub use disk::{Scratch, sha256_of_files};
+pub use guest::{PATIENCE, Vm, run, section, start, succeeded};
+pub use program::{vssd, vssd_json, vssd_program};
+pub use server::{Serve, Server};
+pub use tally::{Tally, commands_of, failures, the_kernel_counted_what_the_trace_holds};
+pub use time::{Stopwatch, pause, until};
+pub use work::{FILES_SECTION, WORK};
