@@ -83,7 +83,10 @@ impl Apt {
             dir: dir.to_owned(),
             config,
         };
-        let what = format!("fetching Debian's package lists for {arch} from {mirror}");
+        let mut what = format!("fetching Debian's package lists for {arch} from {mirror}");
+        if !Path::new(KEYRING).exists() {
+            what.push_str(" (keys are missing? They are in the package debian-archive-keyring)");
+        }
         progress.event(Event::Step { what: &what });
         tool::run(apt.get().args(["-q", "update"]), &what)?;
         Ok(apt)

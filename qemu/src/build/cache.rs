@@ -204,11 +204,18 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let cache = Cache::open(Some(root.path())).unwrap();
         let builds = std::sync::atomic::AtomicU32::new(0);
+        let together = std::sync::Barrier::new(8);
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
+                    together.wait();
                     cache.entry("part", "1", &mut Silent, |_, _| {
                         builds.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        #[expect(
+                            clippy::disallowed_methods,
+                            reason = "others are to come meanwhile"
+                        )]
+                        std::thread::sleep(std::time::Duration::from_millis(20));
                         Ok(())
                     })
                 });
