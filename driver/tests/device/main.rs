@@ -1,0 +1,8 @@
+//! The driver on a vssd, over a socket.
+
+mod bring_up;
+mod common;
+mod data;
+mod peer;
+mod proxy;
+mod queues;
