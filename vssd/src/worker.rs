@@ -11,7 +11,7 @@
 //!        v                                                |
 //!   ppoll on socket and stop, a quarter of the idle time, |
 //!   at most `sleep_ns_max` ------------------------------>+
-//!        (without end while the controller is disabled)
+//!        (without end while the controller is disabled or shut down)
 //! ```
 //!
 //! A doorbell in mapped memory wakes nobody, so that somebody must look. While
@@ -19,7 +19,7 @@
 //! for a part of the time that it has been idle: a command finds it asleep for
 //! a fraction of the pause that came before it, and never longer than the cap,
 //! while an idle drive costs a wake-up per cap. While the controller is
-//! disabled no doorbell counts, and only the socket can bring news.
+//! disabled or shut down no doorbell counts, and only the socket can bring news.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use nvme::{Cc, offset};
+use nvme::{Cc, Csts, ShutdownStatus, offset};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use crate::front::Function;
@@ -187,12 +187,19 @@ pub(crate) fn drive<F: Attachment>(
             std::hint::spin_loop();
             continue;
         }
-        let enabled = Cc::from_bits(function.read32(offset::CC)).en();
-        let sleep_ns = enabled.then(|| policy.sleep_ns(idle_ns));
+        let sleep_ns = takes_commands(function).then(|| policy.sleep_ns(idle_ns));
         due = sleep(front, stop, sleep_ns);
         // If nothing is there, do not ask again at once.
         serviced_ns = now_ns.saturating_add(sleep_ns.unwrap_or(0));
     }
+}
+
+/// Whether a doorbell would bring a command: the controller is enabled, and has
+/// not been shut down (`NVMe Base 2.1 §3.6`). If not, only a register access can
+/// change that.
+fn takes_commands(function: &mut dyn Function) -> bool {
+    let shutdown = Csts::from_bits(function.read32(offset::CSTS)).shst();
+    Cc::from_bits(function.read32(offset::CC)).en() && shutdown != ShutdownStatus::Complete
 }
 
 /// Waits for the socket, the handle, or the time to pass; whether the socket

@@ -14,6 +14,7 @@ struct Dial {
     clock: MonotonicClock,
     enabled: bool,
     idle: bool,
+    shutdown: ShutdownStatus,
     /// What each poll returns.
     work: u32,
     polls: Arc<AtomicU64>,
@@ -25,6 +26,7 @@ impl Dial {
             clock: MonotonicClock::start(),
             enabled,
             idle,
+            shutdown: ShutdownStatus::Normal,
             work,
             polls: Arc::default(),
         }
@@ -32,8 +34,12 @@ impl Dial {
 }
 
 impl Registers for Dial {
-    fn read32(&mut self, _offset: u32) -> u32 {
-        u32::from(Cc::new().with_en(self.enabled))
+    fn read32(&mut self, offset: u32) -> u32 {
+        match offset {
+            offset::CC => Cc::new().with_en(self.enabled).into(),
+            offset::CSTS => Csts::new().with_shst(self.shutdown).into(),
+            _ => 0,
+        }
     }
 
     fn write32(&mut self, _offset: u32, _value: u32) {}
@@ -148,6 +154,10 @@ fn a_disabled_controller_is_not_looked_at() {
     // Until the first sleep it is, for a moment.
     let polls = polls_in_a_tenth_of_a_second(Dial::new(false, true, 0));
     assert!(polls < 5_000, "{polls} polls");
+    let mut dial = Dial::new(true, true, 0);
+    dial.shutdown = ShutdownStatus::Complete;
+    let shut_down = polls_in_a_tenth_of_a_second(dial);
+    assert!(shut_down < 5_000, "{shut_down} polls");
 }
 
 #[test]
