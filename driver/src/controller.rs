@@ -375,6 +375,7 @@ fn make_pair<T: Transport, C: Clock>(
     let dstrd = device.cap.dstrd();
     let register = |kind| doorbells.register(Doorbell { queue: id, kind }.offset(dstrd));
     Ok(QueuePair::new(Parts {
+        device: device.name(),
         id,
         depth,
         memory,

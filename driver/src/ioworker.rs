@@ -438,14 +438,20 @@ impl<T: Tap> Ioworker<T> {
         self.queue_pair.check_device()?;
         let timeout = self.options.timeout;
         let expired = self.queue_pair.expired(now_ns, timeout).next();
-        match expired {
-            None => Ok(()),
-            Some((tag, ..)) => Err(DriverError::CommandTimeout {
-                device: self.queue_pair.id().to_string(),
-                command: tag.cid().to_string(),
-                timeout,
-            }),
-        }
+        let Some((tag, user, _)) = expired else {
+            return Ok(());
+        };
+        let slot = usize::try_from(user).unwrap_or(usize::MAX);
+        let what = match self.jobs.get(slot) {
+            Some(job) if job.is_read => format!("Read at {}", job.lba),
+            Some(job) => format!("Write at {}", job.lba),
+            None => "a command".to_owned(),
+        };
+        Err(DriverError::CommandTimeout {
+            device: self.queue_pair.device().to_owned(),
+            command: format!("{what} ({}, {})", self.queue_pair.id(), tag.cid()),
+            timeout,
+        })
     }
 
     fn nothing_came(&mut self, clock: &impl Clock) -> Result<bool, DriverError> {

@@ -65,6 +65,7 @@ impl Completed {
 
 /// What a queue pair is made of; put together by the controller.
 pub(crate) struct Parts {
+    pub(crate) device: String,
     pub(crate) id: QueueId,
     pub(crate) depth: u16,
     pub(crate) memory: Arc<DmaBuffer>,
@@ -91,6 +92,7 @@ struct Slot {
 /// them into memory that the controller keeps for it; the callers' buffers are
 /// the callers' to keep.
 pub struct QueuePair<T: Tap = ()> {
+    device: String,
     id: QueueId,
     sq: SubmissionRing,
     cq: CompletionRing,
@@ -124,6 +126,7 @@ impl QueuePair {
             id, depth, layout, ..
         } = parts;
         Self {
+            device: parts.device,
             id,
             sq: SubmissionRing::new(Arc::clone(&parts.memory), layout.sq),
             cq: CompletionRing::new(Arc::clone(&parts.memory), layout.cq, u32::from(depth)),
@@ -151,6 +154,7 @@ impl QueuePair {
     pub fn with_tap<T: Tap>(self, tap: T, sequence: Sequence) -> QueuePair<T> {
         let depth = self.slots.len();
         QueuePair {
+            device: self.device,
             id: self.id,
             sq: self.sq,
             cq: self.cq,
@@ -176,6 +180,12 @@ impl<T: Tap> QueuePair<T> {
 
     pub(crate) const fn gate(&self) -> &Arc<Gate> {
         &self.gate
+    }
+
+    /// What to call the device in messages.
+    #[must_use]
+    pub fn device(&self) -> &str {
+        &self.device
     }
 
     /// The queue identifier, of both queues.
@@ -410,7 +420,7 @@ impl<T: Tap> QueuePair<T> {
         match self.link.as_ref().and_then(|link| link.fault()) {
             None => Ok(()),
             Some(fault) => Err(DriverError::DeviceGone {
-                device: self.id.to_string(),
+                device: self.device.clone(),
                 fault,
             }),
         }

@@ -26,6 +26,7 @@ fn bench(depth: u16) -> Bench {
     let fd = anonymous_file("doorbells", 4096).unwrap();
     let doorbells = Doorbells::map(fd.as_fd(), 0, 4096).unwrap();
     let pair = QueuePair::new(Parts {
+        device: "bench".to_owned(),
         id: QueueId(1),
         depth,
         memory: Arc::new(memory),
