@@ -1,10 +1,13 @@
 //! Servers that lack something, or lie.
 
+use std::os::fd::{AsFd, OwnedFd};
+
 use driver::ioworker::{Ioworker, IoworkerOptions, Stop};
 use driver::transport::Transport;
 use driver::transport::vfio_user::VfioUser;
 use driver::{Command, Controller, ControllerOptions, DriverError, QueueOptions};
 use nvme::NamespaceId;
+use rustix::event::{EventfdFlags, eventfd};
 use traces::{Clock, MonotonicClock};
 
 use crate::common::{PATIENCE, Server, bring_up, succeed};
@@ -100,4 +103,44 @@ fn replies_that_make_no_sense_are_errors_or_do_no_harm() {
             proxy.join();
         }
     }
+}
+
+#[test]
+fn completions_signal_a_vector_where_that_is_asked_for() {
+    let server = Server::small();
+    let mut device = server.connect();
+    assert_eq!(device.transport().interrupts(), 65);
+    let signal = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).unwrap();
+    device
+        .transport_mut()
+        .set_interrupt(3, Some(signal.as_fd()))
+        .unwrap();
+    let options = QueueOptions {
+        interrupt: Some(3),
+        ..QueueOptions::default()
+    };
+    let mut pair = device.create_queue_pair(options).unwrap();
+    let mut quiet = device.create_queue_pair(QueueOptions::default()).unwrap();
+    succeed(&mut quiet, Command::flush(NamespaceId(1)));
+    assert_eq!(signals(&signal), None);
+    succeed(&mut pair, Command::flush(NamespaceId(1)));
+    assert_eq!(signals(&signal), Some(1));
+    device.transport_mut().set_interrupt(3, None).unwrap();
+    succeed(&mut pair, Command::flush(NamespaceId(1)));
+    assert_eq!(signals(&signal), None);
+    let error = device
+        .transport_mut()
+        .set_interrupt(65, Some(signal.as_fd()))
+        .unwrap_err();
+    assert!(matches!(error, DriverError::Transport { .. }), "{error}");
+}
+
+/// How often it was signalled since it was last asked.
+fn signals(eventfd: &OwnedFd) -> Option<u64> {
+    // The completion is seen before the interrupt is raised.
+    let clock = MonotonicClock::start();
+    clock.wait_until(50_000_000);
+    let mut count = [0; 8];
+    rustix::io::read(eventfd, &mut count).ok()?;
+    Some(u64::from_ne_bytes(count))
 }
