@@ -52,6 +52,10 @@ impl<'a> Canvas<'a> {
         }
         let at = y as usize * self.width as usize + x as usize;
         if let Some(pixel) = self.pixels.get_mut(at) {
+            if alpha >= 1.0 {
+                *pixel = [r, g, b];
+                return;
+            }
             for (below, above) in pixel.iter_mut().zip([r, g, b]) {
                 let mixed = f64::from(*below) * (1.0 - alpha) + f64::from(above) * alpha;
                 *below = channel(mixed);

@@ -11,7 +11,7 @@ use plotters::coord::cartesian::Cartesian2d;
 use plotters::drawing::{DrawingArea, DrawingAreaErrorKind, IntoDrawingArea};
 use plotters::element::{PathElement, Rectangle};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{Color, FontStyle, IntoFont, RGBColor, TRANSPARENT, TextStyle, WHITE};
+use plotters::style::{Color, FontStyle, IntoFont, RGBColor, TRANSPARENT, TextStyle};
 
 use super::axis::Axis;
 use super::canvas::Canvas;
@@ -320,7 +320,6 @@ pub(super) fn picture(
     {
         let canvas = Canvas::new(&mut pixels, width, height, theme.fonts);
         let area = canvas.into_drawing_area();
-        area.fill(&WHITE)?;
         draw(&area)?;
         area.present()?;
     }

@@ -77,6 +77,13 @@ impl Raster {
         (operation.index() * self.width + column) * (self.height + 1)
     }
 
+    /// The operations that have marks.
+    fn operations(&self) -> impl Iterator<Item = Operation> + use<> {
+        let all = Operation::ALL.into_iter().zip(self.marks);
+        all.filter(|(_, marks)| *marks > 0)
+            .map(|(operation, _)| operation)
+    }
+
     /// The counts of one column, from the bottom.
     fn column(&self, operation: Operation, column: usize) -> impl Iterator<Item = u32> + '_ {
         let start = self.column_start(operation, column);
@@ -95,6 +102,9 @@ impl Raster {
         (from, to): (usize, usize),
         fractions: [f64; N],
     ) -> Option<[usize; N]> {
+        if !self.operations().any(|marked| marked == operation) {
+            return None;
+        }
         let mut rows = vec![0_u64; self.height];
         for column in from..to.min(self.width) {
             for (row, count) in rows.iter_mut().zip(self.column(operation, column)) {
@@ -135,7 +145,7 @@ impl Raster {
         let mut counts = vec![[0_u32; Operation::COUNT]; self.height];
         for column in 0..self.width {
             counts.fill([0; Operation::COUNT]);
-            for operation in Operation::ALL {
+            for operation in self.operations() {
                 for (count, of) in counts.iter_mut().zip(self.column(operation, column)) {
                     if let Some(slot) = count.get_mut(operation.index()) {
                         *slot = of;
@@ -178,7 +188,7 @@ impl Raster {
     /// two per cent.
     fn reference(&self) -> f64 {
         let mut by_magnitude = [0_u64; 33];
-        for operation in Operation::ALL {
+        for operation in self.operations() {
             for column in 0..self.width {
                 for count in self.column(operation, column).filter(|&count| count > 0) {
                     let magnitude = (32 - count.leading_zeros()) as usize;
