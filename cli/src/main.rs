@@ -1,2 +1,66 @@
-//! Placeholder.
-fn main() {}
+//! `vssd`: record a virtual machine's SSD, replay it on a real one, test
+//! drivers without either.
+//!
+//! Results go to standard output (`--json` for machines), logs to standard
+//! error, progress bars to a terminal only. The exit status is 0 for success, 1
+//! where the answer is no, 2 for an error.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is the one program that talks to people"
+)]
+
+mod arguments;
+mod demo;
+mod device;
+mod disk;
+mod generate;
+mod replay;
+mod serve;
+mod stop;
+mod terminal;
+mod trace;
+mod vm;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+
+/// What a command answers: yes, or no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Everything asked for was done, and is well.
+    Yes,
+    /// It was done, and the answer is no: a command failed on the device, a
+    /// verification found a difference.
+    No,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    terminal::start_logging(arguments.verbose);
+    match run(arguments) {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::from(1),
+        Err(error) if terminal::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vssd: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<Answer> {
+    match arguments.command {
+        Command::Serve(serve) => serve::run(&serve),
+        Command::Vm(vm) => vm::run(&vm),
+        Command::Replay(replay) => replay::run(&replay),
+        Command::Trace(trace) => trace::run(&trace),
+        Command::Device(device) => device::run(&device),
+        Command::Demo(demo) => demo::run(&demo),
+        Command::Generate(generate) => generate::run(&generate),
+    }
+}

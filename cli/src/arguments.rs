@@ -1,0 +1,54 @@
+//! The command line, top level. Each command's arguments stand in its module.
+
+use clap::builder::Styles;
+use clap::builder::styling::AnsiColor;
+use clap::{Parser, Subcommand};
+
+use crate::demo::DemoArguments;
+use crate::device::DeviceArguments;
+use crate::generate::GenerateArguments;
+use crate::replay::ReplayArguments;
+use crate::serve::ServeArguments;
+use crate::trace::TraceArguments;
+use crate::vm::VmArguments;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold());
+
+/// Record a virtual machine's SSD, replay it on a real one, test drivers
+/// without either.
+#[derive(Debug, Parser)]
+#[command(name = "vssd", version, styles = STYLES, max_term_width = 100)]
+#[command(after_help = "\
+Example: record a guest's SSD, look at it, replay it.
+  vssd vm --disk windows.img --record day.vtr
+  vssd trace plot day.vtr -o day.png
+  vssd replay day.vtr vfio-user:/tmp/other.sock")]
+pub(crate) struct Arguments {
+    /// Log more; twice for everything.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve a virtual SSD to QEMU or to a driver, and record it.
+    Serve(ServeArguments),
+    /// Serve a virtual SSD and start QEMU on it, in one command.
+    Vm(VmArguments),
+    /// Replay a trace into a device.
+    Replay(ReplayArguments),
+    /// Look at traces and work on them.
+    Trace(TraceArguments),
+    /// Look at devices.
+    Device(DeviceArguments),
+    /// Record a Linux guest's boot, replay it, and draw both.
+    Demo(DemoArguments),
+    /// Shell completions and man pages.
+    Generate(GenerateArguments),
+}

@@ -1,0 +1,279 @@
+//! `vssd serve`: a virtual SSD on a socket, recorded.
+
+mod recorded;
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::thread::JoinHandle;
+
+use anyhow::{Context as _, Result, anyhow};
+use clap::Args;
+use tempfile::TempDir;
+use traces::MonotonicClock;
+use vssd::front::vfio_user::{Options, ServeError, Server};
+use vssd::media::{Ram, RawFile, RawFileOptions};
+use vssd::worker::StopHandle;
+use vssd::{Controller, ControllerConfig, Media};
+
+use crate::Answer;
+use crate::device::size;
+use crate::disk::{Disk, parse_bytes};
+use crate::stop;
+use recorded::{RecordPlan, Recorded};
+
+/// The guest memory in the options that are printed, MiB.
+const GUEST_MIB: u32 = 4096;
+
+/// Serve a virtual SSD to QEMU or to a driver, and record it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example: serve an image of 64 GiB, made if need be, and record what the guest does.
+  vssd serve disk.img --create 64G --vfio-user /tmp/vssd.sock --record day.vtr
+
+What to add to QEMU's command line is printed once the socket is there. One guest
+at a time attaches; each session is recorded into a file of its own: day.vtr,
+day-2.vtr, and so on. SIGINT or SIGTERM ends it, with the recording complete.")]
+pub(crate) struct ServeArguments {
+    /// The disk: a raw image, or ram:SIZE.
+    disk: Disk,
+    #[command(flatten)]
+    drive: DriveArguments,
+}
+
+/// What a virtual SSD is to be.
+#[derive(Debug, Args)]
+pub(crate) struct DriveArguments {
+    /// Create the image, sparse, where it does not exist.
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    create: Option<u64>,
+    /// The socket to listen on; by default one in a directory of its own.
+    #[arg(long, value_name = "SOCKET")]
+    vfio_user: Option<PathBuf>,
+    /// Record every command into this trace.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Overwrite a trace that exists.
+    #[arg(long, requires = "record")]
+    overwrite: bool,
+    /// Say something about the recording, such as os=windows11; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE", requires = "record")]
+    label: Vec<Label>,
+    /// Serial number.
+    #[arg(long, value_name = "TEXT", default_value = "VSSD0001")]
+    serial: String,
+    /// Model number.
+    #[arg(long, value_name = "TEXT", default_value = "vssd virtual NVMe SSD")]
+    model: String,
+    /// Bytes of a logical block: 512 or 4096.
+    #[arg(long, value_name = "BYTES", default_value_t = 512)]
+    block_size: u32,
+    /// Refuse writes.
+    #[arg(long)]
+    read_only: bool,
+}
+
+/// A `--label`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Label {
+    /// Left of the equals sign.
+    pub(crate) name: String,
+    /// Right of it.
+    pub(crate) value: String,
+}
+
+impl FromStr for Label {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((name, value)) if !name.is_empty() => Ok(Self {
+                name: name.to_owned(),
+                value: value.to_owned(),
+            }),
+            _ => Err("write NAME=VALUE, such as os=windows11".into()),
+        }
+    }
+}
+
+impl DriveArguments {
+    /// A drive with nothing special about it, for demonstrations.
+    pub(crate) fn plain(socket: PathBuf, record: Option<PathBuf>) -> Self {
+        let defaults = ControllerConfig::default();
+        Self {
+            create: None,
+            vfio_user: Some(socket),
+            record,
+            overwrite: true,
+            label: Vec::new(),
+            serial: defaults.serial,
+            model: defaults.model,
+            block_size: defaults.block_bytes,
+            read_only: false,
+        }
+    }
+
+    /// These arguments, with a label on the recording.
+    pub(crate) fn labelled(mut self, name: &str, value: &str) -> Self {
+        self.label.push(Label {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        });
+        self
+    }
+
+    fn config(&self) -> ControllerConfig {
+        ControllerConfig {
+            serial: self.serial.clone(),
+            model: self.model.clone(),
+            block_bytes: self.block_size,
+            ..ControllerConfig::default()
+        }
+    }
+
+    fn plan(&self) -> Option<RecordPlan> {
+        let path = self.record.clone()?;
+        Some(RecordPlan {
+            path,
+            overwrite: self.overwrite,
+            labels: self.label.clone(),
+        })
+    }
+}
+
+/// Runs `vssd serve`.
+pub(crate) fn run(arguments: &ServeArguments) -> Result<Answer> {
+    let serving = Serving::start(&arguments.disk, &arguments.drive)?;
+    println!("{}", serving.qemu_options()?);
+    stop::on_signal(serving.stopper())?;
+    serving.finish()?;
+    Ok(Answer::Yes)
+}
+
+/// A virtual SSD that a thread serves.
+pub(crate) struct Serving {
+    socket: PathBuf,
+    bytes: u64,
+    stop: StopHandle,
+    thread: JoinHandle<Result<(), ServeError>>,
+    /// The directory of a socket that has no name of its own.
+    _directory: Option<TempDir>,
+}
+
+impl Serving {
+    /// Opens `disk` and serves it. The socket is there when this returns.
+    pub(crate) fn start(disk: &Disk, arguments: &DriveArguments) -> Result<Self> {
+        match disk {
+            Disk::Ram(bytes) => Self::start_on(Ram::new(*bytes)?, arguments),
+            Disk::Raw(path) => {
+                let options = RawFileOptions {
+                    create: arguments.create,
+                    read_only: arguments.read_only,
+                };
+                Self::start_on(RawFile::open(path, options)?, arguments)
+            }
+        }
+    }
+
+    fn start_on<M: Media + Send + 'static>(media: M, arguments: &DriveArguments) -> Result<Self> {
+        let bytes = media.info().bytes;
+        let plan = arguments.plan();
+        if let Some(plan) = &plan {
+            plan.check()?;
+        }
+        let clock = MonotonicClock::start();
+        let controller = Controller::new(arguments.config(), media, None, clock)?;
+        let (socket, directory) = match &arguments.vfio_user {
+            Some(path) => (path.clone(), None),
+            None => {
+                let directory = tempfile::Builder::new()
+                    .prefix("vssd-")
+                    .tempdir()
+                    .context("cannot make a directory for the socket: give --vfio-user SOCKET")?;
+                (directory.path().join("nvme.sock"), Some(directory))
+            }
+        };
+        let mut server = Server::bind(&socket, Options::default())?;
+        let stop = StopHandle::new().context("cannot make an event descriptor")?;
+        let handle = stop.clone();
+        let mut recorded = Recorded::new(controller, plan);
+        let thread = std::thread::Builder::new()
+            .name("worker".into())
+            .spawn(move || server.run(&mut recorded, &handle))
+            .context("cannot start a thread")?;
+        Ok(Self {
+            socket,
+            bytes,
+            stop,
+            thread,
+            _directory: directory,
+        })
+    }
+
+    /// The socket.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// What tells the server to stop.
+    pub(crate) fn stopper(&self) -> impl Fn() + Send + 'static {
+        let stop = self.stop.clone();
+        move || stop.stop()
+    }
+
+    /// Whether the server has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Tells the server to stop, and waits until it has.
+    pub(crate) fn stop(self) -> Result<()> {
+        self.stop.stop();
+        self.finish()
+    }
+
+    /// Waits until the server has ended; its recording is complete then.
+    pub(crate) fn finish(self) -> Result<()> {
+        self.thread
+            .join()
+            .map_err(|_| anyhow!("the worker died: this is a bug in vssd"))??;
+        Ok(())
+    }
+
+    /// What to add to QEMU's command line.
+    fn qemu_options(&self) -> Result<String> {
+        let options = qemu::vfio_user_options(&self.socket, GUEST_MIB)?;
+        let words: Vec<&str> = options.iter().map(String::as_str).collect();
+        // An option and its value to a line.
+        let lines: Vec<String> = words
+            .chunks(2)
+            .map(|pair| qemu::command_line(pair.iter().copied()))
+            .collect();
+        Ok(format!(
+            "A virtual SSD of {} listens on {}.\n\
+             Add this to the command line of QEMU 10.1 or later, for a guest with {GUEST_MIB} MiB:\n\n  {}\n",
+            size(self.bytes),
+            self.socket.display(),
+            lines.join(" \\\n  ")
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_has_a_name() {
+        let label: Label = "os=windows 11".parse().unwrap();
+        assert_eq!(
+            (label.name.as_str(), label.value.as_str()),
+            ("os", "windows 11")
+        );
+        assert!(
+            "windows"
+                .parse::<Label>()
+                .unwrap_err()
+                .contains("NAME=VALUE")
+        );
+    }
+}

@@ -1,0 +1,72 @@
+//! Talking to a person: logs, progress bars, closed pipes.
+
+use std::io::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use log::{Level, LevelFilter};
+
+/// Sends logs to standard error: warnings and errors by name, the rest as
+/// plain lines. `RUST_LOG` overrides `verbose`.
+pub(crate) fn start_logging(verbose: u8) {
+    let level = match verbose {
+        0 => LevelFilter::Info,
+        1 => LevelFilter::Debug,
+        _ => LevelFilter::Trace,
+    };
+    env_logger::Builder::new()
+        .filter_level(level)
+        .parse_default_env()
+        .format(|out, record| match record.level() {
+            Level::Error => writeln!(out, "error: {}", record.args()),
+            Level::Warn => writeln!(out, "warning: {}", record.args()),
+            Level::Info => writeln!(out, "{}", record.args()),
+            Level::Debug | Level::Trace => writeln!(out, "[{}] {}", record.target(), record.args()),
+        })
+        .init();
+}
+
+/// Whether `error` is a reader that went away (`vssd trace show | head`).
+pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// A progress bar of `length` steps on standard error; nothing where that is
+/// not a terminal.
+pub(crate) fn progress(length: u64, unit: &str) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    let template = format!(
+        "{{msg:>12}} [{{bar:40}}] {{human_pos}}/{{human_len}} {unit}  {{per_sec}}  {{eta}} left"
+    );
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar
+}
+
+/// A bar for a download of `bytes`; nothing where standard error is not a
+/// terminal.
+pub(crate) fn download(bytes: u64, what: &str) -> ProgressBar {
+    let bar = ProgressBar::new(bytes).with_message(what.to_owned());
+    let template = "{msg}\n  [{bar:40}] {binary_bytes}/{binary_total_bytes}  {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar
+}
+
+/// The wall clock, for the header: nanoseconds since 1970, 0 before that.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a recording says when it was made"
+)]
+pub(crate) fn unix_ns() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|since| u64::try_from(since.as_nanos()).ok())
+        .unwrap_or(0)
+}

@@ -1,0 +1,61 @@
+//! `vssd trace`: looking at traces and working on them.
+
+pub(crate) mod compare;
+mod info;
+pub(crate) mod pack;
+pub(crate) mod plot;
+mod show;
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use traces::Reader;
+
+use crate::Answer;
+
+/// Look at traces and work on them.
+#[derive(Debug, Args)]
+pub(crate) struct TraceArguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Say what a trace amounts to.
+    Info(info::InfoArguments),
+    /// Print a trace, a line a command.
+    Show(show::ShowArguments),
+    /// Draw a trace: addresses, IOPS, bandwidth and latency over time.
+    Plot(plot::PlotArguments),
+    /// Write a trace again, as small as it gets.
+    Pack(pack::PackArguments),
+}
+
+/// Runs `vssd trace`.
+pub(crate) fn run(arguments: &TraceArguments) -> Result<Answer> {
+    match &arguments.what {
+        What::Info(info) => info::run(info)?,
+        What::Show(show) => show::run(show)?,
+        What::Plot(plot) => plot::run(plot)?,
+        What::Pack(pack) => pack::run(pack)?,
+    }
+    Ok(Answer::Yes)
+}
+
+/// Opens a trace; says so where it was cut off and only a part could be
+/// recovered.
+pub(crate) fn open(path: &Path) -> Result<Reader> {
+    let reader = Reader::open(path)?;
+    if let Some(recovery) = reader.recovery() {
+        log::warn!("{}: {recovery}", path.display());
+    }
+    Ok(reader)
+}
+
+/// A duration as people write it: `1.42ms`.
+pub(crate) fn duration(ns: u64) -> String {
+    format!("{:.2?}", Duration::from_nanos(ns))
+}

@@ -1,0 +1,66 @@
+//! `vssd trace pack`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use traces::{Effort, Reader, Writer, WriterOptions};
+
+use super::open;
+use crate::device::size;
+use crate::terminal;
+
+/// Write a trace again, as small as it gets. Nothing is left out.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: vssd trace pack day.vtr day.packed.vtr")]
+pub(crate) struct PackArguments {
+    /// The trace.
+    file: PathBuf,
+    /// The file to write.
+    output: PathBuf,
+    /// Overwrite the output where it exists.
+    #[arg(long)]
+    overwrite: bool,
+}
+
+/// Runs `vssd trace pack`.
+pub(crate) fn run(arguments: &PackArguments) -> Result<()> {
+    let reader = open(&arguments.file)?;
+    pack(
+        &reader,
+        &arguments.file,
+        &arguments.output,
+        arguments.overwrite,
+    )
+}
+
+/// Packs the trace `file`, open in `reader`, into `output`, and says what that
+/// gained.
+pub(crate) fn pack(reader: &Reader, file: &Path, output: &Path, overwrite: bool) -> Result<()> {
+    let options = WriterOptions::default()
+        .effort(Effort::Packed)
+        .overwrite(overwrite);
+    let mut writer = Writer::create(output, reader.header(), options)?;
+    let bar = terminal::progress(reader.totals().commands, "commands");
+    bar.set_message("packing");
+    for record in reader.records() {
+        writer.record(&record?)?;
+        bar.inc(1);
+    }
+    let (_, totals) = writer.finish()?;
+    bar.finish_and_clear();
+    let [before, after] = [file, output].map(fs::metadata);
+    let before = before.context("cannot look at the trace")?.len();
+    let after = after.context("cannot look at what was written")?.len();
+    #[expect(clippy::cast_precision_loss, reason = "for a person")]
+    let each = after as f64 / totals.commands.max(1) as f64;
+    println!(
+        "{}: {} commands, {} packed to {}, {each:.2} bytes a command",
+        output.display(),
+        totals.commands,
+        size(before),
+        size(after)
+    );
+    Ok(())
+}
