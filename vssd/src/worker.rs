@@ -35,7 +35,9 @@ use crate::front::Function;
 /// How many commands and completions a turn of the controller has.
 const BUDGET: u32 = 64;
 /// How long requests on the socket may wait while the controller is busy.
-const SERVICE_NS: u64 = 50_000;
+const SERVICE_BUSY_NS: u64 = 50_000;
+/// How long they may wait while it is not, but may be again at any moment.
+const SERVICE_SPIN_NS: u64 = 10_000;
 
 /// Ends a worker from anywhere: another thread, or a signal handler. Clones end
 /// the same worker.
@@ -171,7 +173,12 @@ pub(crate) fn drive<F: Attachment>(
         if done > 0 {
             worked_ns = now_ns;
         }
-        if due || now_ns.saturating_sub(serviced_ns) >= SERVICE_NS {
+        let patience_ns = if done > 0 {
+            SERVICE_BUSY_NS
+        } else {
+            SERVICE_SPIN_NS
+        };
+        if due || now_ns.saturating_sub(serviced_ns) >= patience_ns {
             serviced_ns = now_ns;
             match front.service(function) {
                 Ok(requests) => due = requests > 0,

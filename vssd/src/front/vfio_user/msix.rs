@@ -12,12 +12,12 @@
 //! eventfds away and sets them anew, too, which QEMU does to enable one more
 //! vector: an interrupt that falls between would else be lost.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags};
 
 use crate::Interrupts;
 
@@ -38,8 +38,10 @@ impl Event {
     /// Takes an eventfd; nothing if it is something else, which could block us
     /// or worse.
     pub(super) fn new(fd: OwnedFd) -> Option<Self> {
-        let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()?;
-        if link.as_os_str() != "anon_inode:[eventfd]" {
+        // What is no file, pipe, socket or device has no type. An eventfd is one
+        // of those, and the only one of them that can be written.
+        let mode = rustix::fs::fstat(&fd).ok()?.st_mode;
+        if FileType::from_raw_mode(mode) != FileType::Unknown {
             return None;
         }
         let flags = rustix::fs::fcntl_getfl(&fd).ok()?;
@@ -323,6 +325,8 @@ mod tests {
         assert!(Event::new(reader).is_none());
         let null = std::fs::File::open("/dev/null").unwrap();
         assert!(Event::new(null.into()).is_none());
+        let memory = rustix::fs::memfd_create("memory", rustix::fs::MemfdFlags::CLOEXEC);
+        assert!(Event::new(memory.unwrap()).is_none());
     }
 
     #[test]

@@ -10,6 +10,8 @@ use crate::MapError;
 pub(super) struct Refusal {
     pub(super) errno: Errno,
     pub(super) why: String,
+    /// Whether the log has it already, in other words.
+    pub(super) said: bool,
 }
 
 impl Refusal {
@@ -17,6 +19,7 @@ impl Refusal {
         Self {
             errno,
             why: why.into(),
+            said: false,
         }
     }
 

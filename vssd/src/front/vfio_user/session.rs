@@ -37,6 +37,8 @@ pub(super) struct Session {
     refusals: u32,
     /// Whether any memory came with a descriptor.
     has_memory: bool,
+    /// Whether the log says that none did.
+    said_no_memory: bool,
 }
 
 impl AsFd for Session {
@@ -82,6 +84,7 @@ impl Session {
             msix: Msix::new(function.vectors()),
             refusals: 0,
             has_memory: false,
+            said_no_memory: false,
         }
     }
 
@@ -124,21 +127,27 @@ impl Session {
     }
 
     fn refuse(&mut self, header: Header, refusal: &Refusal) -> Result<(), WireError> {
-        self.refusals = self.refusals.saturating_add(1);
-        let command = header
-            .command()
-            .map_or_else(|| header.command.to_string(), |name| format!("{name:?}"));
-        if self.refusals <= REFUSALS_SHOWN {
-            log::warn!("{}: refused {command}: {}", self.name, refusal.why);
-        }
-        if self.refusals == REFUSALS_SHOWN {
-            log::warn!("{}: further refusals are not shown", self.name);
+        if !refusal.said {
+            self.complain(header, &refusal.why);
         }
         if header.no_reply() {
             return Ok(());
         }
         let errno = refusal.errno.raw_os_error().unsigned_abs();
         self.send(header.error_reply(errno), &[], &[])
+    }
+
+    fn complain(&mut self, header: Header, why: &str) {
+        let command = header
+            .command()
+            .map_or_else(|| header.command.to_string(), |name| format!("{name:?}"));
+        self.refusals = self.refusals.saturating_add(1);
+        if self.refusals <= REFUSALS_SHOWN {
+            log::warn!("{}: refused {command}: {why}", self.name);
+        }
+        if self.refusals == REFUSALS_SHOWN {
+            log::warn!("{}: further refusals are not shown", self.name);
+        }
     }
 
     /// The first message must be a version that we speak ("Version").
@@ -229,7 +238,7 @@ impl Session {
     /// display adapters so, where nobody does DMA to: they are let pass, and are
     /// not there for the drive. But where the guest's own memory, which comes
     /// first, is such a range, the drive cannot work.
-    fn dma_map_without_fd(&self, map: &DmaMap) -> Result<Reply, Refusal> {
+    fn dma_map_without_fd(&mut self, map: &DmaMap) -> Result<Reply, Refusal> {
         if !map.flags.write() || self.has_memory {
             log::debug!(
                 "{}: {:#x} bytes of memory at {:#x} cannot be mapped; the drive does without",
@@ -245,7 +254,13 @@ impl Session {
              memory-backend-memfd,id=mem,size=SIZE,share=on -machine memory-backend=mem`",
             map.address, map.size
         );
-        Err(Refusal::new(Errno::NOTSUP, why))
+        // There are many such ranges; one line is enough for all of them.
+        let said = std::mem::replace(&mut self.said_no_memory, true);
+        Err(Refusal {
+            errno: Errno::NOTSUP,
+            why,
+            said,
+        })
     }
 
     fn set_irqs(&mut self, message: Message) -> Result<(), Refusal> {

@@ -350,6 +350,10 @@ fn roms_without_descriptors_pass_and_guest_memory_without_one_does_not() {
     let ram = range(0, 0xa_0000);
     let refused = client.ask(Command::DmaMap, &[ram.as_bytes()]);
     assert!(matches!(refused, Err(WireError::Refused { .. })));
+    // There are more such ranges, and still one line.
+    let more = range(0x10_0000, 1 << 28);
+    let refused = client.ask(Command::DmaMap, &[more.as_bytes()]);
+    assert!(matches!(refused, Err(WireError::Refused { .. })));
     let lines = served.complaints();
     assert_eq!(lines.len(), 1);
     assert!(lines[0].contains("memory-backend-memfd") && lines[0].contains("share=on"));
