@@ -17,7 +17,7 @@ use super::{
 use crate::{Event, KitError, Progress};
 
 /// Changes whenever what is done with the packages changes.
-const RECIPE: &str = "host 1";
+const RECIPE: &str = "host 2";
 
 /// e2fsprogs of this release builds file systems from tar archives, which keeps
 /// owners without being root; libarchive is what it does that with.
@@ -153,9 +153,10 @@ fn launcher(
         });
     };
     let name = name.to_string_lossy();
-    // QEMU looks for its firmware in the directories that it was built for.
+    // QEMU looks for its firmware in the directories that it was built for, and would
+    // go by the name of the loader.
     let data = if name == PROGRAM {
-        " -L \"$root/usr/share/qemu\" -L \"$root/usr/share/seabios\""
+        " -name process=qemu-system-x86 -L \"$root/usr/share/qemu\" -L \"$root/usr/share/seabios\""
     } else {
         ""
     };
