@@ -105,7 +105,7 @@ pub struct Kit {
 impl Kit {
     /// Finds the kit, and builds or downloads what is missing.
     ///
-    /// The first time takes about half a minute and 120 MB of downloads. Several
+    /// The first time takes half a minute or more, and 160 MB of downloads. Several
     /// processes may ask at once: one builds, the others wait. An interrupted build
     /// leaves nothing that a later one would take for whole.
     ///

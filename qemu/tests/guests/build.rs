@@ -4,7 +4,7 @@ use std::{fs, process::Command};
 
 use qemu::{Event, Kit, KitError, KitOptions, QemuChoice, Silent};
 
-/// Takes about 120 MB of downloads.
+/// Takes about 160 MB of downloads.
 #[test]
 fn a_kit_is_built_from_nothing_and_removed_without_a_trace() {
     let cache = tempfile::tempdir().unwrap();
