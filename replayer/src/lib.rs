@@ -1,1 +1,60 @@
-//! Placeholder.
+//! Feeds a trace through the driver into a device, at the pace at which it was
+//! recorded, or faster.
+//!
+//! ```text
+//!   traces::Reader --records--> Source --plans--> Lane --commands--> QueuePair
+//!                               (deadline,        (backlog,          (driver)
+//!                                mapping,          one for each
+//!                                splitting)        queue)                |
+//!                                                                        v
+//!   Report <------------------------ Books <----------------------- completions
+//! ```
+//!
+//! [`TraceFacts::scan`] reads a trace once to learn its queues, its depth and
+//! its reach; [`Replay::run`] then streams it a second time, in constant
+//! memory, on one thread that polls.
+//!
+//! Deadlines are absolute from the start of the replay, so lateness never adds
+//! up, and a command waits for nothing but its time and a place in its queue:
+//! neither for the completion of another nor for another's full queue.
+//! [`Report`] says how well that went.
+//!
+//! What it replays: Flush, Read, Write, Write Zeroes, Dataset Management and
+//! Verify as they were; Compare as a Read of the same blocks, as the data that
+//! was compared is not in a trace. Commands that never completed when they were
+//! recorded are replayed too. Admin commands, and commands whose data a trace
+//! does not have, are counted and left out.
+//!
+//! What it does not do: it does not know the file format ([`traces`] does), it
+//! does not drive hardware ([`driver`] does), it does not verify data, and it
+//! infers no dependencies between commands from their order. It writes to a
+//! device only where it is given an [`AllowWrite`].
+
+mod books;
+mod buffers;
+
+mod error;
+mod facts;
+mod jobs;
+mod lanes;
+mod mapping;
+mod options;
+mod pace;
+mod plan;
+mod replay;
+mod report;
+mod run;
+mod source;
+mod target;
+
+pub use error::ReplayError;
+pub use facts::{NamespaceFacts, QueueFacts, TraceFacts};
+pub use mapping::{Mapping, MappingError};
+pub use options::{AllowWrite, ReplayOptions};
+pub use pace::{Pace, PaceError};
+pub use plan::SkipReason;
+pub use replay::{Progress, Replay};
+pub use report::{
+    CommandCounts, End, ErrorReport, OpcodeReport, Pacing, QueueReport, Report, SkippedReport,
+    Stalls,
+};

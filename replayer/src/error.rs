@@ -1,0 +1,116 @@
+//! Why a replay cannot start, or had to end.
+
+use std::time::Duration;
+
+use driver::DriverError;
+use nvme::{NamespaceId, QueueId};
+
+/// Why a replay cannot start or had to end. Each names what is wrong and the
+/// way out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// The trace has no I/O commands.
+    #[error("the trace has no I/O commands: there is nothing to replay")]
+    Empty,
+    /// The trace changes data, and nobody said that this is wanted.
+    #[error(
+        "the trace has {writes} commands that change data, and would overwrite what is on the \
+         device: say --allow-write if nothing on it is needed"
+    )]
+    WritesNotAllowed {
+        /// How many.
+        writes: u64,
+    },
+    /// The trace reaches beyond the target.
+    #[error(
+        "the trace touches LBA {last} of {recorded}, {needs} blocks of {block_bytes} bytes, \
+         but the device has only {has} of them: use --map wrap or --map scale"
+    )]
+    BeyondEnd {
+        /// The recorded namespace.
+        recorded: NamespaceId,
+        /// The last block that the trace touches.
+        last: u64,
+        /// How many blocks the target would need.
+        needs: u64,
+        /// How many blocks of that size the target has.
+        has: u64,
+        /// Bytes of a recorded block.
+        block_bytes: u32,
+    },
+    /// The target has no active namespace.
+    #[error("the device has no active namespace: create or attach one first")]
+    NoNamespace,
+    /// The target does not have a namespace.
+    #[error("the device has no {wanted}: choose one of {has:?} with --namespace")]
+    NamespaceMissing {
+        /// The namespace that was recorded or asked for.
+        wanted: NamespaceId,
+        /// The identifiers of those that there are.
+        has: Vec<u32>,
+    },
+    /// The target's namespace has a format that cannot be replayed to.
+    #[error(
+        "{nsid} of the device is formatted with {metadata_bytes} bytes of metadata a block, which \
+         the driver does not move: format it without"
+    )]
+    Metadata {
+        /// The namespace.
+        nsid: NamespaceId,
+        /// Bytes of metadata a block.
+        metadata_bytes: u16,
+    },
+    /// The driver or the device failed.
+    #[error("{operation}: {source}")]
+    Driver {
+        /// What was being done.
+        operation: &'static str,
+        /// What the driver said.
+        #[source]
+        source: DriverError,
+    },
+    /// A command did not complete in time.
+    #[error(
+        "{command} on {queue} has not completed within {timeout:?}: the device does not answer; \
+         reset it"
+    )]
+    TimedOut {
+        /// The command, with its address.
+        command: String,
+        /// The queue that it was sent to.
+        queue: QueueId,
+        /// How long it was given.
+        timeout: Duration,
+    },
+    /// The device was reset under the replay.
+    #[error("{queue} was closed under the replay, by a reset of the device: replay again")]
+    QueueClosed {
+        /// The queue.
+        queue: QueueId,
+    },
+    /// The trace could not be read on.
+    #[error("the trace cannot be read further: {why}")]
+    Trace {
+        /// What its reader said.
+        why: String,
+    },
+    /// A command failed, and the replay was told to end there.
+    #[error(
+        "{command} on {queue} failed: {status}; the replay was told to stop at the first error"
+    )]
+    CommandFailed {
+        /// The command, with its address.
+        command: String,
+        /// The queue that it was sent to.
+        queue: QueueId,
+        /// How it ended.
+        status: nvme::Status,
+    },
+}
+
+impl ReplayError {
+    pub(crate) fn driver(operation: &'static str) -> impl FnOnce(DriverError) -> Self {
+        move |source| Self::Driver { operation, source }
+    }
+}

@@ -1,0 +1,281 @@
+//! A replay, from its parts to its report.
+
+use std::fmt::Display;
+use std::sync::atomic::AtomicBool;
+
+use driver::transport::Transport;
+use driver::{Controller, NamespaceInfo};
+use traces::{Clock, Record, Tap};
+
+use crate::books::Books;
+use crate::buffers::Buffers;
+use crate::jobs::{Core, Jobs};
+use crate::lanes::Layout;
+use crate::plan::Planner;
+use crate::report::{End, Report};
+use crate::run::{Run, State};
+use crate::source::Source;
+use crate::target::address_maps;
+use crate::{Pace, ReplayError, ReplayOptions, TraceFacts};
+
+/// Where a replay stands, told about ten times a second and at its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Recorded commands that are dealt with: replayed or skipped.
+    pub done: u64,
+    /// Recorded commands in the trace.
+    pub total: u64,
+    /// Commands that failed and had not failed alike when they were recorded.
+    pub failed: u64,
+    /// Since the start, nanoseconds.
+    pub elapsed_ns: u64,
+    /// For how long the oldest command that is due has waited for a place in
+    /// its queue, nanoseconds; 0 where none waits, and at pace `max`.
+    pub lag_ns: u64,
+    /// Commands in flight.
+    pub in_flight: usize,
+}
+
+/// A replay that is about to be run.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use driver::transport::vfio_user::VfioUser;
+/// use driver::{Controller, ControllerOptions};
+/// use replayer::{AllowWrite, Pace, Replay, ReplayOptions, TraceFacts};
+/// use traces::{MonotonicClock, Reader};
+///
+/// let trace = Reader::open("day.vtr")?;
+/// let facts = TraceFacts::scan(trace.header(), trace.records())?;
+/// let clock = MonotonicClock::start();
+/// let transport = VfioUser::connect("/tmp/vssd.sock".as_ref())?;
+/// let mut controller = Controller::initialise(transport, ControllerOptions::default(), clock)?;
+///
+/// let mut options = ReplayOptions::default();
+/// options.pace = "2x".parse()?;
+/// options.allow_write = Some(AllowWrite::VirtualDevice);
+/// let report = Replay::new(&facts, options).run(&mut controller, &clock, trace.records())?;
+/// println!("{report}");
+/// controller.shutdown()?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Replay<'r, P: Tap = ()> {
+    facts: &'r TraceFacts,
+    options: ReplayOptions,
+    tap: P,
+    stop: Option<&'r AtomicBool>,
+    progress: Option<&'r mut dyn FnMut(&Progress)>,
+}
+
+impl<P: Tap> std::fmt::Debug for Replay<'_, P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replay")
+            .field("facts", &self.facts)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'r> Replay<'r> {
+    /// A replay of the trace that `facts` were taken from.
+    #[must_use]
+    pub const fn new(facts: &'r TraceFacts, options: ReplayOptions) -> Self {
+        Self {
+            facts,
+            options,
+            tap: (),
+            stop: None,
+            progress: None,
+        }
+    }
+}
+
+impl<'r, P: Tap> Replay<'r, P> {
+    /// Shows every command of the replay to `tap`, with the times of the
+    /// host: what `--record` of a replay is. Pass `&mut tap` to keep it.
+    #[must_use]
+    pub fn with_tap<Q: Tap>(self, tap: Q) -> Replay<'r, Q> {
+        Replay {
+            facts: self.facts,
+            options: self.options,
+            tap,
+            stop: self.stop,
+            progress: self.progress,
+        }
+    }
+
+    /// Ends the replay early, with a report of what was done, once `stop` is
+    /// true.
+    #[must_use]
+    pub const fn stop_on(mut self, stop: &'r AtomicBool) -> Self {
+        self.stop = Some(stop);
+        self
+    }
+
+    /// Calls `progress` at most about ten times a second, and at the end. It
+    /// is called between commands: it should be quick.
+    #[must_use]
+    pub fn on_progress(mut self, progress: &'r mut dyn FnMut(&Progress)) -> Self {
+        self.progress = Some(progress);
+        self
+    }
+
+    /// Replays `records`, which are in submission order, to `controller`, in
+    /// the time of `clock`. Blocks until it is over; the queue pairs that it
+    /// makes are gone then.
+    ///
+    /// What goes wrong once commands are on their way is in the report, which
+    /// tells of what was done until then ([`End::Failed`]). If commands are
+    /// still in flight then, the controller is reset, so that the device lets
+    /// go of their memory.
+    ///
+    /// # Errors
+    ///
+    /// Before any I/O command is sent: [`ReplayError::Empty`],
+    /// [`ReplayError::WritesNotAllowed`], [`ReplayError::BeyondEnd`],
+    /// [`ReplayError::NoNamespace`], [`ReplayError::NamespaceMissing`],
+    /// [`ReplayError::Metadata`], [`ReplayError::Trace`], and
+    /// [`ReplayError::Driver`] where queues or memory cannot be had.
+    pub fn run<T, C, K, E>(
+        self,
+        controller: &mut Controller<T, C>,
+        clock: &K,
+        records: impl IntoIterator<Item = Result<Record, E>>,
+    ) -> Result<Report, ReplayError>
+    where
+        T: Transport,
+        C: Clock,
+        K: Clock,
+        E: Display,
+    {
+        let Self {
+            facts,
+            options,
+            tap,
+            stop,
+            progress,
+        } = self;
+        if facts.io_commands() == 0 {
+            return Err(ReplayError::Empty);
+        }
+        if options.allow_write.is_none() && facts.writes() > 0 {
+            return Err(ReplayError::WritesNotAllowed {
+                writes: facts.writes(),
+            });
+        }
+        let info = controller.info().clone();
+        let maps = address_maps(facts, &info, &options)?;
+        let pairs = maps.iter().map(|(&recorded, map)| (recorded, map.nsid()));
+        let pairs: Vec<_> = pairs.collect();
+        let transfer = transfer_bytes(facts, &info.namespaces);
+        let transfer = info.mdts_bytes.map_or(transfer, |mdts| transfer.min(mdts));
+        let layout = Layout::new(facts, &options, info.queue_pairs_max, info.depth_max);
+        let buffers =
+            Buffers::allocate(controller, transfer, layout.in_flight_max(), options.seed)?;
+        let mut core = Core {
+            books: Books::new(facts),
+            buffers,
+            jobs: Jobs::new(layout.in_flight_max() + facts.queues.len()),
+            stop_on_error: options.stop_on_error,
+            failure: None,
+        };
+        let planner = Planner::new(maps, &info, transfer);
+        let lane_of = layout.lane_of.clone();
+        let source = Source::new(records.into_iter(), planner, lane_of, &mut core.books)?;
+        let lanes = layout.create(controller, transfer, tap)?;
+        let never = AtomicBool::new(false);
+        let mut silent = |_: &Progress| {};
+        let mut run = Run {
+            controller,
+            clock,
+            options: &options,
+            total: facts.commands,
+            stop: stop.unwrap_or(&never),
+            progress: progress.unwrap_or(&mut silent),
+            source,
+            lanes,
+            core,
+            state: State::default(),
+        };
+        let end = run.run();
+        let mut report = close(run, end);
+        report.note_namespaces(&pairs);
+        Ok(report)
+    }
+}
+
+/// The longest transfer that will be needed, bytes, in whole blocks of every
+/// namespace.
+fn transfer_bytes(facts: &TraceFacts, namespaces: &[NamespaceInfo]) -> usize {
+    const LEAST: u64 = 4096;
+    let block = namespaces.iter().map(|namespace| namespace.block_bytes);
+    let block = u64::from(block.max().unwrap_or(0)).max(LEAST);
+    let bytes = facts.transfer_bytes_max.max(1).next_multiple_of(block);
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// Puts the device in order and makes the report.
+fn close<T, C, K, P, I>(run: Run<'_, T, C, K, P, I>, result: Result<(), ReplayError>) -> Report
+where
+    T: Transport,
+    C: Clock,
+    P: Tap,
+{
+    let Run {
+        controller,
+        options,
+        mut lanes,
+        mut core,
+        state,
+        source,
+        ..
+    } = run;
+    let waiting = lanes.iter().flat_map(|lane| &lane.backlog);
+    let unsent = waiting.filter(|waiting| waiting.job.is_none()).count();
+    // Both widen.
+    core.books.commands.unfinished += (unsent + core.jobs.count()) as u64;
+    let unfinished = core.books.commands.unfinished;
+    let mut notes = Vec::new();
+    let queues: Vec<_> = lanes.iter().map(crate::lanes::Lane::report).collect();
+    let in_flight = lanes.iter().any(|lane| lane.pair.in_flight() > 0);
+    let cleared = if in_flight {
+        notes.push("Commands were in flight at the end: the controller was reset.".to_owned());
+        controller.reset()
+    } else {
+        lanes
+            .iter_mut()
+            .filter(|lane| !lane.pair.is_closed())
+            .try_for_each(|lane| controller.delete_queue_pair(lane.pair.id()))
+    };
+    if let Err(error) = cleared {
+        notes.push(format!("The device could not be put in order: {error}."));
+    }
+    let paced = options.pace != Pace::Max;
+    let books = core.books;
+    let report = Report {
+        end: match result {
+            Err(error) => End::Failed(error.to_string()),
+            Ok(()) if unfinished > 0 => End::Stopped,
+            Ok(()) => End::Complete,
+        },
+        pace: options.pace.to_string(),
+        mapping: options.mapping,
+        commands: books.commands,
+        sent: books.sent,
+        opcodes: books.opcodes(),
+        errors: books.errors(),
+        skipped: books.skipped(),
+        pacing: books.pacing().filter(|_| paced),
+        stalls: paced.then_some(books.stalls),
+        queues,
+        recorded_ns: books.recorded_span_ns(),
+        replayed_ns: books.last_complete_ns.saturating_sub(state.start_ns),
+        read_bytes: books.read_bytes,
+        written_bytes: books.written_bytes,
+        notes,
+    };
+    drop(source);
+    report
+}

@@ -1,0 +1,209 @@
+//! What a replay came to.
+
+mod table;
+
+use nvme::NamespaceId;
+use serde::Serialize;
+use traces::Latency;
+
+use crate::{Mapping, SkipReason};
+
+/// What a replay came to: serialises for machines, and is displayed as a table
+/// for people.
+///
+/// A recorded command counts once, however many commands it took to replay it;
+/// its latency is from the first submission to the last completion.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Report {
+    /// How it ended.
+    pub end: End,
+    /// The pace, as [`crate::Pace`] displays it.
+    pub pace: String,
+    /// The mapping of addresses.
+    pub mapping: Mapping,
+    /// Commands, by what became of them.
+    pub commands: CommandCounts,
+    /// Commands sent for the recorded ones: more, where some had to be split.
+    pub sent: u64,
+    /// The recorded commands that were replayed, by opcode, those with the
+    /// most first.
+    pub opcodes: Vec<OpcodeReport>,
+    /// Commands that failed, by opcode and status, those with the most first.
+    pub errors: Vec<ErrorReport>,
+    /// Recorded commands that were not replayed, and why, those with the most
+    /// first.
+    pub skipped: Vec<SkippedReport>,
+    /// How far submissions were behind schedule; none where there was none
+    /// (pace `max`), or nothing was sent.
+    pub pacing: Option<Pacing>,
+    /// Waits of commands that were due for a place in their queue; none at
+    /// pace `max`, which does nothing else.
+    pub stalls: Option<Stalls>,
+    /// The queues.
+    pub queues: Vec<QueueReport>,
+    /// From the first submission to the last completion of what was replayed,
+    /// when it was recorded, nanoseconds.
+    pub recorded_ns: u64,
+    /// From start to last completion of the replay, nanoseconds.
+    pub replayed_ns: u64,
+    /// Bytes read, as sent to the device.
+    pub read_bytes: u64,
+    /// Bytes written, as sent to the device.
+    pub written_bytes: u64,
+    /// What else there is to know, in sentences.
+    pub notes: Vec<String>,
+}
+
+/// How a replay ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// The trace was replayed to its end.
+    Complete,
+    /// It was stopped before.
+    Stopped,
+    /// It could not go on: why, and the way out.
+    Failed(String),
+}
+
+/// Recorded commands, by what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct CommandCounts {
+    /// In the trace, as far as it was read: the sum of what follows.
+    pub recorded: u64,
+    /// Replayed with success.
+    pub succeeded: u64,
+    /// Replayed, failed, and had failed with the same status when they were
+    /// recorded.
+    pub failed_alike: u64,
+    /// Replayed and failed otherwise.
+    pub failed: u64,
+    /// Sent, and never completed: the device was reset or lost.
+    pub lost: u64,
+    /// Sent in part or not at all, as the replay ended before.
+    pub unfinished: u64,
+    /// Not replayed; see [`Report::skipped`].
+    pub skipped: u64,
+}
+
+/// The replayed commands of one opcode.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct OpcodeReport {
+    /// The recorded opcode.
+    pub opcode: u8,
+    /// Its name, or its number in hexadecimal.
+    pub name: String,
+    /// How many completed.
+    pub commands: u64,
+    /// How many of them failed.
+    pub failed: u64,
+    /// Bytes that they moved, zeroed or deallocated on the target.
+    pub bytes: u64,
+    /// Their latency when they were recorded; none where the trace has none.
+    pub recorded: Option<Latency>,
+    /// Their latency now.
+    pub replayed: Option<Latency>,
+}
+
+/// Commands of one opcode that failed with one status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ErrorReport {
+    /// The opcode's name.
+    pub name: String,
+    /// Status code and type, status field 10:00.
+    pub code: u16,
+    /// What the status is called.
+    pub status: String,
+    /// How many.
+    pub commands: u64,
+}
+
+/// Commands of one opcode that were not replayed for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SkippedReport {
+    /// The opcode's name, or its number in hexadecimal.
+    pub name: String,
+    /// Why.
+    pub reason: SkipReason,
+    /// How many.
+    pub commands: u64,
+}
+
+/// Actual minus scheduled submission, nanoseconds. Nothing is submitted early,
+/// so none is below 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Pacing {
+    /// The median.
+    pub p50_ns: u64,
+    /// 99 in 100 were at most so late.
+    pub p99_ns: u64,
+    /// 999 in 1,000 were at most so late.
+    pub p999_ns: u64,
+    /// The latest.
+    pub max_ns: u64,
+}
+
+/// Waits for a place in a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Stalls {
+    /// How often a command that was due found its queue full.
+    pub count: u64,
+    /// How long queues were full with commands due, nanoseconds, summed over
+    /// queues.
+    pub total_ns: u64,
+}
+
+/// A queue of the replay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct QueueReport {
+    /// Its identifier on the target.
+    pub queue: u16,
+    /// The recorded queues that it stands for.
+    pub recorded: Vec<u16>,
+    /// How many commands could be in flight.
+    pub depth: usize,
+    /// How many recorded commands it took.
+    pub commands: u64,
+}
+
+impl Report {
+    /// Whether the answer is yes: the whole trace was replayed, and no command
+    /// failed that had not failed in the same way when it was recorded.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        let CommandCounts {
+            failed,
+            lost,
+            unfinished,
+            ..
+        } = self.commands;
+        self.end == End::Complete && failed + lost + unfinished == 0
+    }
+
+    /// How many recorded commands were replayed a second; none where it took
+    /// no time.
+    #[must_use]
+    pub fn commands_per_second(&self) -> Option<u64> {
+        let done = self.commands.succeeded + self.commands.failed + self.commands.failed_alike;
+        let rate = u128::from(done) * 1_000_000_000 / u128::from(self.replayed_ns.max(1));
+        u64::try_from(rate).ok().filter(|_| self.replayed_ns > 0)
+    }
+
+    pub(crate) fn note_namespaces(&mut self, pairs: &[(NamespaceId, NamespaceId)]) {
+        for (recorded, target) in pairs {
+            if recorded != target {
+                self.notes.push(format!(
+                    "Recorded {recorded} was replayed to {target} of the device."
+                ));
+            }
+        }
+    }
+}
