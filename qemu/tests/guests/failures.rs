@@ -121,7 +121,10 @@ fn child_that_is_to_be_killed() {
 
 #[test]
 fn a_killed_process_takes_its_guest_along() {
+    // What the killed one leaves goes with this directory.
+    let dir = tempfile::tempdir().unwrap();
     let mut child = Command::new(env::current_exe().unwrap())
+        .env("TMPDIR", dir.path())
         .args([
             "failures::child_that_is_to_be_killed",
             "--exact",
