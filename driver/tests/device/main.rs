@@ -3,6 +3,7 @@
 mod bring_up;
 mod common;
 mod data;
+mod in_process;
 mod peer;
 mod proxy;
 mod queues;

@@ -43,7 +43,7 @@ fn doorbells_that_cannot_be_mapped_are_carried() {
     assert_eq!(report.reads.commands + report.writes.commands, 2000);
     device.shutdown().unwrap();
     drop(device);
-    assert!(proxy.join() > 200);
+    assert!(proxy.join().replies > 200);
 }
 
 /// Brings a device up and uses it, as far as that goes.
@@ -60,7 +60,18 @@ fn use_it(proxy: &Proxy) -> Result<(), DriverError> {
 fn replies(server: &Server) -> u32 {
     let proxy = Proxy::start(server.socket(), Trick::EndBefore(u32::MAX));
     use_it(&proxy).unwrap();
-    proxy.join()
+    proxy.join().replies
+}
+
+#[test]
+fn the_device_is_switched_on_at_first_and_after_a_function_reset() {
+    let server = Server::small();
+    let proxy = Proxy::start(server.socket(), Trick::EndBefore(u32::MAX));
+    let mut device = bring_up(proxy.path(), ControllerOptions::default()).unwrap();
+    device.reset().unwrap();
+    device.reset_function().unwrap();
+    drop(device);
+    assert_eq!(proxy.join().switched_on, 2);
 }
 
 #[test]

@@ -5,7 +5,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
-use wire::{Command, Connection, Header, Message, decode_region_info, encode_region_info};
+use wire::{
+    Command, Connection, Header, Message, RegionAccess, decode_region_info, encode_region_info,
+    region_index,
+};
 
 use crate::common::PATIENCE;
 
@@ -24,10 +27,19 @@ pub(crate) enum Trick {
     Ones(u32),
 }
 
+/// What passed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Passed {
+    /// Replies.
+    pub(crate) replies: u32,
+    /// Writes to the PCI command register that let the device access memory.
+    pub(crate) switched_on: u32,
+}
+
 /// Serves one client at a socket of its own, by the server at another.
 pub(crate) struct Proxy {
     directory: tempfile::TempDir,
-    thread: Option<JoinHandle<u32>>,
+    thread: Option<JoinHandle<Passed>>,
 }
 
 impl Proxy {
@@ -48,37 +60,47 @@ impl Proxy {
         self.directory.path()
     }
 
-    /// Waits for the client's end; how many replies passed.
-    pub(crate) fn join(mut self) -> u32 {
+    /// Waits for the client's end.
+    pub(crate) fn join(mut self) -> Passed {
         self.thread.take().unwrap().join().unwrap()
     }
 }
 
-fn forward(client: UnixStream, server: UnixStream, trick: Trick) -> u32 {
+fn forward(client: UnixStream, server: UnixStream, trick: Trick) -> Passed {
     let (mut client, mut server) = (Connection::new(client), Connection::new(server));
-    let mut passed = 0;
+    let mut passed = Passed::default();
     // A client of ours sends one request at a time.
     while let Ok(request) = client.recv(Some(PATIENCE)) {
         send(&mut server, request.header, &request);
+        passed.switched_on += u32::from(is_switching_on(&request));
         let mut reply = server.recv(Some(PATIENCE)).unwrap();
         let mut header = reply.header;
         match trick {
             Trick::NoMapping => unmap(&mut reply),
-            Trick::EndBefore(number) if number == passed => break,
-            Trick::Half(number) if number == passed => {
+            Trick::EndBefore(number) if number == passed.replies => break,
+            Trick::Half(number) if number == passed.replies => {
                 reply.payload.truncate(reply.payload.len() / 2);
             }
-            Trick::Refuse(number) if number == passed => {
+            Trick::Refuse(number) if number == passed.replies => {
                 header = request.header.error_reply(5);
                 reply.payload.clear();
             }
-            Trick::Ones(number) if number == passed => reply.payload.fill(0xff),
+            Trick::Ones(number) if number == passed.replies => reply.payload.fill(0xff),
             _ => {}
         }
         send(&mut client, header, &reply);
-        passed += 1;
+        passed.replies += 1;
     }
     passed
+}
+
+/// Whether it sets Bus Master Enable (`PCI Local Bus 3.0 §6.2.2`).
+fn is_switching_on(request: &Message) -> bool {
+    if request.header.command() != Some(Command::RegionWrite) {
+        return false;
+    }
+    let (access, data) = request.parse::<RegionAccess>(Command::RegionWrite).unwrap();
+    access.region == region_index::CONFIG && access.offset == 4 && data[0] & 0b100 != 0
 }
 
 fn send(to: &mut Connection, header: Header, message: &Message) {

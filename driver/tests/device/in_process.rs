@@ -1,0 +1,162 @@
+//! The seam for simulations: driver and device in one thread, in virtual time.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use driver::ioworker::{Ioworker, IoworkerOptions, Stop};
+use driver::transport::memory::DmaArena;
+use driver::transport::{Doorbells, Fault, Transport};
+use driver::{Command, Controller, ControllerOptions, DmaBuffer, DriverError, QueueOptions};
+use nvme::{AdminOpcode, NamespaceId, Registers, Sqe};
+use traces::{Clock, VirtualClock};
+use vssd::media::Ram;
+use vssd::{ControllerConfig, DOORBELLS_BYTES, Protection};
+
+type Vssd = vssd::Controller<Ram, (), VirtualClock>;
+
+/// A device in this thread; it runs when the driver waits.
+struct InProcess {
+    device: Rc<RefCell<Vssd>>,
+    clock: VirtualClock,
+    arena: DmaArena,
+}
+
+impl Registers for InProcess {
+    fn read32(&mut self, offset: u32) -> u32 {
+        self.device.borrow_mut().read32(offset)
+    }
+
+    fn write32(&mut self, offset: u32, value: u32) {
+        self.device.borrow_mut().write32(offset, value);
+    }
+}
+
+impl Transport for InProcess {
+    fn name(&self) -> &str {
+        "in-process"
+    }
+
+    fn allocate_dma(&mut self, bytes: usize) -> Result<DmaBuffer, DriverError> {
+        let device = &self.device;
+        self.arena.allocate(bytes, |region| {
+            let len = u64::try_from(region.len()).unwrap();
+            let access = Protection {
+                read: true,
+                write: true,
+            };
+            device
+                .borrow_mut()
+                .dma_map(region.iova(), len, region.fd(), 0, access)
+                .map_err(|error| DriverError::transport("in-process", "mapping", error))
+        })
+    }
+
+    fn doorbells(&self) -> Doorbells {
+        let device = self.device.borrow();
+        let bytes = usize::try_from(DOORBELLS_BYTES).unwrap();
+        Doorbells::map(device.doorbells().fd(), 0, bytes).unwrap()
+    }
+
+    fn reset(&mut self) -> Result<(), DriverError> {
+        self.device.borrow_mut().function_reset();
+        Ok(())
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        None
+    }
+
+    fn relax(&mut self) {
+        self.device.borrow_mut().poll(16);
+        self.clock.advance(700);
+    }
+}
+
+impl Drop for InProcess {
+    fn drop(&mut self) {
+        self.device.borrow_mut().disconnected();
+    }
+}
+
+fn bring_up() -> (Controller<InProcess, VirtualClock>, VirtualClock) {
+    let clock = VirtualClock::new();
+    let media = Ram::new(16 << 20).unwrap();
+    let config = ControllerConfig::default();
+    let device = vssd::Controller::new(config, media, (), clock.clone()).unwrap();
+    let transport = InProcess {
+        device: Rc::new(RefCell::new(device)),
+        clock: clock.clone(),
+        arena: DmaArena::new(),
+    };
+    let options = ControllerOptions::default();
+    let controller = Controller::initialise(transport, options, clock.clone()).unwrap();
+    (controller, clock)
+}
+
+/// Works in virtual time; what was measured, and when it was over.
+fn work(seed: u64) -> (String, u64) {
+    let (mut controller, clock) = bring_up();
+    let options = IoworkerOptions {
+        depth: 24,
+        read_percent: 60,
+        stop: Stop::Commands(3000),
+        blocks: Some(2048),
+        verify: true,
+        seed,
+        ..IoworkerOptions::default()
+    };
+    let mut worker = Ioworker::create(&mut controller, options).unwrap();
+    while worker.step(&clock).unwrap() {
+        controller.transport_mut().relax();
+    }
+    let (_, report) = worker.finish();
+    assert_eq!(report.errors(), 0);
+    assert!(report.verified_blocks > 0);
+    controller.shutdown().unwrap();
+    (format!("{report:?}"), clock.now_ns())
+}
+
+#[test]
+fn one_seed_is_one_run_to_the_nanosecond() {
+    assert_eq!(work(7), work(7));
+    assert_ne!(work(7), work(8));
+}
+
+#[test]
+fn time_outs_take_virtual_time_only() {
+    let (mut controller, clock) = bring_up();
+    let event = Sqe::new(AdminOpcode::ASYNC_EVENT_REQUEST.0, NamespaceId(0));
+    let before_ns = clock.now_ns();
+    let minute = Duration::from_secs(60);
+    let error = controller
+        .admin_raw_within(event, None, minute)
+        .unwrap_err();
+    assert!(
+        matches!(error, DriverError::CommandTimeout { .. }),
+        "{error}"
+    );
+    let took = Duration::from_nanos(clock.now_ns() - before_ns);
+    assert!(
+        took >= minute && took < minute + Duration::from_secs(1),
+        "{took:?}"
+    );
+}
+
+#[test]
+fn a_queue_pair_outlives_its_controller() {
+    let (mut controller, clock) = bring_up();
+    let mut pair = controller
+        .create_queue_pair(QueueOptions::default())
+        .unwrap();
+    let device = Rc::clone(&controller.transport().device);
+    drop(controller);
+    pair.submit(Command::flush(NamespaceId(1)), 1, 0).unwrap();
+    pair.ring();
+    device.borrow_mut().poll(16);
+    let reaped = pair.poll(&clock, 1, |_| {}).unwrap();
+    assert_eq!(reaped, 0, "the device has let go of it");
+    pair.close();
+    let lost = pair.poll(&clock, 1, |done| assert!(done.lost)).unwrap();
+    assert_eq!(lost, 1);
+}
