@@ -8,7 +8,7 @@ use driver::ioworker::{Ioworker, IoworkerOptions, Stop};
 use driver::transport::memory::DmaArena;
 use driver::transport::{Doorbells, Fault, Transport};
 use driver::{Command, Controller, ControllerOptions, DmaBuffer, DriverError, QueueOptions};
-use nvme::{AdminOpcode, NamespaceId, Registers, Sqe};
+use nvme::{AdminOpcode, FeatureId, NamespaceId, Registers, Sqe};
 use traces::{Clock, VirtualClock};
 use vssd::media::Ram;
 use vssd::{ControllerConfig, DOORBELLS_BYTES, Protection};
@@ -20,6 +20,7 @@ struct InProcess {
     device: Rc<RefCell<Vssd>>,
     clock: VirtualClock,
     arena: DmaArena,
+    frozen: bool,
 }
 
 impl Registers for InProcess {
@@ -68,7 +69,9 @@ impl Transport for InProcess {
     }
 
     fn relax(&mut self) {
-        self.device.borrow_mut().poll(16);
+        if !self.frozen {
+            self.device.borrow_mut().poll(16);
+        }
         self.clock.advance(700);
     }
 }
@@ -88,6 +91,7 @@ fn bring_up() -> (Controller<InProcess, VirtualClock>, VirtualClock) {
         device: Rc::new(RefCell::new(device)),
         clock: clock.clone(),
         arena: DmaArena::new(),
+        frozen: false,
     };
     let options = ControllerOptions::default();
     let controller = Controller::initialise(transport, options, clock.clone()).unwrap();
@@ -141,6 +145,23 @@ fn time_outs_take_virtual_time_only() {
         took >= minute && took < minute + Duration::from_secs(1),
         "{took:?}"
     );
+}
+
+#[test]
+fn a_completion_that_comes_late_is_not_taken_for_another() {
+    let (mut controller, _clock) = bring_up();
+    controller.transport_mut().frozen = true;
+    let temperature = FeatureId::TEMPERATURE_THRESHOLD;
+    let error = controller.get_features(temperature, NamespaceId(0));
+    let error = error.unwrap_err();
+    assert!(
+        matches!(error, DriverError::CommandTimeout { .. }),
+        "{error}"
+    );
+    controller.transport_mut().frozen = false;
+    let queues = FeatureId::NUMBER_OF_QUEUES;
+    let queues = controller.get_features(queues, NamespaceId(0)).unwrap();
+    assert_eq!(queues, 63 << 16 | 63);
 }
 
 #[test]
