@@ -170,6 +170,3 @@ fn dataset_management(sqe: &Sqe, data: DataPointer) -> Command {
         deallocate: DsmAttributes::from_bits(sqe.cdw11.get()).ad(),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -67,13 +67,13 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             let device = &mut self.device;
             let mut sink = |ticket, outcome| device.finish_media(ticket, outcome);
             done += self.media.poll(budget, &mut sink);
-            self.device.finish_deletions();
             self.finish_shutdown();
         }
         if self.device.lifecycle.is_ready() {
             done += self.serve(QueueId::ADMIN, BURST.min(budget));
             done += self.serve_io(budget.saturating_sub(done));
             self.device.note_bad_doorbells();
+            self.device.finish_deletions();
             done += self.device.deliver_events();
         }
         self.device.raise_interrupts();

@@ -12,7 +12,7 @@ use crate::admin::logs::ErrorLog;
 use crate::command::Namespace;
 use crate::health::Health;
 use crate::lifecycle::Lifecycle;
-use crate::media::{Extent, MediaInfo, Outcome};
+use crate::media::{Extent, MediaError, MediaInfo, Outcome};
 use crate::memory::SegmentBuffer;
 use crate::queue::{Queues, Reply};
 use crate::registers::RegisterFile;
@@ -169,7 +169,9 @@ impl<T: Tap, C: Clock> Device<T, C> {
                 self.finish(ticket, Status::SUCCESS, 0);
             }
             Err(error) => {
-                self.health.count_media_error();
+                if matches!(error, MediaError::Read | MediaError::Write) {
+                    self.health.count_media_error();
+                }
                 self.finish(ticket, error.status(), 0);
             }
         }

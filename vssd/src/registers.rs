@@ -1,8 +1,8 @@
 //! The controller's properties, and what writing them sets off.
 
 use nvme::{
-    Aqa, Cap, Cc, DOORBELL_BASE, IdentifyController, QueueId, Registers, ShutdownNotification,
-    offset,
+    Aqa, AsyncEvent, Cap, Cc, DOORBELL_BASE, Doorbell, DoorbellKind, IdentifyController, QueueId,
+    Registers, ShutdownNotification, offset,
 };
 use traces::{Clock, Event, Tap};
 
@@ -105,7 +105,7 @@ impl<M: Media, T: Tap, C: Clock> Registers for Controller<M, T, C> {
         const ASQ_HIGH: u32 = offset::ASQ + 4;
         const ACQ_HIGH: u32 = offset::ACQ + 4;
         if let Some(doorbell) = offset.checked_sub(DOORBELL_BASE) {
-            self.device.doorbells.store(doorbell, value);
+            self.device.ring(doorbell, value);
             return;
         }
         let registers = &mut self.device.registers;
@@ -202,6 +202,21 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
 }
 
 impl<T: Tap, C: Clock> Device<T, C> {
+    /// A trapped write to the doorbell at `offset`. It takes the way of one that
+    /// nobody traps, except that there is somebody to see that no queue has it.
+    fn ring(&mut self, offset: u32, value: u32) {
+        let found = Doorbell::at(offset).is_some_and(|doorbell| match doorbell.kind {
+            DoorbellKind::SubmissionTail => self.queues.has_submission(doorbell.queue),
+            DoorbellKind::CompletionHead => self.queues.has_completion(doorbell.queue),
+        });
+        if found {
+            self.doorbells.store(offset, value);
+        } else if self.lifecycle.is_ready() {
+            self.errors.enter_event();
+            self.events.raise(AsyncEvent::INVALID_DOORBELL_REGISTER);
+        }
+    }
+
     /// Makes the admin queues, which were checked to be legal.
     fn start(&mut self) {
         let registers = self.registers;

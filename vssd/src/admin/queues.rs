@@ -110,13 +110,12 @@ impl<T: Tap, C: Clock> Device<T, C> {
     }
 
     /// Completes deletions of queues that have nothing in flight any more.
+    #[inline]
     pub(crate) fn finish_deletions(&mut self) {
-        let drained = |queues: &crate::queue::Queues, id| queues.is_drained(id);
-        while let Some(index) = self
-            .closing
-            .iter()
-            .position(|(id, _)| drained(&self.queues, *id))
-        {
+        while let Some(index) = {
+            let mut waiting = self.closing.iter();
+            waiting.position(|(id, _)| self.queues.is_drained(*id))
+        } {
             let (id, ticket) = self.closing.swap_remove(index);
             self.queues.delete_submission(id);
             self.finish_pending(ticket, Status::SUCCESS, 0);
