@@ -18,7 +18,7 @@ const BURST: u32 = 64;
 
 /// One NVMe function with one namespace on `M`, observed by `T`, in the time of
 /// `C`.
-pub struct Controller<M, T, C> {
+pub struct Controller<M: Media, T: Tap, C: Clock> {
     pub(crate) device: Device<T, C>,
     pub(crate) media: M,
     /// Which I/O submission queue has the first turn at the next poll.
@@ -293,16 +293,16 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     pub const fn clock(&self) -> &C {
         &self.device.clock
     }
+}
 
-    /// Ends the controller: commands in flight are abandoned, and the medium,
-    /// the observer and the clock are handed back.
-    pub fn into_parts(mut self) -> (M, T, C) {
+/// A controller that ends abandons what is in flight, and tells the observer.
+impl<M: Media, T: Tap, C: Clock> Drop for Controller<M, T, C> {
+    fn drop(&mut self) {
         self.change(Change::Reset);
-        (self.media, self.device.tap, self.device.clock)
     }
 }
 
-impl<M: Media, T, C> std::fmt::Debug for Controller<M, T, C> {
+impl<M: Media, T: Tap, C: Clock> std::fmt::Debug for Controller<M, T, C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Controller")
             .field("media", &self.media.name())
