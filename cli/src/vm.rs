@@ -1,17 +1,18 @@
 //! `vssd vm`: serve plus QEMU, in one command.
 
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use qemu::{Display, Drive, Firmware, Guest, Host, KitOptions, Launch, Network, Profile};
 
 use crate::Answer;
 use crate::demo::kit_progress;
+use crate::disk::Disk;
 use crate::serve::{DriveArguments, Serving};
 use crate::stop;
 
@@ -27,7 +28,7 @@ What it runs is printed first, to be used without this command too. A QEMU that 
 pub(crate) struct VmArguments {
     /// The disk: a raw image, or ram:SIZE.
     #[arg(long)]
-    disk: crate::disk::Disk,
+    disk: Disk,
     #[command(flatten)]
     drive: DriveArguments,
     /// The guest's system.
@@ -87,15 +88,11 @@ pub(crate) fn run(arguments: &VmArguments) -> Result<Answer> {
     println!("{}", guest.command_line());
     let flag = Arc::clone(&stopping);
     stop::on_signal(move || flag.store(true, Ordering::Relaxed))?;
-    let status = wait(&mut guest, &serving, &stopping)?;
+    let ended = wait(&mut guest, &serving, &stopping);
+    // The recording is completed whatever became of QEMU.
     serving.stop()?;
-    match status {
-        Some(status) if !status.success() => {
-            log::error!("QEMU ended with {status}");
-            Ok(Answer::No)
-        }
-        _ => Ok(Answer::Yes),
-    }
+    ended?;
+    Ok(Answer::Yes)
 }
 
 fn launch<'a>(host: &'a Host, arguments: &VmArguments, serving: &Serving) -> Launch<'a> {
@@ -127,6 +124,9 @@ fn launch<'a>(host: &'a Host, arguments: &VmArguments, serving: &Serving) -> Lau
     if arguments.no_network {
         launch = launch.network(Network::None);
     }
+    if let Some(vars) = uefi_vars(&arguments.disk) {
+        launch = launch.uefi_vars(vars);
+    }
     if let Some(iso) = &arguments.cdrom {
         launch = launch.cdrom(iso);
     }
@@ -147,13 +147,10 @@ fn can_open_a_window(host: &Host) -> bool {
 
 /// Waits until QEMU ends; presses the guest's power button when we are told to
 /// stop.
-fn wait(guest: &mut Guest, serving: &Serving, stopping: &AtomicBool) -> Result<Option<ExitStatus>> {
+fn wait(guest: &mut Guest, serving: &Serving, stopping: &AtomicBool) -> Result<()> {
     let beat = Duration::from_millis(500);
     let mut pressed = false;
-    loop {
-        if let Some(status) = guest.wait_exit(Some(beat))? {
-            return Ok(Some(status));
-        }
+    while guest.wait_exit(Some(beat))?.is_none() {
         if !pressed && stopping.load(Ordering::Relaxed) {
             log::info!("pressing the guest's power button");
             guest.press_power_button()?;
@@ -161,7 +158,29 @@ fn wait(guest: &mut Guest, serving: &Serving, stopping: &AtomicBool) -> Result<O
         }
         if serving.has_ended() {
             guest.kill();
-            return Ok(None);
+            bail!("the drive is gone, so the guest was stopped");
         }
+    }
+    Ok(())
+}
+
+/// Where a guest on `disk` keeps its UEFI variables: beside its image, as they
+/// belong to what is installed there.
+fn uefi_vars(disk: &Disk) -> Option<PathBuf> {
+    match disk {
+        Disk::Ram(_) => None,
+        Disk::Raw(image) => Some(image.with_extension("uefi-vars.fd")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uefi_variables_stay_with_the_image() {
+        let of = |disk: &str| uefi_vars(&disk.parse().unwrap());
+        assert_eq!(of("a/win.img"), Some("a/win.uefi-vars.fd".into()));
+        assert_eq!(of("ram:1G"), None);
     }
 }

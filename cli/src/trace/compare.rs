@@ -3,10 +3,8 @@
 use std::path::Path;
 
 use anyhow::Result;
-use traces::Reader;
-use traces::plot::{Comparison, PlotOptions};
-
-use super::plot::bounds_of;
+use traces::plot::{Bounds, Comparison, PlotOptions};
+use traces::{Reader, Record};
 
 /// Draws `recorded` and `replayed` side by side into the PNG file `output`.
 pub(crate) fn draw(
@@ -15,13 +13,28 @@ pub(crate) fn draw(
     options: &PlotOptions,
     output: &Path,
 ) -> Result<()> {
-    let mut comparison = Comparison::new(options, &bounds_of(recorded)?, &bounds_of(replayed)?)?;
-    for record in recorded.records() {
-        comparison.add_recorded(&record?);
-    }
-    for record in replayed.records() {
-        comparison.add_replayed(&record?);
-    }
+    let [left, right] = [recorded, replayed].map(bounds_of);
+    let mut comparison = Comparison::new(options, &left?, &right?)?;
+    for_each(recorded, |record| comparison.add_recorded(record))?;
+    for_each(replayed, |record| comparison.add_replayed(record))?;
     comparison.save(output)?;
+    Ok(())
+}
+
+fn bounds_of(reader: &Reader) -> Result<Bounds> {
+    let mut bounds = Bounds::new();
+    for_each(reader, |record| bounds.observe(record))?;
+    Ok(bounds)
+}
+
+/// The commands that a replay sends: what firmware and drivers do before the
+/// first of them would shift one picture against the other.
+fn for_each(reader: &Reader, mut see: impl FnMut(&Record)) -> Result<()> {
+    for record in reader.records() {
+        let record = record?;
+        if matches!(&record, Record::Command { command, .. } if !command.is_admin()) {
+            see(&record);
+        }
+    }
     Ok(())
 }

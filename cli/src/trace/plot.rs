@@ -64,7 +64,7 @@ pub(crate) fn options_for(reader: &Reader, path: &Path) -> PlotOptions {
 }
 
 /// The bounds of a trace.
-pub(crate) fn bounds_of(reader: &Reader) -> Result<Bounds> {
+fn bounds_of(reader: &Reader) -> Result<Bounds> {
     let mut bounds = Bounds::new();
     for record in reader.records() {
         bounds.observe(&record?);
