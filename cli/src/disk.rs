@@ -47,6 +47,6 @@ mod tests {
         assert_eq!("ram:512MiB".parse(), Ok(Disk::Ram(512 << 20)));
         assert_eq!("a.img".parse(), Ok(Disk::Raw("a.img".into())));
         assert!("ram:many".parse::<Disk>().unwrap_err().contains("512M"));
-        assert!("".parse::<Disk>().is_err());
+        assert!("".parse::<Disk>().unwrap_err().contains("raw image"));
     }
 }

@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         Ok(Answer::No) => ExitCode::from(1),
         Err(error) if terminal::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("vssd: {error:#}");
+            eprintln!("vssd: {}", terminal::describe(&error));
             ExitCode::from(2)
         }
     }

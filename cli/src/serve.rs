@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::thread::JoinHandle;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use tempfile::TempDir;
 use traces::MonotonicClock;
@@ -164,6 +164,10 @@ impl Serving {
     pub(crate) fn start(disk: &Disk, arguments: &DriveArguments) -> Result<Self> {
         match disk {
             Disk::Ram(bytes) => Self::start_on(Ram::new(*bytes)?, arguments),
+            Disk::Raw(path) if arguments.create.is_none() && !path.exists() => bail!(
+                "{} does not exist: name an image, or give --create SIZE to make one",
+                path.display()
+            ),
             Disk::Raw(path) => {
                 let options = RawFileOptions {
                     create: arguments.create,

@@ -34,6 +34,20 @@ pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .any(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
+/// An error with its causes, without those whose text it has already told.
+pub(crate) fn describe(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
 /// A progress bar of `length` steps on standard error; nothing where that is
 /// not a terminal.
 pub(crate) fn progress(length: u64, unit: &str) -> ProgressBar {
@@ -69,4 +83,19 @@ pub(crate) fn unix_ns() -> u64 {
         .ok()
         .and_then(|since| u64::try_from(since.as_nanos()).ok())
         .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context as _, anyhow};
+
+    use super::describe;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = anyhow!("no such file").context("cannot open a: no such file");
+        assert_eq!(describe(&error), "cannot open a: no such file");
+        let error = Err::<(), _>(anyhow!("no such file")).context("cannot open a");
+        assert_eq!(describe(&error.unwrap_err()), "cannot open a: no such file");
+    }
 }
