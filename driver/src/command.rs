@@ -140,3 +140,43 @@ impl<'a> Command<'a> {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::memory::DmaArena;
+
+    const N7: NamespaceId = NamespaceId(7);
+
+    /// Opcode, namespace, CDW10 to CDW12.
+    fn dwords(command: &Command<'_>) -> (u8, u32, [u32; 3]) {
+        let sqe = command.sqe();
+        let cdw10_12 = [sqe.cdw10.get(), sqe.cdw11.get(), sqe.cdw12.get()];
+        (sqe.opcode, sqe.nsid().0, cdw10_12)
+    }
+
+    #[test]
+    fn commands_are_what_the_specification_says() {
+        let buffer = DmaArena::new().allocate(4096, |_| Ok(())).unwrap();
+        let data = buffer.slice(0, 512).unwrap();
+        let lba = Lba(0x12_3456_789a);
+        let (low, high) = (0x3456_789a, 0x12);
+        let read = Command::read(N7, lba, ZeroBased(7), data);
+        assert_eq!(dwords(&read), (0x02, 7, [low, high, 7]));
+        let write = Command::write(N7, lba, ZeroBased(0xffff), data);
+        assert_eq!(dwords(&write), (0x01, 7, [low, high, 0xffff]));
+        assert_eq!(dwords(&write.fua()), (0x01, 7, [low, high, 0x4000_ffff]));
+        let compare = Command::compare(N7, lba, ZeroBased(0), data);
+        assert_eq!(dwords(&compare), (0x05, 7, [low, high, 0]));
+        let zeroes = Command::write_zeroes(N7, lba, ZeroBased(1));
+        assert_eq!(dwords(&zeroes), (0x08, 7, [low, high, 1]));
+        let both = zeroes.deallocate().fua();
+        assert_eq!(dwords(&both), (0x08, 7, [low, high, 0x4200_0001]));
+        assert_eq!(dwords(&Command::flush(N7)), (0x00, 7, [0; 3]));
+        let attributes = DsmAttributes::new().with_ad(true);
+        let ranges = buffer.slice(0, 48).unwrap();
+        let trim = Command::dataset_management(N7, attributes, ranges).unwrap();
+        assert_eq!(dwords(&trim), (0x09, 7, [2, 4, 0]));
+        assert!(trim.data().is_some() && zeroes.data().is_none());
+    }
+}

@@ -8,7 +8,8 @@ use driver::ioworker::{Ioworker, IoworkerOptions, Stop};
 use driver::transport::memory::DmaArena;
 use driver::transport::{Doorbells, Fault, Transport};
 use driver::{Command, Controller, ControllerOptions, DmaBuffer, DriverError, QueueOptions};
-use nvme::{AdminOpcode, FeatureId, NamespaceId, Registers, Sqe};
+use nvme::offset::CSTS;
+use nvme::{AdminOpcode, Csts, FeatureId, NamespaceId, Registers, Sqe};
 use traces::{Clock, VirtualClock};
 use vssd::media::Ram;
 use vssd::{ControllerConfig, DOORBELLS_BYTES, Protection};
@@ -21,11 +22,16 @@ struct InProcess {
     clock: VirtualClock,
     arena: DmaArena,
     frozen: bool,
+    /// What CSTS reads as, whatever the device says.
+    status: Option<Csts>,
 }
 
 impl Registers for InProcess {
     fn read32(&mut self, offset: u32) -> u32 {
-        self.device.borrow_mut().read32(offset)
+        match self.status {
+            Some(status) if offset == CSTS => status.into_bits(),
+            _ => self.device.borrow_mut().read32(offset),
+        }
     }
 
     fn write32(&mut self, offset: u32, value: u32) {
@@ -70,7 +76,7 @@ impl Transport for InProcess {
 
     fn relax(&mut self) {
         if !self.frozen {
-            self.device.borrow_mut().poll(16);
+            self.device.borrow_mut().poll(1);
         }
         self.clock.advance(700);
     }
@@ -92,6 +98,7 @@ fn bring_up() -> (Controller<InProcess, VirtualClock>, VirtualClock) {
         clock: clock.clone(),
         arena: DmaArena::new(),
         frozen: false,
+        status: None,
     };
     let options = ControllerOptions::default();
     let controller = Controller::initialise(transport, options, clock.clone()).unwrap();
@@ -162,6 +169,31 @@ fn a_completion_that_comes_late_is_not_taken_for_another() {
     let queues = FeatureId::NUMBER_OF_QUEUES;
     let queues = controller.get_features(queues, NamespaceId(0)).unwrap();
     assert_eq!(queues, 63 << 16 | 63);
+}
+
+#[test]
+fn a_controller_that_does_not_change_its_state_is_an_error_in_time() {
+    let (mut controller, clock) = bring_up();
+    let ready = Csts::new().with_rdy(true);
+    let allowed = Duration::from_millis(500) * u32::from(controller.cap().to());
+    for (status, state) in [(ready, "disabled"), (Csts::new(), "ready")] {
+        controller.transport_mut().status = Some(status);
+        let before_ns = clock.now_ns();
+        let error = controller.reset().unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, DriverError::NotInTime { .. }), "{text}");
+        assert!(text.contains(state), "{text}");
+        let took = Duration::from_nanos(clock.now_ns() - before_ns);
+        assert!(took >= allowed && took < 2 * allowed, "{took:?}");
+    }
+    controller.transport_mut().status = Some(ready.with_cfs(true));
+    let error = controller.check().unwrap_err();
+    assert!(matches!(error, DriverError::Fatal { .. }), "{error}");
+    controller.transport_mut().status = Some(Csts::from_bits(u32::MAX));
+    let error = controller.shutdown().unwrap_err();
+    assert!(matches!(error, DriverError::DeviceGone { .. }), "{error}");
+    controller.transport_mut().status = None;
+    controller.reset().unwrap();
 }
 
 #[test]
