@@ -91,7 +91,7 @@ impl AsFd for StopHandle {
 }
 
 /// When a worker sleeps. The default keeps an idle drive well below 2 % of a
-/// core, and has the first command after a pause wait for a fifth of a
+/// core, and has the first command after a pause wait for a quarter of a
 /// millisecond on average.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdlePolicy {
@@ -105,7 +105,7 @@ impl Default for IdlePolicy {
     fn default() -> Self {
         Self {
             busy_ns: 50_000,
-            sleep_ns_max: 400_000,
+            sleep_ns_max: 500_000,
         }
     }
 }

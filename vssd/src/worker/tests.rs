@@ -166,7 +166,7 @@ fn a_disabled_controller_is_not_looked_at() {
 #[test]
 fn an_idle_controller_is_looked_at_now_and_then() {
     let idle = polls_in_a_tenth_of_a_second(Dial::new(true, true, 0));
-    // 250 by the cap and some at first; a worker that spins has a million.
+    // 200 by the cap and some at first; a worker that spins has a million.
     assert!((20..10_000).contains(&idle), "{idle} polls");
 }
 
