@@ -25,15 +25,20 @@ const JOB: &str = include_str!("e2e_data.sh");
 
 #[test]
 fn data_is_right_in_blocks_of_512_bytes() {
-    data_is_right("data_is_right_in_blocks_of_512_bytes", 512);
+    data_is_right("data_is_right_in_blocks_of_512_bytes", 512, false);
 }
 
+/// Behind an IOMMU as well: each command brings memory of its own, and takes it away.
 #[test]
-fn data_is_right_in_blocks_of_4096_bytes() {
-    data_is_right("data_is_right_in_blocks_of_4096_bytes", 4096);
+fn data_is_right_in_blocks_of_4096_bytes_behind_an_iommu() {
+    data_is_right(
+        "data_is_right_in_blocks_of_4096_bytes_behind_an_iommu",
+        4096,
+        true,
+    );
 }
 
-fn data_is_right(name: &'static str, block_bytes: u32) {
+fn data_is_right(name: &'static str, block_bytes: u32, iommu: bool) {
     let Some(vm) = Vm::take(name) else { return };
     let scratch = Scratch::new();
     let image = scratch.path("data.img");
@@ -46,6 +51,7 @@ fn data_is_right(name: &'static str, block_bytes: u32) {
     let launch = Launch::job(vm.kit(), JOB)
         .root(Root::Tools)
         .cpus(2)
+        .iommu(iommu)
         .drive(server.drive());
     let outcome = run(&vm, launch);
     drop(server.terminate());
