@@ -201,7 +201,7 @@ impl<'r, P: Tap> Replay<'r, P> {
         };
         let end = run.run();
         let mut report = close(run, end);
-        report.note_namespaces(&pairs);
+        report.note(facts, &pairs);
         Ok(report)
     }
 }

@@ -2,11 +2,11 @@
 
 mod table;
 
-use nvme::NamespaceId;
+use nvme::{NamespaceId, NvmOpcode};
 use serde::Serialize;
 use traces::Latency;
 
-use crate::{Mapping, SkipReason};
+use crate::{Mapping, SkipReason, TraceFacts};
 
 /// What a replay came to: serialises for machines, and is displayed as a table
 /// for people.
@@ -197,13 +197,34 @@ impl Report {
         u64::try_from(rate).ok().filter(|_| self.replayed_ns > 0)
     }
 
-    pub(crate) fn note_namespaces(&mut self, pairs: &[(NamespaceId, NamespaceId)]) {
-        for (recorded, target) in pairs {
+    /// Adds what `facts` tell beside the numbers, and the namespaces that were
+    /// replayed to another, as pairs of recorded and target.
+    pub(crate) fn note(&mut self, facts: &TraceFacts, namespaces: &[(NamespaceId, NamespaceId)]) {
+        for (recorded, target) in namespaces {
             if recorded != target {
                 self.notes.push(format!(
                     "Recorded {recorded} was replayed to {target} of the device."
                 ));
             }
+        }
+        if self.queues.len() < facts.queues.len() {
+            self.notes.push(format!(
+                "The {} recorded queues were folded onto {}.",
+                facts.queues.len(),
+                self.queues.len()
+            ));
+        }
+        if let Some(compares) = facts.opcodes.get(&NvmOpcode::COMPARE.0) {
+            self.notes.push(format!(
+                "Compare ({compares}) was replayed as Read: the data to compare with is not in \
+                 the trace."
+            ));
+        }
+        if facts.lost > 0 {
+            self.notes.push(format!(
+                "The recording lost {} commands, which are not in the trace.",
+                facts.lost
+            ));
         }
     }
 }

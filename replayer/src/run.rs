@@ -102,7 +102,8 @@ where
             }
         }
         self.tell(self.clock.now_ns());
-        first_error.map_or(Ok(()), Err)
+        let error = first_error.or_else(|| self.source.take_error());
+        error.map_or(Ok(()), Err)
     }
 
     fn in_flight(&self) -> usize {
@@ -113,7 +114,7 @@ where
     fn feed(&mut self) -> Result<(), ReplayError> {
         let now_ns = self.clock.now_ns();
         while self.state.backlogged < BACKLOG_MAX {
-            let Some(next) = self.source.take_due(now_ns, &mut self.core.books)? else {
+            let Some(next) = self.source.take_due(now_ns, &mut self.core.books) else {
                 break;
             };
             if let Some(lane) = self.lanes.get_mut(next.lane) {

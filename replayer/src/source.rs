@@ -18,7 +18,7 @@ pub(crate) struct Source<I> {
     lane_of: LaneOf,
     next: Option<Next>,
     schedule: Option<Schedule>,
-    pub(crate) gaps: u64,
+    error: Option<ReplayError>,
 }
 
 /// The next command.
@@ -36,6 +36,10 @@ where
     E: Display,
 {
     /// A source that has read up to its first command.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplayError::Trace`], where the trace cannot be read that far.
     pub(crate) fn new(
         records: I,
         planner: Planner,
@@ -48,10 +52,13 @@ where
             lane_of,
             next: None,
             schedule: None,
-            gaps: 0,
+            error: None,
         };
-        source.advance(books)?;
-        Ok(source)
+        source.advance(books);
+        match source.error.take() {
+            Some(error) if source.next.is_none() => Err(error),
+            error => Ok(Self { error, ..source }),
+        }
     }
 
     /// Starts the schedule: the first command is due at `start_ns`.
@@ -68,17 +75,19 @@ where
     }
 
     /// The next command, if it is due at `now_ns`.
-    pub(crate) fn take_due(
-        &mut self,
-        now_ns: u64,
-        books: &mut Books,
-    ) -> Result<Option<Next>, ReplayError> {
+    pub(crate) fn take_due(&mut self, now_ns: u64, books: &mut Books) -> Option<Next> {
         if self.due_ns().is_none_or(|due_ns| due_ns > now_ns) {
-            return Ok(None);
+            return None;
         }
         let next = self.next.take();
-        self.advance(books)?;
-        Ok(next)
+        self.advance(books);
+        next
+    }
+
+    /// Why there is no more; none where the trace is at its end. What was read
+    /// before is good.
+    pub(crate) fn take_error(&mut self) -> Option<ReplayError> {
+        self.error.take()
     }
 
     /// No more is taken from the trace. Returns whether a command was left.
@@ -87,23 +96,18 @@ where
         self.next.take().is_some()
     }
 
-    fn advance(&mut self, books: &mut Books) -> Result<(), ReplayError> {
+    fn advance(&mut self, books: &mut Books) {
         let Some(records) = &mut self.records else {
-            return Ok(());
+            return;
         };
         for record in records.by_ref() {
             let (command, ranges) = match record {
                 Ok(Record::Command { command, ranges }) => (command, ranges),
-                Ok(Record::Event(_)) => continue,
-                Ok(Record::Gap(_)) => {
-                    self.gaps += 1;
-                    continue;
-                }
+                Ok(Record::Event(_) | Record::Gap(_)) => continue,
                 Err(error) => {
-                    self.records = None;
-                    return Err(ReplayError::Trace {
-                        why: error.to_string(),
-                    });
+                    let why = error.to_string();
+                    self.error = Some(ReplayError::Trace { why });
+                    break;
                 }
             };
             let lane = self.lane_of.get(&command.queue);
@@ -118,7 +122,7 @@ where
                         due_ns: schedule.map_or(0, |it| it.deadline_ns(command.submit_ns)),
                         submit_ns: command.submit_ns,
                     });
-                    return Ok(());
+                    return;
                 }
                 (Err(reason), _) => books.skip(&command, reason),
                 // The facts are of another trace.
@@ -126,6 +130,5 @@ where
             }
         }
         self.records = None;
-        Ok(())
     }
 }

@@ -1,8 +1,10 @@
 //! Whole-system tests: everything else of this workspace, put together.
 //!
+//! - [`sim`] is driver and device in one process, in virtual time.
 //! - [`e2e`] has what the tests with real guests need: the program `vssd` as a
 //!   process, a stock QEMU on it, judges that are not ours.
 //!
 //! The crate is no part of the product. The tests stand in `tests/`.
 
 pub mod e2e;
+pub mod sim;

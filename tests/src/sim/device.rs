@@ -1,0 +1,145 @@
+//! The device of a simulation.
+
+use std::cell::RefCell;
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use driver::{Controller, ControllerOptions, DriverError};
+use traces::{Header, NamespaceInfo, Record, VirtualClock};
+use vssd::media::Ram;
+use vssd::{ControllerConfig, VssdError};
+
+use super::{BadBlocks, InProcess, Slow};
+
+/// The controller model, observed by a list.
+pub(crate) type Model = vssd::Controller<Slow, Vec<Record>, VirtualClock>;
+
+/// What a device is to be like.
+#[derive(Clone, Debug)]
+pub struct DeviceOptions {
+    /// Size in bytes.
+    pub bytes: u64,
+    /// The controller; its block size counts.
+    pub config: ControllerConfig,
+    /// How long the medium takes for an answer, nanoseconds of virtual time.
+    pub latency_ns: RangeInclusive<u64>,
+    /// Bytes that cannot be read or written.
+    pub bad: Option<BadBlocks>,
+    /// What all chance follows from.
+    pub seed: u64,
+}
+
+impl Default for DeviceOptions {
+    fn default() -> Self {
+        Self {
+            bytes: 64 << 20,
+            config: ControllerConfig::default(),
+            latency_ns: 0..=0,
+            bad: None,
+            seed: 1,
+        }
+    }
+}
+
+/// A virtual SSD in this process, in virtual time. Clones are the same device.
+#[derive(Clone)]
+pub struct Device {
+    pub(crate) model: Rc<RefCell<Model>>,
+    pub(crate) gone: Arc<AtomicBool>,
+    pub(crate) hung: Arc<AtomicBool>,
+    clock: VirtualClock,
+    options: DeviceOptions,
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Device")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Device {
+    /// A device after power-on.
+    ///
+    /// # Errors
+    ///
+    /// [`VssdError`], where `options` are not those of a device.
+    pub fn new(options: DeviceOptions) -> Result<Self, VssdError> {
+        let clock = VirtualClock::new();
+        let media = Slow::new(
+            Ram::new(options.bytes)?,
+            clock.clone(),
+            options.latency_ns.clone(),
+            options.seed,
+            options.bad.clone(),
+        );
+        let config = options.config.clone();
+        let model = vssd::Controller::new(config, media, Vec::new(), clock.clone())?;
+        Ok(Self {
+            model: Rc::new(RefCell::new(model)),
+            gone: Arc::default(),
+            hung: Arc::default(),
+            clock,
+            options,
+        })
+    }
+
+    /// The time of the simulation.
+    #[must_use]
+    pub const fn clock(&self) -> &VirtualClock {
+        &self.clock
+    }
+
+    /// A driver's path to the device. There should be one at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::Memory`], where the doorbells cannot be mapped.
+    pub fn attach(&self) -> Result<InProcess, DriverError> {
+        InProcess::new(self.clone())
+    }
+
+    /// A driver that has brought the device up.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Controller::initialise`].
+    pub fn bring_up(&self) -> Result<Controller<InProcess, VirtualClock>, DriverError> {
+        let options = ControllerOptions::default();
+        Controller::initialise(self.attach()?, options, self.clock.clone())
+    }
+
+    /// What a recording of this device says of itself.
+    #[must_use]
+    pub fn header(&self) -> Header {
+        let block_bytes = self.options.config.block_bytes;
+        Header {
+            namespaces: vec![NamespaceInfo {
+                id: 1,
+                blocks: self.options.bytes / u64::from(block_bytes),
+                block_bytes,
+            }],
+            ..Header::default()
+        }
+    }
+
+    /// What the device was told since the last call, in the order of
+    /// completion.
+    #[must_use]
+    pub fn take_records(&self) -> Vec<Record> {
+        std::mem::take(self.model.borrow_mut().tap_mut())
+    }
+
+    /// Takes the device away: its registers read as all ones from here on.
+    pub fn unplug(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+
+    /// The device does nothing any more, though its registers answer.
+    pub fn hang(&self) {
+        self.hung.store(true, Ordering::Relaxed);
+    }
+}
