@@ -116,12 +116,13 @@ struct Tally {
     commands: u64,
     errors: u64,
     bytes: u64,
-    /// None where the histogram's bounds are refused, which constants are not.
+    /// None where the histogram's precision is refused, which a constant is
+    /// not.
     latency: Option<Histogram<u64>>,
 }
 
-/// The longest latency that is told apart: longer ones count as this.
-const LATENCY_NS_MAX: u64 = 3_600_000_000_000 * 24;
+/// The longest latency that is told apart, a day: longer ones count as this.
+const LATENCY_NS_MAX: u64 = 24 * 3_600 * 1_000_000_000;
 
 impl Summary {
     pub(crate) fn of(reader: &Reader) -> Result<Self, TraceError> {
@@ -210,7 +211,8 @@ impl Tally {
             commands: 0,
             errors: 0,
             bytes: 0,
-            latency: Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).ok(),
+            // Grows with the values: 512 opcodes with a day each are a lot.
+            latency: Histogram::new(3).ok(),
         }
     }
 
@@ -219,7 +221,8 @@ impl Tally {
         self.errors += u64::from(failed(command));
         self.bytes = self.bytes.saturating_add(bytes);
         if let (Some(latency), Some(ns)) = (&mut self.latency, command.latency_ns()) {
-            latency.saturating_record(ns);
+            // Grows; there is nothing to fail up to a day.
+            let _ = latency.record(ns.min(LATENCY_NS_MAX));
         }
     }
 }

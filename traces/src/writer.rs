@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nvme::{DSM_RANGES_MAX, DsmRange};
 
-use crate::codec::{self, BlockBuffer, FastScratch, Mark, Ranged};
+use crate::codec::{self, BlockBuffer, FastScratch, Mark, PackedMemory, Ranged};
 use crate::error::TraceError;
 use crate::format::{
     BLOCK_HEADER_BYTES, BLOCK_PAYLOAD_MAX, BlockHeader, HEADER_FIXED_BYTES, HEADER_JSON_MAX,
@@ -102,6 +102,7 @@ pub struct Writer<W> {
     /// The block's bytes on their way to the sink.
     bytes: Vec<u8>,
     scratch: FastScratch,
+    memory: PackedMemory,
     index: Vec<(u64, BlockHeader)>,
     /// Where the next block goes: the length of the file up to its last whole
     /// block.
@@ -176,6 +177,7 @@ impl<W: Write> Writer<W> {
             offset: bytes.len() as u64,
             bytes,
             scratch: FastScratch::default(),
+            memory: PackedMemory::default(),
             index: Vec::new(),
             next_sequence: 0,
             counter: Counter::default(),
@@ -295,9 +297,8 @@ impl<W: Write> Writer<W> {
         self.bytes.clear();
         self.bytes.resize(BLOCK_HEADER_BYTES, 0);
         let mut header = match self.options.effort {
-            Effort::Fast | Effort::Packed => {
-                codec::encode_fast(&self.block, &mut self.scratch, &mut self.bytes)
-            }
+            Effort::Fast => codec::encode_fast(&self.block, &mut self.scratch, &mut self.bytes),
+            Effort::Packed => codec::encode_packed(&self.block, &mut self.memory, &mut self.bytes),
         };
         let payload = self.bytes.get(BLOCK_HEADER_BYTES..).unwrap_or_default();
         header.payload_bytes = u32::try_from(payload.len()).unwrap_or(u32::MAX);
@@ -338,9 +339,17 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     /// [`TraceError::Io`] where the sink fails; the trace then opens by recovery.
-    pub fn finish(mut self) -> Result<(W, Totals), TraceError> {
+    pub fn finish(self) -> Result<(W, Totals), TraceError> {
+        self.finish_as(End::Clean)
+    }
+
+    /// As [`Writer::finish`], saying how the recording ended.
+    ///
+    /// # Errors
+    /// As [`Writer::finish`].
+    pub fn finish_as(mut self, end: End) -> Result<(W, Totals), TraceError> {
         self.flush()?;
-        let totals = self.finish_with(End::Clean)?;
+        let totals = self.finish_with(end)?;
         Ok((self.sink, totals))
     }
 

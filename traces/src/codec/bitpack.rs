@@ -42,6 +42,15 @@ fn pack(values: &[u64], min: u64, width: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(&rest[..filled.div_ceil(8) as usize]);
 }
 
+/// Appends all values, group by group.
+pub(crate) fn encode(values: &[u64], out: &mut Vec<u8>) {
+    for group in values.chunks(GROUP) {
+        let extremes = |(min, max): (u64, u64), value: &u64| (min.min(*value), max.max(*value));
+        let (min, max) = group.iter().fold((u64::MAX, 0), extremes);
+        encode_group(group, min, max, out);
+    }
+}
+
 /// Reads `count` values.
 pub(crate) fn decode(bytes: &[u8], count: usize) -> Result<Vec<u64>, Flaw> {
     let mut fields = Fields::new(bytes);

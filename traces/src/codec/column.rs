@@ -1,7 +1,8 @@
-//! The columns of a block, and what is done to one before its codec.
+//! The columns of a block.
 
+use super::transform::Applied;
 use crate::CommandRecord;
-use crate::format::{put_varint, unzigzag, zigzag};
+use crate::format::{BlockHeader, put_varint};
 
 /// A column of the commands of a block. The numbers are those in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +106,16 @@ impl Column {
         Self::ALL.get(index).copied()
     }
 
+    /// How many numbers it has in a block with this header.
+    pub(crate) fn count(self, header: &BlockHeader) -> usize {
+        let count = if self.is_of_ranges() {
+            header.ranges
+        } else {
+            header.commands
+        };
+        count as usize
+    }
+
     /// Whether it has a value a range rather than a value a command.
     pub(crate) const fn is_of_ranges(self) -> bool {
         matches!(
@@ -151,35 +162,6 @@ pub(crate) fn fields(command: &CommandRecord) -> [u64; FIELD_COLUMNS] {
     ]
 }
 
-/// What is done to a column's values before its codec. The numbers are those
-/// in the file. All arithmetic is mod 2^64.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Transform {
-    /// Nothing.
-    None = 0,
-    /// Zigzag of the difference to the value before; the first's is to a base.
-    Delta = 1,
-    /// Zigzag of the difference to where the last command of the same queue
-    /// and opcode ended (LBA + blocks); the first's is to a base.
-    StreamEnd = 2,
-}
-
-impl Transform {
-    pub(crate) const fn number(self) -> u8 {
-        self as u8
-    }
-
-    pub(crate) fn from_number(number: u8) -> Option<Self> {
-        Some(match number {
-            0 => Self::None,
-            1 => Self::Delta,
-            2 => Self::StreamEnd,
-            _ => return None,
-        })
-    }
-}
-
 /// How a column's numbers stand in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -188,6 +170,8 @@ pub(crate) enum Codec {
     Constant = 0,
     /// Frame of reference and bit packing.
     Bitpack = 1,
+    /// Lengths modelled, the rest plain.
+    Modelled = 2,
 }
 
 impl Codec {
@@ -199,72 +183,32 @@ impl Codec {
         Some(match number {
             0 => Self::Constant,
             1 => Self::Bitpack,
+            2 => Self::Modelled,
             _ => return None,
         })
     }
 }
 
-/// Where the last command of each queue and opcode ended. Several may share a
-/// place; both ends of the file do it alike.
-#[derive(Clone, Debug)]
-pub(crate) struct StreamEnds {
-    ends: [u64; 256],
-}
-
-impl StreamEnds {
-    pub(crate) fn new(base: u64) -> Self {
-        Self { ends: [base; 256] }
-    }
-
-    #[inline]
-    fn end(&mut self, queue: u64, opcode: u64) -> &mut u64 {
-        let [slot, ..] = (opcode ^ (queue << 4)).to_le_bytes();
-        &mut self.ends[usize::from(slot)]
-    }
-
-    #[inline]
-    pub(crate) fn encode(&mut self, queue: u64, opcode: u64, lba: u64, nlb: u64) -> u64 {
-        let end = self.end(queue, opcode);
-        let number = zigzag(lba.wrapping_sub(*end));
-        *end = lba.wrapping_add(nlb).wrapping_add(1);
-        number
-    }
-
-    #[inline]
-    pub(crate) fn decode(&mut self, queue: u64, opcode: u64, number: u64, nlb: u64) -> u64 {
-        let end = self.end(queue, opcode);
-        let lba = end.wrapping_add(unzigzag(number));
-        *end = lba.wrapping_add(nlb).wrapping_add(1);
-        lba
-    }
-}
-
-/// Appends a column: number, transform, codec, the transform's base where it
-/// has one, length, bytes.
+/// Appends a column: number, transform and its parameters, codec, length,
+/// bytes.
 pub(crate) fn write_column(
     column: Column,
-    (transform, base): (Transform, u64),
+    transform: Applied,
     codec: Codec,
     bytes: &[u8],
     out: &mut Vec<u8>,
 ) {
-    out.extend_from_slice(&[column.number(), transform.number(), codec.number()]);
-    if transform != Transform::None {
-        put_varint(out, base);
-    }
+    out.push(column.number());
+    transform.write(out);
+    out.push(codec.number());
     // Widens.
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
 /// Appends a column whose numbers are all `value`.
-pub(crate) fn write_constant(
-    column: Column,
-    (transform, base): (Transform, u64),
-    value: u64,
-    out: &mut Vec<u8>,
-) {
+pub(crate) fn write_constant(column: Column, transform: Applied, value: u64, out: &mut Vec<u8>) {
     let mut bytes = Vec::with_capacity(10);
     put_varint(&mut bytes, value);
-    write_column(column, (transform, base), Codec::Constant, &bytes, out);
+    write_column(column, transform, Codec::Constant, &bytes, out);
 }

@@ -3,58 +3,19 @@
 use nvme::{CommandId, DsmRange, NamespaceId, QueueId, Status};
 use zerocopy::little_endian::{U32, U64};
 
-use super::bitpack;
-use super::column::{COLUMNS, Codec, Column, SKIPPABLE_FROM, StreamEnds, Transform};
-use super::{BlockBuffer, Mark, Ranged};
+use super::column::{COLUMNS, Codec, Column, SKIPPABLE_FROM};
+use super::model::{self, Modelled};
+use super::transform::{self, Applied, Cells, Table, empty_table};
+use super::{BlockBuffer, Mark, Ranged, bitpack};
 use crate::error::Flaw;
-use crate::format::{BlockHeader, Fields, unzigzag};
+use crate::format::{BlockHeader, Fields};
 use crate::{CommandRecord, Completion};
-
-/// A column's numbers.
-#[derive(Debug)]
-enum Numbers {
-    Constant(u64),
-    Each(Vec<u64>),
-}
-
-impl Numbers {
-    /// The number in `row`, which is below the count of the column.
-    #[inline]
-    fn get(&self, row: usize) -> u64 {
-        match self {
-            Self::Constant(value) => *value,
-            Self::Each(values) => values.get(row).copied().unwrap_or(0),
-        }
-    }
-
-    /// Room for each of `count` values to be another.
-    fn each(&mut self, count: usize) -> &mut [u64] {
-        if let Self::Constant(value) = self {
-            *self = Self::Each(vec![*value; count]);
-        }
-        match self {
-            Self::Each(values) => values,
-            Self::Constant(_) => &mut [],
-        }
-    }
-}
-
-/// A column as it is read: its numbers and what was done to them.
-#[derive(Debug)]
-struct Coded {
-    numbers: Numbers,
-    transform: Transform,
-    base: u64,
-}
-
-type Columns = [Coded; COLUMNS];
 
 /// Decodes the payload of a block with this header: commands and marks in
 /// submission order. Also returns how many marks were of unknown kinds.
 pub(crate) fn decode(header: &BlockHeader, payload: &[u8]) -> Result<(BlockBuffer, u32), Flaw> {
     let mut fields = Fields::new(payload);
-    let mut columns = read_columns(&mut fields, header)?;
-    undo_transforms(&mut columns, header)?;
+    let table = read_columns(&mut fields, header)?;
     let mut block = BlockBuffer::default();
     let mut unknown = 0;
     for _ in 0..header.marks {
@@ -68,128 +29,115 @@ pub(crate) fn decode(header: &BlockHeader, payload: &[u8]) -> Result<(BlockBuffe
     }
     block.commands.reserve_exact(header.commands as usize);
     for row in 0..header.commands as usize {
-        block.commands.push(command(&columns, row)?);
+        block.commands.push(command(&table, row)?);
     }
     if header.ranges > 0 {
-        read_ranges(&columns, header, &mut block)?;
+        read_ranges(&table, header, &mut block)?;
     }
     check_order(&block)?;
     Ok((block, unknown))
 }
 
-fn read_columns(fields: &mut Fields<'_>, header: &BlockHeader) -> Result<Columns, Flaw> {
-    let mut columns: Columns = std::array::from_fn(|_| Coded {
-        numbers: Numbers::Constant(0),
-        transform: Transform::None,
-        base: 0,
-    });
-    let mut last = 0;
+/// What is known of a column once its numbers are decoded.
+#[derive(Debug, Default)]
+struct Seen {
+    applied: Option<Applied>,
+    /// The lengths of its numbers, for the models that look at them.
+    lengths: Vec<u8>,
+}
+
+type AllSeen = [Seen; COLUMNS];
+
+/// Reads all columns: numbers first, then values.
+fn read_columns(fields: &mut Fields<'_>, header: &BlockHeader) -> Result<Table, Flaw> {
+    let mut table = empty_table();
+    let mut seen: AllSeen = std::array::from_fn(|_| Seen::default());
     loop {
         let number = fields.u8()?;
         if number == 0 {
-            return Ok(columns);
+            break;
         }
-        if number <= last {
-            return Err(Flaw::damaged("columns are out of order"));
-        }
-        last = number;
-        let (transform, codec) = (fields.u8()?, fields.u8()?);
-        let base = if transform == 0 { 0 } else { fields.varint()? };
+        let column = Column::from_number(number);
+        let applied = match (column, number) {
+            (None, SKIPPABLE_FROM..) => {
+                // Anything but a length, which every column has, is its own.
+                let len = fields.length()?;
+                fields.slice(len)?;
+                continue;
+            }
+            (None, _) => return Err(Flaw::TooNew(format!("column {number}"))),
+            (Some(_), _) => Applied::read(fields)?,
+        };
+        let codec = fields.u8()?;
         let len = fields.length()?;
         let bytes = fields.slice(len)?;
-        let Some(column) = Column::from_number(number) else {
-            if number < SKIPPABLE_FROM {
-                return Err(Flaw::TooNew(format!("column {number}")));
-            }
-            continue;
-        };
-        let transform = Transform::from_number(transform)
-            .ok_or_else(|| Flaw::TooNew(format!("transform {transform}")))?;
+        let Some(column) = column else { continue };
+        if seen[column.index()].applied.replace(applied).is_some() {
+            return Err(Flaw::damaged("a column is there twice"));
+        }
         let codec =
             Codec::from_number(codec).ok_or_else(|| Flaw::TooNew(format!("codec {codec}")))?;
-        let count = if column.is_of_ranges() {
-            header.ranges
-        } else {
-            header.commands
+        let rows = column.count(header);
+        table[column.index()] = match codec {
+            Codec::Constant => constant(bytes)?,
+            Codec::Bitpack => Cells::Each(bitpack::decode(bytes, rows)?),
+            Codec::Modelled => Cells::Each(modelled(bytes, column, header, &table, &mut seen)?),
         };
-        let coded = Coded {
-            numbers: read_numbers(codec, bytes, count as usize)?,
-            transform,
-            base,
-        };
-        if let Some(place) = columns.get_mut(column.index()) {
-            *place = coded;
+    }
+    // What transforms look at comes first.
+    let looked_at = [Column::Queue, Column::Opcode, Column::Blocks];
+    let others = Column::ALL.into_iter().filter(|c| !looked_at.contains(c));
+    for column in looked_at.into_iter().chain(others) {
+        if let Some(applied) = &seen[column.index()].applied {
+            transform::undo(&mut table, column, applied, column.count(header))?;
         }
     }
+    Ok(table)
 }
 
-/// `count` is below a limit that the block header was held to.
-fn read_numbers(codec: Codec, bytes: &[u8], count: usize) -> Result<Numbers, Flaw> {
-    match codec {
-        Codec::Constant => {
-            let mut fields = Fields::new(bytes);
-            let value = fields.varint()?;
-            if !fields.is_empty() {
-                return Err(Flaw::damaged("bytes are left after a constant"));
-            }
-            Ok(Numbers::Constant(value))
+fn constant(bytes: &[u8]) -> Result<Cells, Flaw> {
+    let mut fields = Fields::new(bytes);
+    let value = fields.varint()?;
+    if !fields.is_empty() {
+        return Err(Flaw::damaged("bytes are left after a constant"));
+    }
+    Ok(Cells::Constant(value))
+}
+
+/// Decodes a modelled column, with the lengths of the columns that its model
+/// looks at.
+fn modelled(
+    bytes: &[u8],
+    column: Column,
+    header: &BlockHeader,
+    table: &Table,
+    seen: &mut AllSeen,
+) -> Result<Vec<u64>, Flaw> {
+    let modelled = Modelled::parse(bytes)?;
+    let rows = column.count(header);
+    let mut beside = Vec::new();
+    for &number in &modelled.shape.beside {
+        let index = Column::from_number(number)
+            .filter(|other| other.is_of_ranges() == column.is_of_ranges())
+            .map(Column::index)
+            .filter(|&index| seen[index].applied.is_some() && index != column.index())
+            .ok_or_else(|| Flaw::damaged("a model looks at a column that is not there yet"))?;
+        if seen[index].lengths.is_empty() {
+            let numbers = (0..rows).map(|row| table[index].get(row));
+            seen[index].lengths = model::lengths(numbers);
         }
-        Codec::Bitpack => bitpack::decode(bytes, count).map(Numbers::Each),
+        beside.push(index);
     }
-}
-
-/// Turns numbers back into values. A transform may need other columns: they
-/// are done first.
-fn undo_transforms(columns: &mut Columns, header: &BlockHeader) -> Result<(), Flaw> {
-    for column in Column::ALL {
-        let count = if column.is_of_ranges() {
-            header.ranges
-        } else {
-            header.commands
-        };
-        let index = column.index();
-        match columns[index].transform {
-            Transform::None => {}
-            Transform::Delta => {
-                let coded = &mut columns[index];
-                let mut value = coded.base;
-                for number in coded.numbers.each(count as usize) {
-                    value = value.wrapping_add(unzigzag(*number));
-                    *number = value;
-                }
-            }
-            Transform::StreamEnd if column == Column::Lba => {}
-            Transform::StreamEnd => {
-                return Err(Flaw::damaged("a stream transform stands at another column"));
-            }
-        }
-    }
-    if columns[Column::Lba.index()].transform == Transform::StreamEnd {
-        undo_stream_ends(columns, header.commands as usize);
-    }
-    Ok(())
-}
-
-fn undo_stream_ends(columns: &mut Columns, count: usize) {
-    let coded = &mut columns[Column::Lba.index()];
-    let mut ends = StreamEnds::new(coded.base);
-    let mut numbers = std::mem::replace(&mut coded.numbers, Numbers::Constant(0));
-    let [queue, opcode, blocks] =
-        [Column::Queue, Column::Opcode, Column::Blocks].map(|column| &columns[column.index()]);
-    for (row, number) in numbers.each(count).iter_mut().enumerate() {
-        *number = ends.decode(
-            queue.numbers.get(row),
-            opcode.numbers.get(row),
-            *number,
-            blocks.numbers.get(row),
-        );
-    }
-    columns[Column::Lba.index()].numbers = numbers;
+    let beside: Vec<&[u8]> = beside
+        .iter()
+        .map(|&index| &seen[index].lengths[..])
+        .collect();
+    modelled.decode(&beside, rows)
 }
 
 /// The command in `row`.
-fn command(columns: &Columns, row: usize) -> Result<CommandRecord, Flaw> {
-    let wide = |column: Column| columns[column.index()].numbers.get(row);
+fn command(table: &Table, row: usize) -> Result<CommandRecord, Flaw> {
+    let wide = |column: Column| table[column.index()].get(row);
     let narrow =
         |column: Column| u32::try_from(wide(column)).map_err(|_| Flaw::damaged(too_wide(column)));
     let half =
@@ -238,12 +186,8 @@ fn too_wide(column: Column) -> String {
     format!("a value of column {column:?} is wider than its field")
 }
 
-fn read_ranges(
-    columns: &Columns,
-    header: &BlockHeader,
-    block: &mut BlockBuffer,
-) -> Result<(), Flaw> {
-    let of = |column: Column| &columns[column.index()].numbers;
+fn read_ranges(table: &Table, header: &BlockHeader, block: &mut BlockBuffer) -> Result<(), Flaw> {
+    let of = |column: Column| &table[column.index()];
     let narrow = |column: Column, row: usize| {
         u32::try_from(of(column).get(row)).map_err(|_| Flaw::damaged(too_wide(column)))
     };

@@ -5,9 +5,8 @@
 
 use super::BlockBuffer;
 use super::bitpack::{GROUP, encode_group};
-use super::column::{
-    Codec, Column, FIELD_COLUMNS, StreamEnds, Transform, fields, write_column, write_constant,
-};
+use super::column::{Codec, Column, FIELD_COLUMNS, fields, write_column, write_constant};
+use super::transform::{Applied, StreamEnds, Transform};
 use crate::CommandRecord;
 use crate::format::{BlockHeader, zigzag};
 
@@ -152,7 +151,7 @@ impl State {
         let lba = values[Column::Lba.index()];
         let nlb = values[Column::Blocks.index()];
         tile.lba_ends[row] = self.ends.encode(queue, opcode, lba, nlb);
-        values[Column::Sequence.index()] = zigzag(command.sequence.wrapping_sub(self.sequence));
+        values[Column::Sequence.index()] = command.sequence.wrapping_sub(self.sequence);
         values[Column::Submit.index()] = zigzag(command.submit_ns.wrapping_sub(self.submit));
         self.sequence = command.sequence;
         self.submit = command.submit_ns;
@@ -187,16 +186,16 @@ fn write_columns(
 ) {
     for (column, writer) in Column::ALL.into_iter().zip(columns) {
         let (transform, writer) = match column {
-            Column::Sequence => ((Transform::Delta, bases.sequence), writer),
-            Column::Submit => ((Transform::Delta, bases.submit), writer),
+            Column::Sequence => (Applied::new(Transform::Rise, bases.sequence), writer),
+            Column::Submit => (Applied::new(Transform::Delta, bases.submit), writer),
             Column::Lba if lba_ends.bytes.len() < writer.bytes.len() => {
-                ((Transform::StreamEnd, bases.lba), lba_ends)
+                (Applied::new(Transform::StreamEnd, bases.lba), lba_ends)
             }
-            _ => ((Transform::None, 0), writer),
+            _ => (Applied::NONE, writer),
         };
         match writer.constant {
             // A column that is not there is all zeroes.
-            Some((0, _)) if transform.0 == Transform::None => {}
+            Some((0, _)) if transform.is_none() => {}
             Some((value, _)) => write_constant(column, transform, value, out),
             None if writer.bytes.is_empty() => {}
             None => write_column(column, transform, Codec::Bitpack, &writer.bytes, out),
@@ -230,11 +229,8 @@ fn write_ranges(block: &BlockBuffer, order: &[u32], out: &mut Vec<u8>) {
         }
         match writer.constant {
             Some((0, _)) => {}
-            Some((value, _)) => write_constant(column, (Transform::None, 0), value, out),
-            None => {
-                let none = (Transform::None, 0);
-                write_column(column, none, Codec::Bitpack, &writer.bytes, out);
-            }
+            Some((value, _)) => write_constant(column, Applied::NONE, value, out),
+            None => write_column(column, Applied::NONE, Codec::Bitpack, &writer.bytes, out),
         }
     }
 }

@@ -6,16 +6,21 @@
 //! ```
 //!
 //! Recording and packing write the same format and differ in how hard they
-//! try: [`fast`] takes one transform and bit packing, [`packed`] tries all that
-//! apply to a column and keeps the smallest. [`decode`] reads either.
+//! try: [`fast`] packs bits in one pass, [`packed`] tries every transform and
+//! model that may suit a column and keeps the smallest. [`decode`] reads
+//! either.
 
 mod bitpack;
 mod column;
 mod decode;
 mod fast;
+mod model;
+mod packed;
+mod transform;
 
 pub(crate) use decode::decode;
 pub(crate) use fast::{Scratch as FastScratch, encode as encode_fast};
+pub(crate) use packed::{Memory as PackedMemory, encode as encode_packed};
 
 use nvme::DsmRange;
 

@@ -1,8 +1,6 @@
 //! What is written is what is read.
 
-mod common;
-
-use common::{any_effort, any_records, in_submission_order, read, written};
+use crate::common::{any_effort, any_records, in_submission_order, read, written};
 use nvme::{CommandId, NamespaceId, QueueId, Status};
 use proptest::prelude::*;
 use traces::{CommandRecord, Completion, Effort, Header, Reader, Record, Writer, WriterOptions};

@@ -1,0 +1,541 @@
+//! Modelled coding: the codec of packing.
+//!
+//! A number is its length in bits, which is small and repeats, and the bits
+//! below the first, of which the upper and the lowest (addresses are aligned)
+//! may repeat and the middle does not. What may repeat goes through an
+//! adaptive binary arithmetic coder, four bits at a time; the middle goes as
+//! it is. What the coder expects depends on the numbers before and on the
+//! lengths of other columns' numbers in the same row, as the [`Shape`] says.
+
+use crate::error::Flaw;
+use crate::format::{Fields, put_varint};
+
+/// What a column's model looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// Uppermost bits below the first that are modelled.
+    pub(crate) top: u8,
+    /// Lowest bits that are modelled.
+    pub(crate) low: u8,
+    /// Which numbers before count.
+    pub(crate) history: History,
+    /// How slowly the model forgets: what it has seen of a bit counts up to
+    /// four times this.
+    pub(crate) memory: u8,
+    /// Columns whose numbers' lengths count, by number.
+    pub(crate) beside: Vec<u8>,
+}
+
+/// Which of a column's own numbers a model looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum History {
+    /// None.
+    None = 0,
+    /// The length of the last.
+    Length = 1,
+    /// The lengths of the last two.
+    Lengths = 2,
+    /// The last.
+    Number = 3,
+    /// The last two.
+    Numbers = 4,
+    /// The last three.
+    ThreeNumbers = 5,
+}
+
+impl History {
+    fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            0 => Self::None,
+            1 => Self::Length,
+            2 => Self::Lengths,
+            3 => Self::Number,
+            4 => Self::Numbers,
+            5 => Self::ThreeNumbers,
+            _ => return None,
+        })
+    }
+}
+
+const TOP_MAX: u8 = 16;
+const LOW_MAX: u8 = 8;
+const BESIDE_MAX: usize = 3;
+/// Bits to a group of nodes; the table has two to this power groups at most.
+const TABLE_BITS_MAX: u8 = 16;
+/// Nodes a group: those that four bits in a row walk through.
+const NODES: usize = 16;
+/// 2^64 over the golden ratio: spreads contexts over the table.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// What is known of a bit: in the upper 22 bits the chance that it is 1, in
+/// the lower ten how often it was seen.
+#[derive(Clone, Copy, Debug)]
+struct Bit(u32);
+
+impl Bit {
+    const NEW: Self = Self(1 << 31);
+    const CERTAIN: u32 = (1 << 22) - 1;
+
+    /// The chance of a 1, of 65,536; never quite 0 or 1.
+    #[inline]
+    fn chance(self) -> u32 {
+        (self.0 >> 16).clamp(24, 65_536 - 24)
+    }
+
+    /// Moves the chance towards `bit`, by less the more was seen.
+    #[inline]
+    fn learn(&mut self, bit: bool, rates: &Rates) {
+        let (chance, seen) = (self.0 >> 10, self.0 & 0x3ff);
+        let rate = u64::from(rates.steps[seen as usize]);
+        let toward = if bit { Self::CERTAIN } else { 0 };
+        let step = (u64::from(chance.abs_diff(toward)) * rate) >> 16;
+        // At most 22 bits.
+        let [a, b, c, d, ..] = step.to_le_bytes();
+        let step = u32::from_le_bytes([a, b, c, d]);
+        let chance = if bit { chance + step } else { chance - step };
+        self.0 = chance << 10 | (seen + 1).min(rates.seen_max);
+    }
+}
+
+/// How far a bit's chance moves, of 65,536, by how often it was seen.
+#[derive(Debug)]
+struct Rates {
+    steps: [u32; 1 << 10],
+    seen_max: u32,
+}
+
+impl Rates {
+    fn new(memory: u8) -> Self {
+        let mut steps = [0; 1 << 10];
+        for (seen, step) in (0_u32..).zip(&mut steps) {
+            *step = 131_072 / (2 * seen + 3);
+        }
+        let seen_max = u32::from(memory) * 4;
+        Self { steps, seen_max }
+    }
+}
+
+type Group = [Bit; NODES];
+
+/// The model: groups of bits, found by context.
+#[derive(Debug)]
+struct Model {
+    groups: Vec<Group>,
+    shift: u32,
+    rates: Rates,
+}
+
+impl Model {
+    fn new(table_bits: u8, memory: u8) -> Self {
+        Self {
+            groups: vec![[Bit::NEW; NODES]; 1 << table_bits],
+            shift: u64::BITS - u32::from(table_bits),
+            rates: Rates::new(memory),
+        }
+    }
+
+    /// Codes the `count` lowest bits of `bits`, uppermost first, four at a
+    /// time; `kind` tells apart what is coded in one context.
+    #[inline]
+    fn code<C: Coder>(
+        &mut self,
+        coder: &mut C,
+        context: u64,
+        kind: u64,
+        count: u32,
+        bits: u64,
+    ) -> u64 {
+        let mut done = 0_u64;
+        let mut left = count;
+        while left > 0 {
+            let step = (left - 1) % 4 + 1;
+            // What was coded so far, with a 1 in front.
+            let prefix = 1 << (count - left) | done;
+            let hash = (context ^ (kind << 32 | prefix)).wrapping_mul(SPREAD);
+            let hash = (hash ^ hash >> 29).wrapping_mul(SPREAD);
+            // The shift leaves as many bits as the table has; it has one
+            // group or more.
+            let index = usize::try_from(hash >> self.shift).unwrap_or(0);
+            let Some(group) = self.groups.get_mut(index) else {
+                return done;
+            };
+            let mut node = 1_usize;
+            for _ in 0..step {
+                left -= 1;
+                let slot = &mut group[node & (NODES - 1)];
+                let bit = coder.bit(slot.chance(), bits >> left & 1 == 1);
+                slot.learn(bit, &self.rates);
+                node = node << 1 | usize::from(bit);
+                done = done << 1 | u64::from(bit);
+            }
+        }
+        done
+    }
+}
+
+/// One end of the arithmetic coder and of the plain bits beside it.
+trait Coder {
+    /// Codes a bit that is 1 with a chance of `chance` in 65,536; gives back
+    /// the bit.
+    fn bit(&mut self, chance: u32, bit: bool) -> bool;
+    /// Codes the lowest `count` (1 to 63) bits of `bits` as they are; gives
+    /// them back.
+    fn plain(&mut self, count: u32, bits: u64) -> u64;
+}
+
+/// Kinds of what is coded: the length, then from here the bits below the first
+/// of numbers of each length, then the lowest bits.
+const KIND_TOP: u64 = 1;
+const KIND_LOW: u64 = 129;
+
+/// Codes a number in `context` and gives it back; a decoder ignores `number`.
+#[inline]
+fn code<C: Coder>(
+    coder: &mut C,
+    model: &mut Model,
+    shape: &Shape,
+    context: u64,
+    number: u64,
+) -> u64 {
+    let length = u64::BITS - number.leading_zeros();
+    let length = model.code(coder, context, 0, 7, u64::from(length));
+    // A length above 64 is not written; read, it ends as one of 64.
+    let length = u32::try_from(length).unwrap_or(0).min(u64::BITS);
+    if length < 2 {
+        return u64::from(length);
+    }
+    let below = length - 1;
+    let top = below.min(u32::from(shape.top));
+    let low = (below - top).min(u32::from(shape.low));
+    let plain = below - top - low;
+    let kind = u64::from(length);
+    let mut value = 1;
+    if top > 0 {
+        let bits = model.code(
+            coder,
+            context,
+            KIND_TOP + kind,
+            top,
+            number >> (low + plain),
+        );
+        value = value << top | bits;
+    }
+    if plain > 0 {
+        let mask = u64::MAX >> (u64::BITS - plain);
+        value = value << plain | coder.plain(plain, number >> low & mask);
+    }
+    if low > 0 {
+        value = value << low | model.code(coder, 0, KIND_LOW + kind, low, number);
+    }
+    value
+}
+
+/// A column's last numbers.
+#[derive(Debug, Default)]
+struct Past([u64; 3]);
+
+impl Past {
+    fn push(&mut self, number: u64) {
+        let [last, before, _] = self.0;
+        self.0 = [number, last, before];
+    }
+
+    /// The context of the next row.
+    #[inline]
+    fn context(&self, shape: &Shape, beside: &[&[u8]], row: usize) -> u64 {
+        let add = |context: u64, item: u64| (context ^ item.wrapping_add(1)).wrapping_mul(SPREAD);
+        let length = |number: u64| u64::from(u64::BITS - number.leading_zeros());
+        let [last, before, third] = self.0;
+        let mut context = match shape.history {
+            History::None => 0,
+            History::Length => add(0, length(last)),
+            History::Lengths => add(add(0, length(last)), length(before)),
+            History::Number => add(0, last),
+            History::Numbers => add(add(0, last), before),
+            History::ThreeNumbers => add(add(add(0, last), before), third),
+        };
+        for lengths in beside {
+            let length = lengths.get(row).copied().unwrap_or(0);
+            context = add(context, u64::from(length));
+        }
+        context
+    }
+}
+
+/// The length of each number in bits: what other columns' models look at.
+pub(crate) fn lengths(numbers: impl Iterator<Item = u64>) -> Vec<u8> {
+    // At most 64.
+    numbers
+        .map(|number| (u64::BITS - number.leading_zeros()).to_le_bytes()[0])
+        .collect()
+}
+
+/// The writing end.
+#[derive(Debug)]
+struct Encoder {
+    low: u32,
+    high: u32,
+    coded: Vec<u8>,
+    plain: Vec<u8>,
+    word: u64,
+    filled: u32,
+}
+
+impl Coder for Encoder {
+    #[inline]
+    fn bit(&mut self, chance: u32, bit: bool) -> bool {
+        let middle = middle(self.low, self.high, chance);
+        if bit {
+            self.high = middle;
+        } else {
+            self.low = middle + 1;
+        }
+        while (self.low ^ self.high) >> 24 == 0 {
+            let [first, ..] = self.high.to_be_bytes();
+            self.coded.push(first);
+            self.low <<= 8;
+            self.high = self.high << 8 | 0xff;
+        }
+        bit
+    }
+
+    #[inline]
+    fn plain(&mut self, count: u32, bits: u64) -> u64 {
+        self.word |= bits << self.filled;
+        self.filled += count;
+        if self.filled >= u64::BITS {
+            self.plain.extend_from_slice(&self.word.to_le_bytes());
+            self.filled -= u64::BITS;
+            self.word = bits.checked_shr(count - self.filled).unwrap_or(0);
+        }
+        bits
+    }
+}
+
+/// Where the interval is split: from `low` up to here is a 1.
+#[inline]
+fn middle(low: u32, high: u32, chance: u32) -> u32 {
+    let share = (u64::from(high - low) * u64::from(chance)) >> 16;
+    // Below the interval's width.
+    let [a, b, c, d, ..] = share.to_le_bytes();
+    low + u32::from_le_bytes([a, b, c, d])
+}
+
+impl Encoder {
+    fn finish(mut self) -> (Vec<u8>, Vec<u8>) {
+        // The fewest bytes that, with zeroes after them, lie in the interval.
+        for count in 0..=4 {
+            let kept = self.high & u32::MAX.checked_shl(32 - 8 * count).unwrap_or(0);
+            if kept >= self.low {
+                let bytes = kept.to_be_bytes();
+                self.coded.extend(bytes.iter().take(count as usize));
+                break;
+            }
+        }
+        let rest = self.word.to_le_bytes();
+        let bytes = self.filled.div_ceil(8) as usize;
+        self.plain.extend(rest.iter().take(bytes));
+        (self.coded, self.plain)
+    }
+}
+
+/// Appends `numbers`. `beside` are the lengths of the columns in the shape.
+pub(crate) fn encode(numbers: &[u64], shape: &Shape, beside: &[&[u8]], out: &mut Vec<u8>) {
+    let table_bits = table_bits(numbers.len());
+    let mut model = Model::new(table_bits, shape.memory);
+    let mut coder = Encoder {
+        low: 0,
+        high: u32::MAX,
+        coded: Vec::new(),
+        plain: Vec::new(),
+        word: 0,
+        filled: 0,
+    };
+    let mut past = Past::default();
+    for (row, &number) in numbers.iter().enumerate() {
+        let context = past.context(shape, beside, row);
+        code(&mut coder, &mut model, shape, context, number);
+        past.push(number);
+    }
+    let (coded, plain) = coder.finish();
+    let beside_count = u8::try_from(shape.beside.len()).unwrap_or(u8::MAX);
+    out.extend_from_slice(&[
+        shape.top,
+        shape.low,
+        shape.history as u8,
+        shape.memory,
+        table_bits,
+        beside_count,
+    ]);
+    out.extend_from_slice(&shape.beside);
+    // Widens.
+    put_varint(out, coded.len() as u64);
+    out.extend_from_slice(&coded);
+    out.extend_from_slice(&plain);
+}
+
+/// A table that `count` numbers fill well enough.
+fn table_bits(count: usize) -> u8 {
+    let bits = usize::BITS - count.leading_zeros() + 1;
+    u8::try_from(bits)
+        .unwrap_or(u8::MAX)
+        .clamp(6, TABLE_BITS_MAX)
+}
+
+/// The reading end.
+#[derive(Debug)]
+struct Decoder<'a> {
+    low: u32,
+    high: u32,
+    code: u32,
+    coded: &'a [u8],
+    plain: &'a [u8],
+    word: u64,
+    filled: u32,
+    /// Whether more was asked for than there was.
+    overrun: bool,
+}
+
+impl<'a> Decoder<'a> {
+    fn new(coded: &'a [u8], plain: &'a [u8]) -> Self {
+        let mut decoder = Self {
+            low: 0,
+            high: u32::MAX,
+            code: 0,
+            coded,
+            plain,
+            word: 0,
+            filled: 0,
+            overrun: false,
+        };
+        for _ in 0..4 {
+            decoder.shift();
+        }
+        decoder
+    }
+
+    /// Takes a byte; past the end, zeroes.
+    #[inline]
+    fn shift(&mut self) {
+        let byte = match self.coded.split_first() {
+            Some((first, rest)) => {
+                self.coded = rest;
+                *first
+            }
+            None => 0,
+        };
+        self.code = self.code << 8 | u32::from(byte);
+    }
+
+    #[inline]
+    fn plain_byte(&mut self) -> u64 {
+        match self.plain.split_first() {
+            Some((first, rest)) => {
+                self.plain = rest;
+                u64::from(*first)
+            }
+            None => {
+                self.overrun = true;
+                0
+            }
+        }
+    }
+}
+
+impl Coder for Decoder<'_> {
+    #[inline]
+    fn bit(&mut self, chance: u32, _bit: bool) -> bool {
+        let middle = middle(self.low, self.high, chance);
+        let bit = self.code <= middle;
+        if bit {
+            self.high = middle;
+        } else {
+            self.low = middle + 1;
+        }
+        while (self.low ^ self.high) >> 24 == 0 {
+            self.low <<= 8;
+            self.high = self.high << 8 | 0xff;
+            self.shift();
+        }
+        bit
+    }
+
+    #[inline]
+    fn plain(&mut self, count: u32, _bits: u64) -> u64 {
+        let mut bits = 0;
+        let mut done = 0;
+        while done < count {
+            if self.filled == 0 {
+                self.word = self.plain_byte();
+                self.filled = 8;
+            }
+            let take = self.filled.min(count - done);
+            bits |= (self.word & ((1 << take) - 1)) << done;
+            self.word >>= take;
+            self.filled -= take;
+            done += take;
+        }
+        bits
+    }
+}
+
+/// What a column looks at, and its numbers' bytes, not decoded.
+#[derive(Debug)]
+pub(crate) struct Modelled<'a> {
+    pub(crate) shape: Shape,
+    table_bits: u8,
+    coded: &'a [u8],
+    plain: &'a [u8],
+}
+
+impl<'a> Modelled<'a> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Flaw> {
+        let mut fields = Fields::new(bytes);
+        let [top, low, history, memory, table_bits, beside] = fields.bytes()?;
+        let history = History::from_number(history)
+            .ok_or_else(|| Flaw::TooNew(format!("a model's history {history}")))?;
+        let fits = top <= TOP_MAX
+            && low <= LOW_MAX
+            && (1..=TABLE_BITS_MAX).contains(&table_bits)
+            && usize::from(beside) <= BESIDE_MAX;
+        if !fits {
+            return Err(Flaw::damaged("a model is larger than any may be"));
+        }
+        let beside = fields.slice(usize::from(beside))?.to_vec();
+        let coded = fields.length()?;
+        let coded = fields.slice(coded)?;
+        Ok(Self {
+            shape: Shape {
+                top,
+                low,
+                history,
+                memory,
+                beside,
+            },
+            table_bits,
+            coded,
+            plain: fields.rest(),
+        })
+    }
+
+    /// Reads `count` numbers.
+    pub(crate) fn decode(&self, beside: &[&[u8]], count: usize) -> Result<Vec<u64>, Flaw> {
+        let mut model = Model::new(self.table_bits, self.shape.memory);
+        let mut coder = Decoder::new(self.coded, self.plain);
+        let mut past = Past::default();
+        let mut numbers = Vec::with_capacity(count);
+        for row in 0..count {
+            let context = past.context(&self.shape, beside, row);
+            let number = code(&mut coder, &mut model, &self.shape, context, 0);
+            past.push(number);
+            numbers.push(number);
+        }
+        if coder.overrun || !coder.coded.is_empty() || !coder.plain.is_empty() {
+            return Err(Flaw::damaged(
+                "a modelled column has bytes too few or too many",
+            ));
+        }
+        Ok(numbers)
+    }
+}

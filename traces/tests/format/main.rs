@@ -1,0 +1,6 @@
+//! The file format from outside: what is written is what is read, whatever
+//! happens to the file in between.
+
+mod common;
+mod hostile;
+mod round_trip;
