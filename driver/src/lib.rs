@@ -48,9 +48,9 @@
 //! a device.
 //!
 //! Memory that a device may write at any moment is only ever accessed by
-//! copies and atomics, never through a reference; that, the doorbells and
-//! nothing else is where the crate is unsafe ([`DmaBuffer`] and
-//! [`transport::Doorbells`]).
+//! copies and atomics, never through a reference. That and the doorbells are
+//! where the crate is unsafe: [`DmaBuffer`], [`transport::memory`] and
+//! [`transport::Doorbells`].
 
 pub mod ioworker;
 pub mod transport;
