@@ -16,7 +16,7 @@ pub enum ReplayError {
     /// The trace changes data, and nobody said that this is wanted.
     #[error(
         "the trace has {writes} commands that change data, and would overwrite what is on the \
-         device: say --allow-write if nothing on it is needed"
+         device: say --allow-write if nothing on it is needed any more"
     )]
     WritesNotAllowed {
         /// How many.
@@ -43,7 +43,7 @@ pub enum ReplayError {
     #[error("the device has no active namespace: create or attach one first")]
     NoNamespace,
     /// The target does not have a namespace.
-    #[error("the device has no {wanted}: choose one of {has:?} with --namespace")]
+    #[error("the device has no {wanted}, but {has:?}: choose one of these for the replay")]
     NamespaceMissing {
         /// The namespace that was recorded or asked for.
         wanted: NamespaceId,

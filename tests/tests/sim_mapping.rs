@@ -299,7 +299,7 @@ fn another_namespace_of_the_recording_goes_to_the_only_one() {
         .unwrap_err()
         .to_string();
     assert!(
-        refused.contains("namespace 3") && refused.contains("--namespace"),
+        refused.contains("namespace 3, but [1]"),
         "{refused}"
     );
 }

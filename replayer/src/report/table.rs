@@ -6,15 +6,22 @@ use traces::Latency;
 
 use super::{End, Report};
 
-/// Columns of text: the first is aligned left, the others right.
-#[derive(Debug, Default)]
+/// Columns of text: so many of words, aligned left, then of numbers and their
+/// heads, aligned right, then perhaps one of words.
+#[derive(Debug)]
 struct Table {
+    words: usize,
+    ends_in_words: bool,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.into());
+    const fn new(words: usize, ends_in_words: bool) -> Self {
+        Self {
+            words,
+            ends_in_words,
+            rows: Vec::new(),
+        }
     }
 }
 
@@ -29,11 +36,12 @@ impl fmt::Display for Table {
         for row in &self.rows {
             let mut line = String::new();
             for (index, (cell, &width)) in row.iter().zip(&widths).enumerate() {
-                if index == 0 {
-                    line += &format!("  {cell:<width$}");
+                let is_last = self.ends_in_words && index + 1 == columns;
+                line += &if index < self.words || is_last {
+                    format!("  {cell:<width$}")
                 } else {
-                    line += &format!("  {cell:>width$}");
-                }
+                    format!("  {cell:>width$}")
+                };
             }
             writeln!(f, "{}", line.trim_end())?;
         }
@@ -96,31 +104,32 @@ const NONE: &str = "-";
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.end {
-            End::Complete if self.is_success() => {
-                writeln!(f, "Replayed: every command completed.")?
+            End::Complete if self.is_success() => f.write_str("Replayed: every command completed."),
+            End::Complete => f.write_str("Replayed, with failures."),
+            End::Stopped => f.write_str("Stopped before the end of the trace."),
+            End::Failed(why) => write!(f, "Failed before the end of the trace: {why}"),
+        }?;
+        for section in [
+            self.overview(),
+            self.latencies(),
+            self.pacing_lines(),
+            self.failures(),
+            self.skips(),
+            self.notes.join("\n"),
+        ] {
+            if !section.is_empty() {
+                write!(f, "\n\n{}", section.trim_end())?;
             }
-            End::Complete => writeln!(f, "Replayed, with failures.")?,
-            End::Stopped => writeln!(f, "Stopped before the end of the trace.")?,
-            End::Failed(why) => writeln!(f, "Failed before the end of the trace: {why}")?,
-        }
-        writeln!(f)?;
-        self.fmt_overview(f)?;
-        writeln!(f, "\nLatency, recorded | replayed")?;
-        self.fmt_latencies(f)?;
-        self.fmt_pacing(f)?;
-        self.fmt_failures(f)?;
-        for note in &self.notes {
-            writeln!(f, "\n{note}")?;
         }
         Ok(())
     }
 }
 
 impl Report {
-    fn fmt_overview(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn overview(&self) -> String {
         let counts = &self.commands;
-        let mut table = Table::default();
-        let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
+        let mut table = Table::new(1, false);
+        let mut row = |name: &str, value: String| table.rows.push(vec![name.to_owned(), value]);
         row("commands in the trace", count(counts.recorded));
         row("replayed", count(counts.succeeded));
         for (name, commands) in [
@@ -143,22 +152,22 @@ impl Report {
         if let Some(rate) = self.commands_per_second() {
             row("commands a second", count(rate));
         }
-        write!(f, "{table}")?;
+        let mut text = table.to_string();
         for queue in &self.queues {
             let recorded: Vec<String> = queue.recorded.iter().map(u16::to_string).collect();
-            writeln!(
-                f,
-                "  queue {}: {} commands of recorded queue {}, depth {}",
+            text += &format!(
+                "  queue {}: {} commands of recorded queue{} {}; depth {}\n",
                 queue.queue,
                 count(queue.commands),
+                if recorded.len() == 1 { "" } else { "s" },
                 recorded.join(", "),
                 queue.depth
-            )?;
+            );
         }
-        Ok(())
+        text
     }
 
-    fn fmt_latencies(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn latencies(&self) -> String {
         type Quantile = (&'static str, fn(&Latency) -> u64);
         const QUANTILES: [Quantile; 5] = [
             ("p50", |latency| latency.p50_ns),
@@ -167,83 +176,80 @@ impl Report {
             ("p99.9", |latency| latency.p999_ns),
             ("max", |latency| latency.max_ns),
         ];
-        let mut table = Table::default();
-        let head = ["", "commands", "bytes"].map(str::to_owned);
-        let mut head = Vec::from(head);
-        for (name, _) in QUANTILES {
-            head.extend([name.to_owned(), "|".to_owned(), name.to_owned()]);
+        if self.opcodes.is_empty() {
+            return String::new();
         }
+        let mut table = Table::new(2, false);
+        let mut head = Vec::from(["", "", "commands", "bytes"].map(str::to_owned));
+        head.extend(QUANTILES.iter().map(|(name, _)| (*name).to_owned()));
         table.rows.push(head);
+        let quantiles = |latency: &Option<Latency>| {
+            QUANTILES.map(|(_, quantile)| {
+                let ns = latency.as_ref().map(quantile);
+                ns.map_or_else(|| NONE.to_owned(), time)
+            })
+        };
         for opcode in &self.opcodes {
-            let mut row = vec![
-                opcode.name.clone(),
-                count(opcode.commands),
-                size(opcode.bytes),
-            ];
-            for (_, quantile) in QUANTILES {
-                let text = |latency: &Option<Latency>| {
-                    latency
-                        .as_ref()
-                        .map_or_else(|| NONE.to_owned(), |latency| time(quantile(latency)))
-                };
-                row.extend([
-                    text(&opcode.recorded),
-                    "|".to_owned(),
-                    text(&opcode.replayed),
-                ]);
-            }
-            table.rows.push(row);
+            let (commands, bytes) = (count(opcode.commands), size(opcode.bytes));
+            let mut recorded = vec![opcode.name.clone(), "recorded".to_owned()];
+            recorded.extend([commands, bytes]);
+            recorded.extend(quantiles(&opcode.recorded));
+            let mut replayed = vec![String::new(), "replayed".to_owned()];
+            replayed.extend([String::new(), String::new()]);
+            replayed.extend(quantiles(&opcode.replayed));
+            table.rows.extend([recorded, replayed]);
         }
-        write!(f, "{table}")
+        format!("Latency\n{table}")
     }
 
-    fn fmt_pacing(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn pacing_lines(&self) -> String {
+        let mut lines = Vec::new();
         if let Some(pacing) = &self.pacing {
-            writeln!(
-                f,
-                "\nBehind schedule: p50 {}, p99 {}, p99.9 {}, max {}",
+            lines.push(format!(
+                "Behind schedule: p50 {}, p99 {}, p99.9 {}, max {}",
                 time(pacing.p50_ns),
                 time(pacing.p99_ns),
                 time(pacing.p999_ns),
                 time(pacing.max_ns)
-            )?;
+            ));
         }
-        match &self.stalls {
-            Some(stalls) if stalls.count > 0 => writeln!(
-                f,
+        if let Some(stalls) = self.stalls.filter(|stalls| stalls.count > 0) {
+            lines.push(format!(
                 "Full queues: {} times, {} in all",
                 count(stalls.count),
                 time(stalls.total_ns)
-            ),
-            _ => Ok(()),
+            ));
         }
+        lines.join("\n")
     }
 
-    fn fmt_failures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut failed = Table::default();
+    fn failures(&self) -> String {
+        let mut table = Table::new(1, true);
         for error in &self.errors {
-            failed.row([
-                error.name.clone(),
-                count(error.commands),
-                error.status.clone(),
-            ]);
+            let status = error.status.clone();
+            let row = vec![error.name.clone(), count(error.commands), status];
+            table.rows.push(row);
         }
-        if !failed.rows.is_empty() {
-            write!(f, "\nFailed\n{failed}")?;
-        }
-        let mut skipped = Table::default();
-        for skip in &self.skipped {
-            skipped.row([
-                skip.name.clone(),
-                count(skip.commands),
-                skip.reason.text().to_owned(),
-            ]);
-        }
-        if !skipped.rows.is_empty() {
-            write!(f, "\nSkipped\n{skipped}")?;
-        }
-        Ok(())
+        titled("Failed", &table)
     }
+
+    fn skips(&self) -> String {
+        let mut table = Table::new(1, true);
+        for skip in &self.skipped {
+            let reason = skip.reason.text().to_owned();
+            let row = vec![skip.name.clone(), count(skip.commands), reason];
+            table.rows.push(row);
+        }
+        titled("Skipped", &table)
+    }
+}
+
+/// The table under its title; nothing where it is empty.
+fn titled(title: &str, table: &Table) -> String {
+    if table.rows.is_empty() {
+        return String::new();
+    }
+    format!("{title}\n{table}")
 }
 
 #[cfg(test)]
