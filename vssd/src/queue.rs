@@ -13,162 +13,26 @@
 //! that every command can be completed whatever the guest does. What a guest
 //! writes to a doorbell is checked; what is out of range is as if it had not
 //! been written.
-#![deny(
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::arithmetic_side_effects
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::arithmetic_side_effects
+    )
 )]
+
+mod ring;
 
 use nvme::{CQE_BYTES, CommandId, Cqe, DoorbellKind, QueueId, SQE_BYTES, Sqe, Status};
 use zerocopy::little_endian::{U16, U32};
 
-use crate::memory::{Access, Window};
+pub(crate) use self::ring::QueueSpec;
+use self::ring::{BadDoorbell, CompletionQueue, InUse, SubmissionQueue, distance, next};
+use crate::memory::Access;
 use crate::{DmaTable, Doorbells};
-
-/// What a queue is made of.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct QueueSpec {
-    /// Identifier.
-    pub(crate) id: QueueId,
-    /// I/O virtual address; a multiple of the page size.
-    pub(crate) base: u64,
-    /// Entries, at least 2.
-    pub(crate) entries: u16,
-}
-
-impl QueueSpec {
-    fn window(&self, entry_bytes: usize, access: Access) -> Option<Window> {
-        let entry_bytes = u64::try_from(entry_bytes).ok()?;
-        let bytes = u64::from(self.entries).checked_mul(entry_bytes)?;
-        Window::new(self.base, bytes, access)
-    }
-}
-
-/// The slot behind `slot` in a ring of `entries`.
-const fn next(slot: u16, entries: u16) -> u16 {
-    let next = slot.wrapping_add(1);
-    if next >= entries { 0 } else { next }
-}
-
-/// How many slots lie from `from` up to but without `to`, both below `entries`.
-const fn distance(from: u16, to: u16, entries: u16) -> u16 {
-    if to >= from {
-        to.wrapping_sub(from)
-    } else {
-        entries.wrapping_sub(from).wrapping_add(to)
-    }
-}
-
-/// The command identifiers that are in use in a submission queue.
-#[derive(Debug)]
-struct InUse {
-    words: Box<[u64]>,
-    count: u32,
-}
-
-impl InUse {
-    fn new() -> Self {
-        Self {
-            words: vec![0; 1024].into_boxed_slice(),
-            count: 0,
-        }
-    }
-
-    const fn bit(cid: CommandId) -> (usize, u64) {
-        let [low, high] = cid.0.to_le_bytes();
-        let word = (high as usize) << 2 | (low >> 6) as usize;
-        (word, 1 << (low & 63))
-    }
-
-    fn contains(&self, cid: CommandId) -> bool {
-        let (word, bit) = Self::bit(cid);
-        self.count > 0 && self.words.get(word).is_some_and(|word| word & bit != 0)
-    }
-
-    fn set(&mut self, cid: CommandId, used: bool) {
-        let (word, bit) = Self::bit(cid);
-        let Some(word) = self.words.get_mut(word) else {
-            return;
-        };
-        if used && *word & bit == 0 {
-            *word |= bit;
-            self.count = self.count.saturating_add(1);
-        } else if !used && *word & bit != 0 {
-            *word &= !bit;
-            self.count = self.count.saturating_sub(1);
-        }
-    }
-}
-
-/// A submission queue (`NVMe Base 2.1 §3.3.1`).
-#[derive(Debug)]
-struct SubmissionQueue {
-    completion: QueueId,
-    window: Window,
-    entries: u16,
-    head: u16,
-    tail: u16,
-    /// Commands that were fetched and are not done at once.
-    in_flight: InUse,
-    /// Whether it is being deleted: nothing is fetched any more.
-    closing: bool,
-    /// The doorbell value that was found to be out of range last.
-    rejected: u32,
-}
-
-/// A completion queue (`NVMe Base 2.1 §3.3.1`).
-#[derive(Debug)]
-struct CompletionQueue {
-    window: Window,
-    entries: u16,
-    /// The guest has consumed what stands before this.
-    head: u16,
-    /// The next entry goes here.
-    tail: u16,
-    phase: bool,
-    /// Slots that are promised to commands in flight.
-    reserved: u16,
-    /// Slots that are neither in use nor promised, as of the head last seen.
-    free: u16,
-    /// Submission queues that complete here.
-    users: u16,
-    /// Where interrupts go, where they are enabled.
-    vector: Option<u16>,
-    /// Whether something was posted since the last interrupt.
-    fresh: bool,
-    /// The doorbell value that was found to be out of range last.
-    rejected: u32,
-    id: QueueId,
-}
-
-/// A doorbell that was written with a value which its queue does not have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BadDoorbell;
-
-impl CompletionQueue {
-    /// Looks at the head doorbell again.
-    fn refresh(&mut self, doorbells: &Doorbells) -> Result<(), BadDoorbell> {
-        let value = doorbells.load(self.id, DoorbellKind::CompletionHead);
-        let used = distance(self.head, self.tail, self.entries);
-        match u16::try_from(value) {
-            Ok(head) if head < self.entries && distance(self.head, head, self.entries) <= used => {
-                self.head = head;
-                let used = distance(head, self.tail, self.entries);
-                let taken = used.saturating_add(self.reserved);
-                self.free = self.entries.saturating_sub(1).saturating_sub(taken);
-                self.rejected = u32::MAX;
-                Ok(())
-            }
-            _ if self.rejected == value => Ok(()),
-            _ => {
-                self.rejected = value;
-                Err(BadDoorbell)
-            }
-        }
-    }
-}
 
 /// All queues of a controller, the admin queues included.
 #[derive(Debug)]

@@ -83,8 +83,9 @@ fn registers_read_as_written_while_enabled_and_after_a_reset() {
 #[test]
 fn an_illegal_configuration_is_fatal_until_it_is_reset() {
     type H = Host<Ram>;
+    type Prepare = fn(&mut H) -> nvme::Cc;
     let good = H::cc();
-    let cases: [(&str, fn(&mut H) -> nvme::Cc); 7] = [
+    let cases: [(&str, Prepare); 7] = [
         ("MPS", |_| H::cc().with_mps(1)),
         ("CSS", |_| H::cc().with_css(6)),
         ("AMS", |_| H::cc().with_ams(1)),

@@ -1,4 +1,4 @@
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use super::*;
 use crate::Protection;
@@ -9,7 +9,6 @@ const PAGES: u64 = 16;
 /// Guest memory: pages 0 to 15 of a file, at addresses in reverse order, so
 /// that no two of them are adjacent in the host.
 struct Guest {
-    file: OwnedFd,
     table: DmaTable,
 }
 
@@ -28,7 +27,7 @@ impl Guest {
             let number = u8::try_from(page).unwrap();
             table.write_bytes(page * P, &[number; 4096]).unwrap();
         }
-        Self { file, table }
+        Self { table }
     }
 
     fn list(&self, at: u64, entries: &[u64]) {
@@ -164,7 +163,6 @@ fn memory_that_is_not_there_is_a_transfer_error() {
     lost(0, 5 * P, 3 * 4096);
     guest.list(6 * P - 8, &[u64::MAX - 4095]);
     lost(0, 6 * P - 8, 3 * 4096);
-    assert!(guest.file.as_fd().try_clone_to_owned().is_ok());
 }
 
 #[test]

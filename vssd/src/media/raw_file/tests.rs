@@ -33,14 +33,14 @@ fn a_file_is_made_locked_and_opened_again() {
     );
     drop(file);
     // As it is, whatever its size; but not as one of another size.
-    assert!(RawFile::open(&path, RawFileOptions::default()).is_ok());
+    RawFile::open(&path, RawFileOptions::default()).unwrap();
     let options = RawFileOptions {
         create: Some(2 * MIB),
         read_only: false,
     };
     let error = RawFile::open(&path, options).unwrap_err();
     assert!(matches!(error, VssdError::Exists { wanted, .. } if wanted == 2 * MIB));
-    assert!(RawFile::open(dir.path(), RawFileOptions::default()).is_err());
+    RawFile::open(dir.path(), RawFileOptions::default()).unwrap_err();
 }
 
 #[test]

@@ -1,0 +1,159 @@
+//! One queue of either kind: where its ends are, and what is promised of it.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+use nvme::{CommandId, DoorbellKind, QueueId};
+
+use crate::Doorbells;
+use crate::memory::{Access, Window};
+
+/// What a queue is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueueSpec {
+    /// Identifier.
+    pub(crate) id: QueueId,
+    /// I/O virtual address; a multiple of the page size.
+    pub(crate) base: u64,
+    /// Entries, at least 2.
+    pub(crate) entries: u16,
+}
+
+impl QueueSpec {
+    pub(super) fn window(&self, entry_bytes: usize, access: Access) -> Option<Window> {
+        let entry_bytes = u64::try_from(entry_bytes).ok()?;
+        let bytes = u64::from(self.entries).checked_mul(entry_bytes)?;
+        Window::new(self.base, bytes, access)
+    }
+}
+
+/// The slot behind `slot` in a ring of `entries`.
+pub(super) const fn next(slot: u16, entries: u16) -> u16 {
+    let next = slot.wrapping_add(1);
+    if next >= entries { 0 } else { next }
+}
+
+/// How many slots lie from `from` up to but without `to`, both below `entries`.
+pub(super) const fn distance(from: u16, to: u16, entries: u16) -> u16 {
+    if to >= from {
+        to.wrapping_sub(from)
+    } else {
+        entries.wrapping_sub(from).wrapping_add(to)
+    }
+}
+
+/// The command identifiers that are in use in a submission queue.
+#[derive(Debug)]
+pub(super) struct InUse {
+    words: Box<[u64]>,
+    pub(super) count: u32,
+}
+
+impl InUse {
+    pub(super) fn new() -> Self {
+        Self {
+            words: vec![0; 1024].into_boxed_slice(),
+            count: 0,
+        }
+    }
+
+    const fn bit(cid: CommandId) -> (usize, u64) {
+        let [low, high] = cid.0.to_le_bytes();
+        let word = (high as usize) << 2 | (low >> 6) as usize;
+        (word, 1 << (low & 63))
+    }
+
+    pub(super) fn contains(&self, cid: CommandId) -> bool {
+        let (word, bit) = Self::bit(cid);
+        self.count > 0 && self.words.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    pub(super) fn set(&mut self, cid: CommandId, used: bool) {
+        let (word, bit) = Self::bit(cid);
+        let Some(word) = self.words.get_mut(word) else {
+            return;
+        };
+        if used && *word & bit == 0 {
+            *word |= bit;
+            self.count = self.count.saturating_add(1);
+        } else if !used && *word & bit != 0 {
+            *word &= !bit;
+            self.count = self.count.saturating_sub(1);
+        }
+    }
+}
+
+/// A submission queue (`NVMe Base 2.1 §3.3.1`).
+#[derive(Debug)]
+pub(super) struct SubmissionQueue {
+    pub(super) completion: QueueId,
+    pub(super) window: Window,
+    pub(super) entries: u16,
+    pub(super) head: u16,
+    pub(super) tail: u16,
+    /// Commands that were fetched and are not done at once.
+    pub(super) in_flight: InUse,
+    /// Whether it is being deleted: nothing is fetched any more.
+    pub(super) closing: bool,
+    /// The doorbell value that was found to be out of range last.
+    pub(super) rejected: u32,
+}
+
+/// A completion queue (`NVMe Base 2.1 §3.3.1`).
+#[derive(Debug)]
+pub(super) struct CompletionQueue {
+    pub(super) window: Window,
+    pub(super) entries: u16,
+    /// The guest has consumed what stands before this.
+    pub(super) head: u16,
+    /// The next entry goes here.
+    pub(super) tail: u16,
+    pub(super) phase: bool,
+    /// Slots that are promised to commands in flight.
+    pub(super) reserved: u16,
+    /// Slots that are neither in use nor promised, as of the head last seen.
+    pub(super) free: u16,
+    /// Submission queues that complete here.
+    pub(super) users: u16,
+    /// Where interrupts go, where they are enabled.
+    pub(super) vector: Option<u16>,
+    /// Whether something was posted since the last interrupt.
+    pub(super) fresh: bool,
+    /// The doorbell value that was found to be out of range last.
+    pub(super) rejected: u32,
+    pub(super) id: QueueId,
+}
+
+/// A doorbell that was written with a value which its queue does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BadDoorbell;
+
+impl CompletionQueue {
+    /// Looks at the head doorbell again.
+    pub(super) fn refresh(&mut self, doorbells: &Doorbells) -> Result<(), BadDoorbell> {
+        let value = doorbells.load(self.id, DoorbellKind::CompletionHead);
+        let used = distance(self.head, self.tail, self.entries);
+        match u16::try_from(value) {
+            Ok(head) if head < self.entries && distance(self.head, head, self.entries) <= used => {
+                self.head = head;
+                let used = distance(head, self.tail, self.entries);
+                let taken = used.saturating_add(self.reserved);
+                self.free = self.entries.saturating_sub(1).saturating_sub(taken);
+                self.rejected = u32::MAX;
+                Ok(())
+            }
+            _ if self.rejected == value => Ok(()),
+            _ => {
+                self.rejected = value;
+                Err(BadDoorbell)
+            }
+        }
+    }
+}
