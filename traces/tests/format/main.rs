@@ -2,5 +2,6 @@
 //! happens to the file in between.
 
 mod common;
+mod golden;
 mod hostile;
 mod round_trip;
