@@ -151,6 +151,9 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// Changes the state, and does what that obliges to.
     pub(crate) fn change(&mut self, change: Change) {
         let (state, duty) = self.device.lifecycle.step(change);
+        if state != self.device.lifecycle {
+            log::debug!("controller: {:?} to {state:?}", self.device.lifecycle);
+        }
         self.device.lifecycle = state;
         match duty {
             Duty::None => {}

@@ -269,3 +269,34 @@ fn advance(
         left = left.saturating_sub(piece.iov_len);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A piece of `len` bytes at `at`; nobody looks there.
+    fn piece(at: usize, len: usize) -> libc::iovec {
+        libc::iovec {
+            iov_base: std::ptr::without_provenance_mut(at),
+            iov_len: len,
+        }
+    }
+
+    #[test]
+    fn a_call_that_does_a_part_leaves_the_rest() {
+        let pieces = [piece(100, 10), piece(200, 20), piece(300, 30)];
+        let seen = |part, pieces, moved| {
+            let (part, rest) = advance(part, pieces, moved);
+            let part = part.map(|piece| (piece.iov_base.addr(), piece.iov_len));
+            (part, rest.len())
+        };
+        assert_eq!(seen(None, &pieces, 10), (None, 2));
+        assert_eq!(seen(None, &pieces, 3), (Some((103, 7)), 2));
+        assert_eq!(seen(None, &pieces, 35), (Some((305, 25)), 0));
+        assert_eq!(seen(None, &pieces, 60), (None, 0));
+        let rest = Some(piece(103, 7));
+        assert_eq!(seen(rest, &pieces[1..], 5), (Some((108, 2)), 2));
+        assert_eq!(seen(rest, &pieces[1..], 7), (None, 2));
+        assert_eq!(seen(rest, &pieces[1..], 8), (Some((201, 19)), 1));
+    }
+}

@@ -187,3 +187,45 @@ fn a_write_through_drive_answers_durable_writes_only() {
     host.settle();
     assert_eq!(host.reap(&mut pair).unwrap().status(), Status::SUCCESS);
 }
+
+/// More pieces than one system call takes, none adjacent to the next.
+#[test]
+fn a_transfer_of_thousands_of_pieces_is_whole() {
+    const MARKED: u64 = 3000;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk");
+    let config = crate::ControllerConfig {
+        mdts: 13,
+        ..crate::ControllerConfig::default()
+    };
+    let mut host = Host::new(config, create(&path, 16 * MIB));
+    host.enable();
+    let mut pair = host.create_pair(1, 16);
+    let data = host.pages(5);
+    // PRP1 is page 0 of the data; then page 2, 4, 0, 2, 4 and so on.
+    let page = |at: u64| data + at % 3 * 2 * PAGE;
+    for at in 0..3_u8 {
+        host.write(page(at.into()), &[at + 1; 4096]);
+    }
+    let lists = host.pages(6);
+    let mut entries: Vec<u64> = Vec::new();
+    for at in 1..MARKED {
+        if entries.len() % 512 == 511 {
+            let next = lists + (entries.len() as u64 + 1) * 8;
+            entries.push(next);
+        }
+        entries.push(page(at));
+    }
+    host.write(lists, entries.as_bytes());
+    let blocks = u32::try_from(MARKED * 8).unwrap();
+    let write = io(NvmOpcode::WRITE, 0, blocks, data, lists);
+    assert_eq!(host.status(&mut pair, write), Status::SUCCESS);
+    let image = std::fs::read(&path).unwrap();
+    for (at, chunk) in image.chunks(4096).enumerate() {
+        let expected = if (at as u64) < MARKED { at % 3 + 1 } else { 0 };
+        assert!(
+            chunk.iter().all(|&byte| usize::from(byte) == expected),
+            "{at}"
+        );
+    }
+}
