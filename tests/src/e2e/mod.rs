@@ -18,6 +18,11 @@
 //!
 //! The guest kit has variables of its own; see the crate `qemu`.
 
+#![expect(
+    clippy::print_stderr,
+    reason = "tests that boot guests tell what they are doing"
+)]
+
 mod disk;
 mod guest;
 mod program;
