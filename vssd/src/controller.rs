@@ -213,17 +213,6 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         self.device.interrupts = interrupts;
     }
 
-    /// Whether a pin-based interrupt would be asserted now: a completion queue
-    /// with interrupts enabled, whose vector is not masked by INTMS, has entries
-    /// that the guest has not consumed (`NVMe over PCIe 1.1 §3.5.1`). A front
-    /// with INTx asks after each poll and each write to a register.
-    pub fn interrupt_asserted(&self) -> bool {
-        let device = &self.device;
-        device
-            .queues
-            .asserts(device.registers.intms, &device.doorbells)
-    }
-
     /// A guest attached. The drive is as after power-on.
     pub fn connected(&mut self) {
         self.change(Change::Reset);

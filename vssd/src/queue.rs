@@ -388,16 +388,6 @@ impl Queues {
         self.bad_doorbells = self.bad_doorbells.saturating_add(bad);
     }
 
-    /// Whether a queue whose interrupts go to a vector that `mask` does not
-    /// hold back has entries which the guest has not consumed.
-    pub(crate) fn asserts(&self, mask: u32, doorbells: &Doorbells) -> bool {
-        self.completion.iter().flatten().any(|cq| {
-            let unmasked = cq.vector.is_some_and(|vector| !is_masked(mask, vector));
-            let head = doorbells.load(cq.id, DoorbellKind::CompletionHead);
-            unmasked && head != u32::from(cq.tail)
-        })
-    }
-
     /// How many doorbell values were out of range since this was asked last.
     pub(crate) fn take_bad_doorbells(&mut self) -> u32 {
         std::mem::take(&mut self.bad_doorbells)
