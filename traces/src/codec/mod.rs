@@ -11,6 +11,7 @@
 //! either.
 
 mod bitpack;
+mod coder;
 mod column;
 mod decode;
 mod fast;

@@ -1,0 +1,194 @@
+//! A binary arithmetic coder, and the plain bits that go beside it.
+
+/// One end of the arithmetic coder and of the plain bits beside it.
+pub(super) trait Coder {
+    /// Codes a bit that is 1 with a chance of `chance` in 65,536; gives back
+    /// the bit.
+    fn bit(&mut self, chance: u32, bit: bool) -> bool;
+    /// Codes the lowest `count` (1 to 63) bits of `bits` as they are; gives
+    /// them back.
+    fn plain(&mut self, count: u32, bits: u64) -> u64;
+}
+
+/// The writing end.
+#[derive(Debug)]
+pub(super) struct Encoder {
+    low: u32,
+    high: u32,
+    coded: Vec<u8>,
+    plain: Vec<u8>,
+    word: u64,
+    filled: u32,
+}
+
+impl Coder for Encoder {
+    #[inline]
+    fn bit(&mut self, chance: u32, bit: bool) -> bool {
+        let middle = middle(self.low, self.high, chance);
+        if bit {
+            self.high = middle;
+        } else {
+            self.low = middle + 1;
+        }
+        while (self.low ^ self.high) >> 24 == 0 {
+            let [first, ..] = self.high.to_be_bytes();
+            self.coded.push(first);
+            self.low <<= 8;
+            self.high = self.high << 8 | 0xff;
+        }
+        bit
+    }
+
+    #[inline]
+    fn plain(&mut self, count: u32, bits: u64) -> u64 {
+        self.word |= bits << self.filled;
+        self.filled += count;
+        if self.filled >= u64::BITS {
+            self.plain.extend_from_slice(&self.word.to_le_bytes());
+            self.filled -= u64::BITS;
+            self.word = bits.checked_shr(count - self.filled).unwrap_or(0);
+        }
+        bits
+    }
+}
+
+/// Where the interval is split: from `low` up to here is a 1.
+#[inline]
+fn middle(low: u32, high: u32, chance: u32) -> u32 {
+    let share = (u64::from(high - low) * u64::from(chance)) >> 16;
+    // Below the interval's width.
+    let [a, b, c, d, ..] = share.to_le_bytes();
+    low + u32::from_le_bytes([a, b, c, d])
+}
+
+impl Encoder {
+    pub(super) fn new() -> Self {
+        Self {
+            low: 0,
+            high: u32::MAX,
+            coded: Vec::new(),
+            plain: Vec::new(),
+            word: 0,
+            filled: 0,
+        }
+    }
+
+    /// The coded bytes and the plain ones.
+    pub(super) fn finish(mut self) -> (Vec<u8>, Vec<u8>) {
+        // The fewest bytes that, with zeroes after them, lie in the interval.
+        for count in 0..=4 {
+            let kept = self.high & u32::MAX.checked_shl(32 - 8 * count).unwrap_or(0);
+            if kept >= self.low {
+                let bytes = kept.to_be_bytes();
+                self.coded.extend(bytes.iter().take(count as usize));
+                break;
+            }
+        }
+        let rest = self.word.to_le_bytes();
+        let bytes = self.filled.div_ceil(8) as usize;
+        self.plain.extend(rest.iter().take(bytes));
+        (self.coded, self.plain)
+    }
+}
+
+/// The reading end.
+#[derive(Debug)]
+pub(super) struct Decoder<'a> {
+    low: u32,
+    high: u32,
+    code: u32,
+    coded: &'a [u8],
+    plain: &'a [u8],
+    word: u64,
+    filled: u32,
+    /// Whether more was asked for than there was.
+    overrun: bool,
+}
+
+impl<'a> Decoder<'a> {
+    pub(super) fn new(coded: &'a [u8], plain: &'a [u8]) -> Self {
+        let mut decoder = Self {
+            low: 0,
+            high: u32::MAX,
+            code: 0,
+            coded,
+            plain,
+            word: 0,
+            filled: 0,
+            overrun: false,
+        };
+        for _ in 0..4 {
+            decoder.shift();
+        }
+        decoder
+    }
+
+    /// Takes a byte; past the end, zeroes.
+    #[inline]
+    fn shift(&mut self) {
+        let byte = match self.coded.split_first() {
+            Some((first, rest)) => {
+                self.coded = rest;
+                *first
+            }
+            None => 0,
+        };
+        self.code = self.code << 8 | u32::from(byte);
+    }
+
+    /// Whether it took exactly the bytes that it was given.
+    pub(super) fn is_spent(&self) -> bool {
+        !self.overrun && self.coded.is_empty() && self.plain.is_empty()
+    }
+
+    #[inline]
+    fn plain_byte(&mut self) -> u64 {
+        match self.plain.split_first() {
+            Some((first, rest)) => {
+                self.plain = rest;
+                u64::from(*first)
+            }
+            None => {
+                self.overrun = true;
+                0
+            }
+        }
+    }
+}
+
+impl Coder for Decoder<'_> {
+    #[inline]
+    fn bit(&mut self, chance: u32, _bit: bool) -> bool {
+        let middle = middle(self.low, self.high, chance);
+        let bit = self.code <= middle;
+        if bit {
+            self.high = middle;
+        } else {
+            self.low = middle + 1;
+        }
+        while (self.low ^ self.high) >> 24 == 0 {
+            self.low <<= 8;
+            self.high = self.high << 8 | 0xff;
+            self.shift();
+        }
+        bit
+    }
+
+    #[inline]
+    fn plain(&mut self, count: u32, _bits: u64) -> u64 {
+        let mut bits = 0;
+        let mut done = 0;
+        while done < count {
+            if self.filled == 0 {
+                self.word = self.plain_byte();
+                self.filled = 8;
+            }
+            let take = self.filled.min(count - done);
+            bits |= (self.word & ((1 << take) - 1)) << done;
+            self.word >>= take;
+            self.filled -= take;
+            done += take;
+        }
+        bits
+    }
+}
