@@ -1,11 +1,9 @@
 //! What goes into the tap is what is read from the trace, or is counted.
 
-mod common;
-
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::{Disk, command, record};
+use crate::common::{Disk, command, record};
 use recorder::{OnFull, Recorder, RecorderError, RecorderOptions, RingTap};
 use traces::{End, Event, EventRecord, Gap, Header, Reader, Record, Tap};
 

@@ -1,0 +1,5 @@
+//! Recordings from outside: through the tap, into files and other things.
+
+mod common;
+mod crash;
+mod ring;
