@@ -1,5 +1,5 @@
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use memmap2::{MmapOptions, MmapRaw};
 use nvme::{NamespaceId, PAGE_BYTES};
@@ -145,13 +145,9 @@ fn entries_are_whole_when_they_are_seen() {
             .map_raw(&doorbells.fd())
             .unwrap(),
     };
-    let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            run_guest(&guest, ENTRIES, COMMANDS);
-            done.store(true, Ordering::Relaxed);
-        });
-        while !done.load(Ordering::Relaxed) {
+        let running = scope.spawn(|| run_guest(&guest, ENTRIES, COMMANDS));
+        while !running.is_finished() {
             if queues.waiting(ID, &doorbells) == 0 {
                 std::thread::yield_now();
                 continue;

@@ -146,6 +146,7 @@ fn offsets_that_break_the_rules_are_refused() {
     refused(3 * P, 5 * P, 3 * 4096);
     // Only the first list may start inside a page.
     guest.list(6 * P - 8, &[6 * P + 8]);
+    guest.list(6 * P + 8, &[7 * P, 8 * P]);
     refused(3 * P, 6 * P - 8, 3 * 4096);
 }
 
