@@ -12,7 +12,8 @@
 //!
 //! [`TraceFacts::scan`] reads a trace once to learn its queues, its depth and
 //! its reach; [`Replay::run`] then streams it a second time, in constant
-//! memory, on one thread that polls.
+//! memory, on one thread that polls ([`Replay::run_ahead`] reads the trace on
+//! another).
 //!
 //! Deadlines are absolute from the start of the replay, so lateness never adds
 //! up, and a command waits for nothing but its time and a place in its queue:

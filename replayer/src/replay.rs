@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 
 use driver::transport::Transport;
 use driver::{Controller, NamespaceInfo};
@@ -55,7 +57,7 @@ pub struct Progress {
 /// let mut options = ReplayOptions::default();
 /// options.pace = "2x".parse()?;
 /// options.allow_write = Some(AllowWrite::VirtualDevice);
-/// let report = Replay::new(&facts, options).run(&mut controller, &clock, trace.records())?;
+/// let report = Replay::new(&facts, options).run_ahead(&mut controller, &clock, trace.records())?;
 /// println!("{report}");
 /// controller.shutdown()?;
 /// # Ok(())
@@ -203,6 +205,49 @@ impl<'r, P: Tap> Replay<'r, P> {
         let mut report = close(run, end);
         report.note(facts, &pairs);
         Ok(report)
+    }
+
+    /// As [`Replay::run`], with the trace read ahead by a thread of its own:
+    /// to decode a block of it takes long enough to make commands late.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Replay::run`].
+    pub fn run_ahead<T, C, K, I, E>(
+        self,
+        controller: &mut Controller<T, C>,
+        clock: &K,
+        records: I,
+    ) -> Result<Report, ReplayError>
+    where
+        T: Transport,
+        C: Clock,
+        K: Clock,
+        I: IntoIterator<Item = Result<Record, E>> + Send,
+        E: Display + Send,
+    {
+        thread::scope(|scope| {
+            let (sender, receiver) = sync_channel(CHUNKS_AHEAD);
+            scope.spawn(move || read_ahead(records, &sender));
+            // The thread ends once the receiver is gone.
+            self.run(controller, clock, receiver.into_iter().flatten())
+        })
+    }
+}
+
+/// Records that are handed from thread to thread at a time.
+const CHUNK: usize = 1024;
+/// Chunks that are read ahead: together a block of a trace.
+const CHUNKS_AHEAD: usize = 16;
+
+/// Sends all of `records`, as long as anybody wants them.
+fn read_ahead<R>(records: impl IntoIterator<Item = R>, sender: &SyncSender<Vec<R>>) {
+    let mut records = records.into_iter();
+    loop {
+        let chunk: Vec<R> = records.by_ref().take(CHUNK).collect();
+        if chunk.is_empty() || sender.send(chunk).is_err() {
+            return;
+        }
     }
 }
 

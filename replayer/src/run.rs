@@ -28,6 +28,12 @@ const WAIT_NS_MAX: u64 = 1_000_000;
 /// A wait is at most this part of how long nothing has completed: what it adds
 /// to a latency is under two in a hundred.
 const WAIT_PART: u64 = 64;
+/// After so long without a completion, others may have the processor. To give
+/// it away costs up to a time slice where others want it.
+const RELAX_NS: u64 = 50_000;
+/// And after so long where a command is due within a time slice.
+const RELAX_PACED_NS: u64 = 1_000_000;
+const TIME_SLICE_NS: u64 = 3_000_000;
 
 /// A replay as it runs.
 ///
@@ -92,7 +98,7 @@ where
             if reaped > 0 {
                 self.state.quiet_ns = None;
             } else if self.in_flight() > 0 {
-                self.wait_for_completion()?;
+                self.wait_for_completion();
             } else if self.state.backlogged == 0 {
                 let Some(due_ns) = self.source.due_ns() else {
                     break;
@@ -150,25 +156,28 @@ where
         Ok(reaped)
     }
 
-    /// Nothing completed, and there is nothing else to do: lets the device
-    /// run, and time pass.
-    fn wait_for_completion(&mut self) -> Result<(), ReplayError> {
-        self.controller.transport_mut().relax();
-        if self.poll()? > 0 {
-            self.state.quiet_ns = None;
-            return Ok(());
-        }
+    /// Nothing completed, and there is nothing else to do: lets time pass, and
+    /// others run.
+    fn wait_for_completion(&mut self) {
         let now_ns = self.clock.now_ns();
         let since_ns = *self.state.quiet_ns.get_or_insert(now_ns);
         let quiet_ns = now_ns.saturating_sub(since_ns);
-        let wait_ns = (quiet_ns / WAIT_PART).clamp(WAIT_NS_MIN, WAIT_NS_MAX);
-        let until_ns = now_ns.saturating_add(wait_ns);
         // With a full backlog, what is due next has to wait anyway.
         let has_room = self.state.backlogged < BACKLOG_MAX;
         let due_ns = self.source.due_ns().filter(|_| has_room);
+        let due_ns = due_ns.unwrap_or(u64::MAX);
+        let is_due_soon = due_ns.saturating_sub(now_ns) < TIME_SLICE_NS;
+        let relax_ns = if is_due_soon {
+            RELAX_PACED_NS
+        } else {
+            RELAX_NS
+        };
+        if quiet_ns >= relax_ns {
+            self.controller.transport_mut().relax();
+        }
+        let wait_ns = (quiet_ns / WAIT_PART).clamp(WAIT_NS_MIN, WAIT_NS_MAX);
         self.clock
-            .wait_until(due_ns.map_or(until_ns, |due_ns| due_ns.min(until_ns)));
-        Ok(())
+            .wait_until(due_ns.min(now_ns.saturating_add(wait_ns)));
     }
 
     /// Now and then: tells of progress, and looks whether to stop, whether

@@ -8,11 +8,12 @@
 //!                     +---------- DMA arena -----------+
 //! ```
 //!
-//! The device runs when the driver waits, and time goes on when somebody waits
-//! for it: there is no other thread and no socket. [`Device`] is the device,
+//! Time goes on when somebody waits for it, and while it does, the device runs
+//! ([`SimClock`]): there is no other thread and no socket. [`Device`] is the device,
 //! [`InProcess`] the driver's path to it, [`trace`] makes records and compares
 //! them, [`windows_boot`] reads a real trace.
 
+mod clock;
 mod device;
 mod media;
 pub mod replay;
@@ -20,6 +21,7 @@ pub mod trace;
 mod transport;
 pub mod windows_boot;
 
+pub use clock::SimClock;
 pub use device::{Device, DeviceOptions};
 pub use media::{BadBlocks, Slow};
 pub use transport::InProcess;

@@ -1,6 +1,5 @@
 //! The driver and the device, in one process and in virtual time.
 
-use driver::transport::Transport;
 use driver::{Command, ControllerOptions, QueueOptions};
 use nvme::{DsmAttributes, DsmRange, Lba, Status, ZeroBased};
 use traces::Clock;
@@ -51,13 +50,12 @@ fn what_is_written_is_read_back_and_what_is_deallocated_is_zero() -> Result {
     page.put(0, &DsmRange::new(Lba(104), 4))?;
 
     let mut execute = |command: Command<'_>| -> Status {
-        let clock = device.clock();
+        let clock = &device.clock();
         pair.submit(command, 0, clock.now_ns()).unwrap();
         let mut status = None;
         while status.is_none() {
             pair.poll(clock, 1, |done| status = Some(done.status))
                 .unwrap();
-            controller.transport_mut().relax();
             clock.advance(1_000);
         }
         status.unwrap()

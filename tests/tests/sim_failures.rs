@@ -118,7 +118,7 @@ fn a_command_that_does_not_complete_is_named() {
     let start_ns = device.clock().now_ns();
     let report = Replay::new(&facts, options)
         .on_progress(&mut hang)
-        .run(&mut controller, device.clock(), infallible(&trace))
+        .run(&mut controller, &device.clock(), infallible(&trace))
         .unwrap();
     let waited_ns = device.clock().now_ns() - start_ns;
     let End::Failed(why) = &report.end else {
@@ -149,7 +149,7 @@ fn a_device_that_goes_away_leaves_a_report_of_what_was_done() {
     };
     let report = Replay::new(&facts, options())
         .on_progress(&mut unplug)
-        .run(&mut controller, device.clock(), infallible(&trace))
+        .run(&mut controller, &device.clock(), infallible(&trace))
         .unwrap();
     let End::Failed(why) = &report.end else {
         panic!("{:?}", report.end);
@@ -179,7 +179,7 @@ fn a_request_to_stop_ends_it_early_with_nothing_in_flight() {
     let report = Replay::new(&facts, options())
         .stop_on(&stop)
         .on_progress(&mut progress)
-        .run(&mut controller, device.clock(), infallible(&trace))
+        .run(&mut controller, &device.clock(), infallible(&trace))
         .unwrap();
     assert_eq!(report.end, End::Stopped);
     assert!(
@@ -213,7 +213,7 @@ fn a_trace_that_breaks_off_is_replayed_up_to_there() {
         .map(Ok)
         .chain(std::iter::once(Err("the file is damaged at byte 12")));
     let report = Replay::new(&facts, options())
-        .run(&mut controller, device.clock(), broken)
+        .run(&mut controller, &device.clock(), broken)
         .unwrap();
     let End::Failed(why) = &report.end else {
         panic!("{:?}", report.end);
@@ -300,7 +300,7 @@ fn a_replay_can_be_recorded_by_the_host() {
     let mut host_side: Vec<Record> = Vec::new();
     let report = Replay::new(&facts, options())
         .with_tap(&mut host_side)
-        .run(&mut controller, device.clock(), infallible(&trace))
+        .run(&mut controller, &device.clock(), infallible(&trace))
         .unwrap();
     assert!(report.is_success());
     let strip = |records: &[Record]| vssd_tests::sim::trace::untimed(seen(records));

@@ -298,8 +298,5 @@ fn another_namespace_of_the_recording_goes_to_the_only_one() {
     let refused = replay(&device, &header, &trace, options)
         .unwrap_err()
         .to_string();
-    assert!(
-        refused.contains("namespace 3, but [1]"),
-        "{refused}"
-    );
+    assert!(refused.contains("namespace 3, but [1]"), "{refused}");
 }

@@ -27,7 +27,7 @@ fn the_boot_of_windows_replays_completely() {
     // 100 GiB, of which what is written takes memory.
     let device = Device::new(DeviceOptions {
         bytes: 100 << 30,
-        latency_ns: 20_000..=120_000,
+        latency_ns: 2_000..=15_000,
         ..DeviceOptions::default()
     })
     .unwrap();

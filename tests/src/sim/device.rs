@@ -11,10 +11,15 @@ use traces::{Header, NamespaceInfo, Record, VirtualClock};
 use vssd::media::Ram;
 use vssd::{ControllerConfig, VssdError};
 
-use super::{BadBlocks, InProcess, Slow};
+use super::{BadBlocks, InProcess, SimClock, Slow};
 
 /// The controller model, observed by a list.
 pub(crate) type Model = vssd::Controller<Slow, Vec<Record>, VirtualClock>;
+
+/// Commands and completions that the device deals with at a turn.
+const BUDGET: u32 = 256;
+/// Turns that the device has at a moment, at most.
+const TURNS: u32 = 1 << 16;
 
 /// What a device is to be like.
 #[derive(Clone, Debug)]
@@ -89,8 +94,34 @@ impl Device {
 
     /// The time of the simulation.
     #[must_use]
-    pub const fn clock(&self) -> &VirtualClock {
-        &self.clock
+    pub fn clock(&self) -> SimClock {
+        SimClock::new(self.clock.clone(), self.clone())
+    }
+
+    /// Lets the device do what there is to do now.
+    pub(crate) fn run(&self) {
+        if self.is_gone() || self.hung.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut model = self.model.borrow_mut();
+        for _ in 0..TURNS {
+            if model.poll(BUDGET) == 0 {
+                break;
+            }
+        }
+    }
+
+    /// When the medium answers next, nanoseconds of virtual time; none where
+    /// nothing is pending, or nobody would notice.
+    pub(crate) fn due_ns(&self) -> Option<u64> {
+        if self.is_gone() || self.hung.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.model.borrow().media().due_ns()
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
     }
 
     /// A driver's path to the device. There should be one at a time.
@@ -107,9 +138,9 @@ impl Device {
     /// # Errors
     ///
     /// Those of [`Controller::initialise`].
-    pub fn bring_up(&self) -> Result<Controller<InProcess, VirtualClock>, DriverError> {
+    pub fn bring_up(&self) -> Result<Controller<InProcess, SimClock>, DriverError> {
         let options = ControllerOptions::default();
-        Controller::initialise(self.attach()?, options, self.clock.clone())
+        Controller::initialise(self.attach()?, options, self.clock())
     }
 
     /// What a recording of this device says of itself.

@@ -50,6 +50,11 @@ impl Slow {
         }
     }
 
+    /// When the next answer is due, nanoseconds of virtual time.
+    pub(crate) fn due_ns(&self) -> Option<u64> {
+        self.pending.iter().map(|pending| pending.due_ns).min()
+    }
+
     /// How `request` fails, if it does.
     fn failure(&self, request: &Request<'_>) -> Option<MediaError> {
         let (offset, error) = match request {

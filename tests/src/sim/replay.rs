@@ -60,7 +60,7 @@ pub fn replay(
     let mut controller = device.bring_up()?;
     drop(device.take_records());
     let replay = Replay::new(&facts, options);
-    let report = replay.run(&mut controller, device.clock(), infallible(records))?;
+    let report = replay.run(&mut controller, &device.clock(), infallible(records))?;
     controller.shutdown()?;
     let device_side = device.take_records();
     Ok(Replayed {

@@ -11,10 +11,6 @@ use vssd::{DOORBELLS_BYTES, Protection};
 
 use super::Device;
 
-/// Commands and completions that the device deals with at a turn.
-const BUDGET: u32 = 256;
-/// Turns that the device has at a moment, at most.
-const TURNS: u32 = 1 << 16;
 const NAME: &str = "in-process";
 
 /// The path to a [`Device`]: register accesses are calls, memory and doorbells
@@ -40,10 +36,6 @@ impl InProcess {
             doorbells,
         })
     }
-
-    fn is_gone(&self) -> bool {
-        self.device.gone.load(Ordering::Relaxed)
-    }
 }
 
 impl Drop for InProcess {
@@ -56,14 +48,14 @@ impl Drop for InProcess {
 
 impl Registers for InProcess {
     fn read32(&mut self, offset: u32) -> u32 {
-        if self.is_gone() {
+        if self.device.is_gone() {
             return u32::MAX;
         }
         self.device.model.borrow_mut().read32(offset)
     }
 
     fn write32(&mut self, offset: u32, value: u32) {
-        if !self.is_gone() {
+        if !self.device.is_gone() {
             self.device.model.borrow_mut().write32(offset, value);
         }
     }
@@ -104,15 +96,7 @@ impl Transport for InProcess {
     }
 
     fn relax(&mut self) {
-        if self.is_gone() || self.device.hung.load(Ordering::Relaxed) {
-            return;
-        }
-        let mut model = self.device.model.borrow_mut();
-        for _ in 0..TURNS {
-            if model.poll(BUDGET) == 0 {
-                break;
-            }
-        }
+        self.device.run();
     }
 }
 
