@@ -1,5 +1,9 @@
 //! A toy host: just enough of a driver, in the same thread, for tests.
 
+mod held;
+
+pub(crate) use held::Held;
+
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 

@@ -52,6 +52,6 @@ pub use controller::Controller;
 pub use doorbells::{DOORBELLS_BYTES, Doorbells};
 pub use error::VssdError;
 pub use interrupts::Interrupts;
-pub use media::Media;
+pub use media::{Media, MediaError};
 pub use memory::{DmaTable, MapError, Protection, Segments};
 pub use ticket::Ticket;

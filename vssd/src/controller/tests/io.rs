@@ -5,9 +5,9 @@ use zerocopy::IntoBytes;
 use zerocopy::little_endian::U32;
 
 use super::{MIB, file, flush, ram};
-use crate::host::{Host, PAGE, Pair, dsm, io};
+use crate::host::{Held, Host, PAGE, Pair, dsm, io};
 use crate::media::{Ram, RawFile};
-use crate::{ControllerConfig, Media};
+use crate::{ControllerConfig, Media, MediaError};
 
 const BLOCKS: u64 = 16 * MIB / 512;
 
@@ -344,4 +344,30 @@ fn blocks_of_4096_bytes_work_as_those_of_512() {
     let read = io(NvmOpcode::READ, last, 1, to, 0);
     assert_eq!(host.status(&mut pair, read), Status::SUCCESS);
     assert_eq!(host.read(to, 4096), pattern(4096, 8));
+}
+
+#[test]
+fn what_a_medium_cannot_do_is_told_as_what_it_is() {
+    for (error, expected, media_errors) in [
+        (MediaError::Read, Status::UNRECOVERED_READ_ERROR, 1),
+        (MediaError::Write, Status::WRITE_FAULT, 1),
+        (MediaError::NoSpace, Status::CAPACITY_EXCEEDED, 0),
+        (MediaError::ReadOnly, Status::NAMESPACE_WRITE_PROTECTED, 0),
+        (MediaError::Miscompare, Status::COMPARE_FAILURE, 0),
+    ] {
+        let held = Held {
+            release: usize::MAX,
+            error: Some(error),
+            ..Held::default()
+        };
+        let (mut host, mut pair) = Host::ready(held);
+        let status = host.status(&mut pair, flush());
+        assert!(status.same_code(expected), "{status}");
+        let page = host.pages(1);
+        let mut smart = Sqe::new(nvme::AdminOpcode::GET_LOG_PAGE.0, NSID_ALL);
+        smart.cdw10 = U32::new(0x007f_0002);
+        smart.prp1 = page.into();
+        assert_eq!(host.admin_status(smart), Status::SUCCESS);
+        assert_eq!(host.read(page, 512)[160], media_errors, "{error:?}");
+    }
 }

@@ -4,7 +4,7 @@ use nvme::{NvmOpcode, QueueId, Status};
 
 use super::{MIB, file, flush, ram};
 use crate::Protection;
-use crate::host::{BASE, Host, PAGE, PAGES, Pair, io};
+use crate::host::{BASE, Held, Host, PAGE, PAGES, Pair, io};
 use crate::media::Null;
 
 #[test]
@@ -132,4 +132,21 @@ fn data_in_memory_that_is_not_mapped_is_a_transfer_error() {
     assert_eq!(host.status(&mut pair, write), Status::SUCCESS);
     let read = host.status(&mut pair, io(NvmOpcode::READ, 0, 8, hole, 0));
     assert!(read.same_code(Status::DATA_TRANSFER_ERROR));
+}
+
+#[test]
+fn the_medium_lets_go_of_memory_before_it_is_unmapped() {
+    let (mut host, mut pair) = Host::ready(Held::default());
+    let page = host.pages(2);
+    let cid = host.put(&mut pair, io(NvmOpcode::READ, 0, 8, page, 0));
+    host.ring(&pair);
+    host.controller.poll(64);
+    assert!(host.peek(&pair).is_none());
+    // More memory is no reason to wait, less is.
+    host.map(1 << 40, PAGE, 0);
+    assert_eq!(host.controller.media().let_go, 0);
+    host.controller.dma_unmap(page + PAGE, PAGE);
+    assert_eq!(host.controller.media().let_go, 1);
+    assert_eq!(host.reap(&mut pair).unwrap().cid(), cid);
+    assert!(host.controller.idle());
 }
