@@ -111,7 +111,15 @@ pub(crate) fn any_record() -> impl Strategy<Value = Record> {
 
 /// Any number of records, up to a few hundred.
 pub(crate) fn any_records() -> impl Strategy<Value = Vec<Record>> {
-    prop_oneof![vec(any_record(), 0..8), vec(any_record(), 0..400)]
+    let plausible = plausible_command().prop_map(|command| Record::Command {
+        command,
+        ranges: Vec::new(),
+    });
+    prop_oneof![
+        vec(any_record(), 0..8),
+        vec(any_record(), 0..400),
+        vec(plausible, 0..400),
+    ]
 }
 
 /// A trace with these records.
