@@ -92,7 +92,7 @@ impl Choices {
 pub(crate) fn run(arguments: &ReplayArguments) -> Result<Answer> {
     let stopped = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stopped);
-    stop::on_signal(move || flag.store(true, Ordering::Relaxed))?;
+    stop::on_signal(1, move |_| flag.store(true, Ordering::Relaxed))?;
     let report = replay(
         &arguments.file,
         &arguments.device,

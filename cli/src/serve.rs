@@ -144,7 +144,8 @@ impl DriveArguments {
 pub(crate) fn run(arguments: &ServeArguments) -> Result<Answer> {
     let serving = Serving::start(&arguments.disk, &arguments.drive)?;
     println!("{}", serving.qemu_options()?);
-    stop::on_signal(serving.stopper())?;
+    let stopper = serving.stopper();
+    stop::on_signal(1, move |_| stopper())?;
     serving.finish()?;
     Ok(Answer::Yes)
 }

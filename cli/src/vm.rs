@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -81,14 +81,14 @@ enum DisplayName {
 pub(crate) fn run(arguments: &VmArguments) -> Result<Answer> {
     let host = kit_progress(|progress| Host::open_or_build(&KitOptions::default(), progress))?;
     let serving = Serving::start(&arguments.disk, &arguments.drive)?;
-    let stopping = Arc::new(AtomicBool::new(false));
+    let signals = Arc::new(AtomicU32::new(0));
     let mut guest = launch(&host, arguments, &serving)
         .spawn()
         .context("the guest did not start")?;
     println!("{}", guest.command_line());
-    let flag = Arc::clone(&stopping);
-    stop::on_signal(move || flag.store(true, Ordering::Relaxed))?;
-    let ended = wait(&mut guest, &serving, &stopping);
+    let count = Arc::clone(&signals);
+    stop::on_signal(2, move |number| count.store(number, Ordering::Relaxed))?;
+    let ended = wait(&mut guest, &serving, &signals);
     // The recording is completed whatever became of QEMU.
     serving.stop()?;
     ended?;
@@ -145,14 +145,20 @@ fn can_open_a_window(host: &Host) -> bool {
             .is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("gtk"))
 }
 
-/// Waits until QEMU ends; presses the guest's power button when we are told to
-/// stop.
-fn wait(guest: &mut Guest, serving: &Serving, stopping: &AtomicBool) -> Result<()> {
+/// Waits until QEMU ends. At the first signal, presses the guest's power
+/// button; at the second, ends the guest as a power cut would.
+fn wait(guest: &mut Guest, serving: &Serving, signals: &AtomicU32) -> Result<()> {
     let beat = Duration::from_millis(500);
     let mut pressed = false;
     while guest.wait_exit(Some(beat))?.is_none() {
-        if !pressed && stopping.load(Ordering::Relaxed) {
-            log::info!("pressing the guest's power button");
+        let signals = signals.load(Ordering::Relaxed);
+        if signals > 1 {
+            log::info!("ending the guest");
+            guest.kill();
+            return Ok(());
+        }
+        if signals == 1 && !pressed {
+            log::info!("pressing the guest's power button; Ctrl-C again ends it at once");
             guest.press_power_button()?;
             pressed = true;
         }
