@@ -10,8 +10,10 @@ use std::time::Duration;
 use qemu::{Launch, Root};
 use vssd_tests::e2e::{PATIENCE, Scratch, Serve, Server, Vm, pause, start};
 
-/// How long an idle drive is watched.
-const WATCH: Duration = Duration::from_secs(5);
+/// How long an idle drive is watched, and how often at most: whatever else the
+/// machine does makes the figure worse, and never better.
+const WATCH: Duration = Duration::from_secs(4);
+const WATCHES_MAX: usize = 4;
 
 /// A fiftieth of a processor.
 const IDLE_SHARE_MAX: f64 = 0.02;
@@ -35,15 +37,21 @@ fn an_idle_drive_costs_next_to_nothing() {
         .unwrap_or_else(|e| panic!("{e}"));
     pause(Duration::from_secs(1));
 
-    let before = processor_ms(&server);
-    pause(WATCH);
-    let used = Duration::from_millis(processor_ms(&server) - before);
-    let share = used.as_secs_f64() / WATCH.as_secs_f64();
-    vm.say(&format!(
-        "vssd used {used:?} in {WATCH:?}: {:.2} %",
-        share * 100.0
-    ));
-    assert!(share < IDLE_SHARE_MAX, "{share}");
+    let watch = |_number| {
+        let before = processor_ms(&server);
+        pause(WATCH);
+        let used = Duration::from_millis(processor_ms(&server) - before);
+        let share = used.as_secs_f64() / WATCH.as_secs_f64();
+        vm.say(&format!(
+            "vssd used {used:?} in {WATCH:?}: {:.2} %",
+            share * 100.0
+        ));
+        share
+    };
+    let little = (0..WATCHES_MAX)
+        .map(watch)
+        .any(|share| share < IDLE_SHARE_MAX);
+    assert!(little, "an idle drive costs too much");
     guest.kill();
 }
 

@@ -276,10 +276,11 @@ fn a_full_disk_under_the_trace_ends_the_recording_only() {
     fs::copy(seen_by_server, &copy).unwrap_or_else(|e| panic!("{e}"));
     drop(server.terminate());
     let reader = Reader::open(&copy).unwrap_or_else(|e| panic!("{e}"));
-    let records = reader
+    let records: Vec<_> = reader
         .records()
-        .map(|record| record.unwrap_or_else(|e| panic!("{e}")))
-        .count();
+        .collect::<Result<_, _>>()
+        .unwrap_or_else(|e| panic!("{e}"));
+    let records = records.len();
     vm.say(&format!(
         "{records} records fitted, end: {:?}",
         reader.totals().end

@@ -111,9 +111,7 @@ fn kit() -> Result<&'static Kit, String> {
     let kit = KIT.get_or_init(
         || match Kit::open_or_build(&KitOptions::default(), &mut narrate) {
             Ok(kit) => Ok(kit),
-            Err(e @ (KitError::NoMirror | KitError::Architecture { .. })) => {
-                Err(e.to_string())
-            }
+            Err(e @ (KitError::NoMirror | KitError::Architecture { .. })) => Err(e.to_string()),
             Err(e) => panic!("{e}"),
         },
     );
