@@ -148,10 +148,9 @@ fn perform(host: &mut Host<Ram>, act: Act, tails: &mut [u16; 3]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
-
     /// Whatever a guest does: no panic, every command that was fetched is
     /// reported exactly once, and memory that is not mapped is not touched.
+    /// `PROPTEST_CASES=10000` tries harder.
     #[test]
     fn a_guest_can_do_anything(acts in prop::collection::vec(act(), 1..200)) {
         let mut host = Host::new(ControllerConfig::default(), Ram::new(MIB).unwrap());
