@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use nvme::{DsmRange, NamespaceId, NvmOpcode, QueueId};
+use nvme::{DsmRange, NamespaceId, NvmOpcode, QueueId, Status};
 use traces::{CommandRecord, Event, Header, NamespaceInfo, Record};
 
 /// What has to be known of a trace before it is replayed: which queues it
@@ -145,6 +145,10 @@ impl Scan<'_> {
             .namespaces
             .entry(command.nsid)
             .or_insert_with(|| NamespaceFacts::of(header.namespace(command.nsid), block_bytes));
+        // What was out of range when it was recorded touched nothing.
+        if is_out_of_range(command) {
+            return;
+        }
         if let Some((lba, blocks)) = command.lba_range() {
             namespace.touch(lba.0, u64::from(blocks));
             let bytes = u64::from(blocks) * u64::from(block_bytes);
@@ -195,11 +199,17 @@ impl Scan<'_> {
     }
 }
 
+fn is_out_of_range(command: &CommandRecord) -> bool {
+    command
+        .completion
+        .is_some_and(|completion| completion.status.same_code(Status::LBA_OUT_OF_RANGE))
+}
+
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
 
-    use nvme::{CommandId, Status};
+    use nvme::CommandId;
     use traces::{Completion, Gap};
 
     use super::*;
@@ -268,8 +278,14 @@ mod tests {
             queue: QueueId::ADMIN,
             ..command(1, 0, None)
         };
+        let mut refused = command(1, 0, Some(9));
+        refused.cdw10_15[1] = 1;
+        if let Some(completion) = &mut refused.completion {
+            completion.status = Status::LBA_OUT_OF_RANGE.dnr();
+        }
         let facts = scan(vec![
             record(admin),
+            record(refused),
             record(command(1, 0, None)),
             Record::Gap(Gap { at_ns: 1, lost: 3 }),
             Record::Command {
@@ -281,7 +297,7 @@ mod tests {
         assert_eq!((namespace.blocks, namespace.end), (2_008, Some(2_008)));
         assert_eq!(namespace.block_bytes, 4096);
         assert_eq!(facts.transfer_bytes_max, 8 * 4096);
-        assert_eq!((facts.commands, facts.io_commands()), (4 - 1, 2));
+        assert_eq!((facts.commands, facts.io_commands()), (4, 3));
         assert_eq!((facts.writes(), facts.lost), (1, 3));
     }
 }

@@ -296,6 +296,10 @@ where
     };
     if let Err(error) = cleared {
         notes.push(format!("The device could not be put in order: {error}."));
+        if in_flight {
+            // The device may still write to them: nobody else is to have them.
+            std::mem::forget(core.buffers);
+        }
     }
     let paced = options.pace != Pace::Max;
     let books = core.books;

@@ -88,6 +88,19 @@ fn what_failed_alike_when_it_was_recorded_is_no_failure_of_the_replay() {
 }
 
 #[test]
+fn what_was_out_of_range_when_it_was_recorded_is_left_out() {
+    let device = device();
+    let mut refused = Io::blocks(NvmOpcode::READ, 1 << 40, 8);
+    refused.status = Status::LBA_OUT_OF_RANGE.dnr();
+    let trace = records(&[refused, Io::blocks(NvmOpcode::READ, 0, 8)]);
+    let replayed = replay(&device, &device.header(), &trace, options()).unwrap();
+    let report = replayed.report;
+    assert!(report.is_success(), "{report}");
+    assert_eq!((report.commands.succeeded, report.commands.skipped), (1, 1));
+    assert_eq!(report.skipped[0].reason, SkipReason::BeyondEnd);
+}
+
+#[test]
 fn the_first_failure_ends_the_replay_where_that_is_asked_for() {
     let device = bad_device();
     let mut options = options();

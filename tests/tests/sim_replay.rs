@@ -3,8 +3,8 @@
 
 use nvme::{DsmRange, Lba, NvmOpcode, QueueId, ReadWriteCdw12};
 use proptest::prelude::*;
-use replayer::{End, Pace};
-use traces::Record;
+use replayer::{End, Pace, Replay, TraceFacts};
+use traces::{Reader, Record, Writer, WriterOptions};
 use vssd_tests::sim::replay::{Replayed, options, replay};
 use vssd_tests::sim::trace::{Io, Seen, by_queue, gaps_ns, records, seen, untimed};
 use vssd_tests::sim::{Device, DeviceOptions};
@@ -243,6 +243,28 @@ fn a_burst_is_sent_in_one_go() {
     // A list is not waited for: all of it is in flight at once.
     let latency = replayed.report.opcodes[0].replayed.unwrap();
     assert!(latency.max_ns < 55_000, "{latency:?}");
+}
+
+#[test]
+fn a_trace_from_a_file_read_ahead_is_the_same() {
+    let trace = records(&busy(5, 40_000));
+    let device = device(0..=0, 1);
+    let mut writer = Writer::new(Vec::new(), &device.header(), WriterOptions::default()).unwrap();
+    for record in &trace {
+        writer.record(record).unwrap();
+    }
+    let (file, _) = writer.finish().unwrap();
+    let reader = Reader::from_bytes(file).unwrap();
+    let facts = TraceFacts::scan(reader.header(), reader.records()).unwrap();
+    let mut controller = device.bring_up().unwrap();
+    drop(device.take_records());
+    let report = Replay::new(&facts, options())
+        .run_ahead(&mut controller, &device.clock(), reader.records())
+        .unwrap();
+    assert!(report.is_success(), "{report}");
+    assert_eq!(report.commands.succeeded, 40_000);
+    let arrived = untimed(seen(&device.take_records()));
+    assert!(by_queue(&arrived) == by_queue(&untimed(seen(&trace))));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! A real trace, whole: the first minute of Windows 10.
 
+#![expect(clippy::print_stderr, reason = "a test that is left out says so")]
+
 use nvme::NvmOpcode;
 use replayer::Pace;
 use traces::{Header, NamespaceInfo};
