@@ -49,6 +49,9 @@ pub struct RawFile {
     syncing: VecDeque<Ticket>,
     /// Commands whose sync has ended, and how.
     synced: VecDeque<(Ticket, Outcome)>,
+    /// Whether a sync has failed. The system then forgets which writes it lost,
+    /// and the next sync succeeds without them, so that none is believed.
+    lost: bool,
     buffer: Box<[u8]>,
 }
 
@@ -123,6 +126,7 @@ impl RawFile {
             waiting: VecDeque::new(),
             syncing: VecDeque::new(),
             synced: VecDeque::new(),
+            lost: false,
             buffer: vec![0; CHUNK].into_boxed_slice(),
         })
     }
@@ -233,6 +237,11 @@ impl RawFile {
 
     /// Starts a sync for what waits for one, unless one goes on.
     fn start_sync(&mut self) {
+        if self.lost {
+            let failed = self.waiting.drain(..);
+            self.synced
+                .extend(failed.map(|ticket| (ticket, Err(MediaError::Write))));
+        }
         if self.syncing.is_empty() && !self.waiting.is_empty() && self.syncer.begin() {
             std::mem::swap(&mut self.syncing, &mut self.waiting);
         }
@@ -242,7 +251,12 @@ impl RawFile {
     fn collect(&mut self) {
         if let Some(result) = self.syncer.ended() {
             let outcome = result.map_err(|error| {
-                log::error!("{}: cannot make writes durable: {error}", self.name);
+                log::error!(
+                    "{}: cannot make writes durable: {error}; what was written since the last \
+                     flush may be lost, and every flush from now on fails",
+                    self.name
+                );
+                self.lost = true;
                 MediaError::Write
             });
             let done = self.syncing.drain(..).map(|ticket| (ticket, outcome));

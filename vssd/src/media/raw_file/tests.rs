@@ -229,3 +229,21 @@ fn a_transfer_of_thousands_of_pieces_is_whole() {
         );
     }
 }
+
+#[test]
+fn no_flush_is_believed_after_one_that_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut host, mut pair) = Host::ready(create(&dir.path().join("disk"), MIB));
+    host.controller.media_mut().lost = true;
+    let page = host.pages(1);
+    let mut durable = io(NvmOpcode::WRITE, 0, 8, page, 0);
+    durable.cdw12 |= U32::new(1 << 30);
+    for sqe in [Sqe::new(NvmOpcode::FLUSH.0, NamespaceId(1)), durable] {
+        let status = host.status(&mut pair, sqe);
+        assert!(status.same_code(Status::WRITE_FAULT));
+    }
+    for opcode in [NvmOpcode::READ, NvmOpcode::WRITE] {
+        let status = host.status(&mut pair, io(opcode, 0, 8, page, 0));
+        assert_eq!(status, Status::SUCCESS);
+    }
+}
