@@ -52,6 +52,16 @@ impl Coder for Encoder {
     }
 }
 
+/// `yes` or `no`, without a branch.
+#[inline]
+fn select(bit: bool, yes: (u32, u32), no: (u32, u32)) -> (u32, u32) {
+    let mask = u32::from(bit).wrapping_neg();
+    (
+        (yes.0 & mask) | (no.0 & !mask),
+        (yes.1 & mask) | (no.1 & !mask),
+    )
+}
+
 /// Where the interval is split: from `low` up to here is a 1.
 #[inline]
 fn middle(low: u32, high: u32, chance: u32) -> u32 {
@@ -161,11 +171,9 @@ impl Coder for Decoder<'_> {
     fn bit(&mut self, chance: u32, _bit: bool) -> bool {
         let middle = middle(self.low, self.high, chance);
         let bit = self.code <= middle;
-        if bit {
-            self.high = middle;
-        } else {
-            self.low = middle + 1;
-        }
+        // Selected rather than branched on: the bit is hard to foretell.
+        (self.low, self.high) =
+            select(bit, (self.low, middle), (middle.wrapping_add(1), self.high));
         while (self.low ^ self.high) >> 24 == 0 {
             self.low <<= 8;
             self.high = self.high << 8 | 0xff;

@@ -89,12 +89,16 @@ impl Bit {
     fn learn(&mut self, bit: bool, rates: &Rates) {
         let (chance, seen) = (self.0 >> 10, self.0 & 0x3ff);
         let rate = u64::from(rates.steps[seen as usize]);
-        let toward = if bit { Self::CERTAIN } else { 0 };
-        let step = (u64::from(chance.abs_diff(toward)) * rate) >> 16;
+        // All ones where the bit is 0: without a branch, as it is hard to
+        // foretell.
+        let flip = u32::from(bit).wrapping_sub(1);
+        // How far it is from certain: the same step towards either end.
+        let distance = (chance ^ !flip) & Self::CERTAIN;
+        let step = (u64::from(distance) * rate) >> 16;
         // At most 22 bits.
         let [a, b, c, d, ..] = step.to_le_bytes();
         let step = u32::from_le_bytes([a, b, c, d]);
-        let chance = if bit { chance + step } else { chance - step };
+        let chance = chance.wrapping_add((step ^ flip).wrapping_sub(flip));
         self.0 = chance << 10 | (seen + 1).min(rates.seen_max);
     }
 }
@@ -292,7 +296,7 @@ pub(crate) fn encode(numbers: &[u64], shape: &Shape, beside: &[&[u8]], out: &mut
 
 /// A table that `count` numbers fill well enough.
 fn table_bits(count: usize) -> u8 {
-    let bits = usize::BITS - count.leading_zeros() + 1;
+    let bits = usize::BITS - count.leading_zeros();
     u8::try_from(bits)
         .unwrap_or(u8::MAX)
         .clamp(6, TABLE_BITS_MAX)
