@@ -1,5 +1,6 @@
 //! A medium that takes its time, and that breaks where it is told to.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use nvme::{CommandId, QueueId};
@@ -19,14 +20,9 @@ pub struct Slow {
     random: fastrand::Rng,
     latency_ns: RangeInclusive<u64>,
     bad: Option<BadBlocks>,
-    pending: Vec<Pending>,
-}
-
-#[derive(Debug)]
-struct Pending {
-    due_ns: u64,
-    ticket: Ticket,
-    outcome: Outcome,
+    /// By when they are due; ties go by submission.
+    pending: BTreeMap<(u64, u64), (Ticket, Outcome)>,
+    submitted: u64,
 }
 
 impl Slow {
@@ -46,13 +42,14 @@ impl Slow {
             random: fastrand::Rng::with_seed(seed),
             latency_ns,
             bad,
-            pending: Vec::new(),
+            pending: BTreeMap::new(),
+            submitted: 0,
         }
     }
 
     /// When the next answer is due, nanoseconds of virtual time.
     pub(crate) fn due_ns(&self) -> Option<u64> {
-        self.pending.iter().map(|pending| pending.due_ns).min()
+        self.pending.keys().next().map(|(due_ns, _)| *due_ns)
     }
 
     /// How `request` fails, if it does.
@@ -86,11 +83,10 @@ impl Media for Slow {
         if latency_ns == 0 {
             return Submission::Done(ticket, outcome);
         }
-        self.pending.push(Pending {
-            due_ns: self.clock.now_ns() + latency_ns,
-            ticket,
-            outcome,
-        });
+        let due_ns = self.clock.now_ns() + latency_ns;
+        self.submitted += 1;
+        self.pending
+            .insert((due_ns, self.submitted), (ticket, outcome));
         Submission::Pending
     }
 
@@ -98,15 +94,13 @@ impl Media for Slow {
         let now_ns = self.clock.now_ns();
         let mut done = 0;
         while done < budget {
-            // The first of those that are due soonest: ties go by submission.
-            let due = self.pending.iter().enumerate();
-            let next = due.min_by_key(|(_, pending)| pending.due_ns);
-            let Some((index, _)) = next.filter(|(_, next)| next.due_ns <= now_ns) else {
+            let Some(first) = self.pending.first_entry() else {
                 break;
             };
-            let Pending {
-                ticket, outcome, ..
-            } = self.pending.remove(index);
+            if first.key().0 > now_ns {
+                break;
+            }
+            let (ticket, outcome) = first.remove();
             sink(ticket, outcome);
             done += 1;
         }
@@ -123,8 +117,8 @@ impl Media for Slow {
     }
 
     fn abandon(&mut self, sink: Sink<'_>) {
-        for pending in self.pending.drain(..) {
-            sink(pending.ticket, pending.outcome);
+        for (ticket, outcome) in std::mem::take(&mut self.pending).into_values() {
+            sink(ticket, outcome);
         }
     }
 }
