@@ -55,7 +55,8 @@ impl fmt::Display for Recovery {
             incomplete_bytes,
             reason,
         } = self;
-        write!(f, "{reason}: recovered {blocks} blocks, {records} records")?;
+        let (blocks, records) = (count(*blocks, "block"), count(*records, "record"));
+        write!(f, "{reason}: recovered {blocks}, {records}")?;
         if *incomplete_bytes > 0 {
             write!(
                 f,
@@ -64,6 +65,12 @@ impl fmt::Display for Recovery {
         }
         Ok(())
     }
+}
+
+/// "1 block", "2 blocks".
+fn count(count: u64, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 impl Reader {
@@ -160,7 +167,15 @@ impl Reader {
     /// most about 50 MiB, whatever the length of the trace.
     #[must_use]
     pub fn records(&self) -> Records<'_> {
-        Records::new(self)
+        Records::new(self, 0)
+    }
+
+    /// As [`Reader::records`], from `at_ns` of the trace's clock on: what was
+    /// submitted, or happened, before is left out, and blocks of nothing else
+    /// are not read.
+    #[must_use]
+    pub fn records_since(&self, at_ns: u64) -> Records<'_> {
+        Records::new(self, at_ns)
     }
 
     /// All blocks in file order, which is about the order of completion.

@@ -28,6 +28,8 @@ pub struct Records<'a> {
     due: BinaryHeap<Reverse<(Key, usize, usize)>>,
     held_commands: u64,
     held_commands_max: u64,
+    /// Records before are left out.
+    since_ns: u64,
     failed: bool,
 }
 
@@ -41,9 +43,12 @@ struct OpenBlock {
 }
 
 impl<'a> Records<'a> {
-    pub(crate) fn new(reader: &'a Reader) -> Self {
-        let index = reader.index();
-        let mut waiting: Vec<usize> = (0..index.len()).collect();
+    pub(crate) fn new(reader: &'a Reader, since_ns: u64) -> Self {
+        let blocks = reader.index().iter().enumerate();
+        let mut waiting: Vec<usize> = blocks
+            .filter(|(_, block)| block.max_submit_ns() >= since_ns)
+            .map(|(index, _)| index)
+            .collect();
         waiting.sort_by_key(|&block| Reverse((due_at(reader, block), block)));
         Self {
             reader,
@@ -52,6 +57,7 @@ impl<'a> Records<'a> {
             due: BinaryHeap::new(),
             held_commands: 0,
             held_commands_max: HELD_COMMANDS_MAX,
+            since_ns,
             failed: false,
         }
     }
@@ -151,6 +157,15 @@ impl<'a> Records<'a> {
     }
 }
 
+/// When it was submitted, or happened.
+fn at_ns(record: &Record) -> u64 {
+    match record {
+        Record::Command { command, .. } => command.submit_ns,
+        Record::Event(event) => event.at_ns,
+        Record::Gap(gap) => gap.at_ns,
+    }
+}
+
 /// The place of the block's first record.
 fn due_at(reader: &Reader, block: usize) -> u64 {
     let info = reader.index().get(block);
@@ -171,11 +186,14 @@ impl Iterator for Records<'_> {
         if self.failed {
             return None;
         }
-        match self.next_record() {
-            Ok(record) => record.map(Ok),
-            Err(error) => {
-                self.failed = true;
-                Some(Err(error))
+        loop {
+            match self.next_record() {
+                Ok(Some(record)) if at_ns(&record) < self.since_ns => {}
+                Ok(record) => return record.map(Ok),
+                Err(error) => {
+                    self.failed = true;
+                    return Some(Err(error));
+                }
             }
         }
     }

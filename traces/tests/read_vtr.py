@@ -2,9 +2,9 @@
 """Prints a .vtr trace as JSON lines: header and totals, then every record in
 submission order.
 
-Written from FORMAT.md alone, with nothing but the standard library, to prove
-that the document suffices and to judge the reader of the crate. It is slow and
-trusts no file, but is not hardened.
+It follows FORMAT.md, shares nothing with the crate and needs nothing but the
+standard library: it shows that the document suffices, and judges the crate's
+reader. It is slow, and not hardened against hostile files.
 """
 
 import heapq

@@ -227,7 +227,7 @@ fn sample(name: &str, effort: Effort) -> Vec<u8> {
 #[ignore = "writes into samples/"]
 fn make_the_samples() {
     for (name, effort) in SAMPLES {
-        let path = in_crate(&format!("samples/{name}.vtr"));
+        let path = in_crate(&format!("samples/v1.0/{name}.vtr"));
         assert!(
             !path.exists(),
             "{} is there: remove it first",
@@ -238,7 +238,7 @@ fn make_the_samples() {
 }
 
 fn read(name: &str) -> (Reader, Vec<Record>) {
-    let reader = Reader::open(in_crate(&format!("samples/{name}.vtr"))).unwrap();
+    let reader = Reader::open(in_crate(&format!("samples/v1.0/{name}.vtr"))).unwrap();
     assert!(!reader.is_recovered());
     let records = reader.records().map(Result::unwrap).collect();
     (reader, records)
@@ -317,7 +317,7 @@ fn a_reader_made_from_the_specification_alone_agrees() {
     for (name, _) in SAMPLES {
         let output = Command::new("python3")
             .arg(in_crate("tests/read_vtr.py"))
-            .arg(in_crate(&format!("samples/{name}.vtr")))
+            .arg(in_crate(&format!("samples/v1.0/{name}.vtr")))
             .output()
             .unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
@@ -359,7 +359,7 @@ fn hex(bytes: &[u8]) -> String {
 #[test]
 fn the_worked_example_of_the_specification_is_the_sample() {
     let specification = std::fs::read_to_string(in_crate("FORMAT.md")).unwrap();
-    let bytes = std::fs::read(in_crate("samples/tiny.vtr")).unwrap();
+    let bytes = std::fs::read(in_crate("samples/v1.0/tiny.vtr")).unwrap();
     assert_eq!(bytes, sample("tiny", Effort::Fast));
     let hex = hex(&bytes);
     assert!(specification.contains(&hex), "FORMAT.md lacks this:\n{hex}");

@@ -152,7 +152,7 @@ fn what_is_wrong_is_told_with_the_file_and_the_place() {
     let recovery = reader.recovery().unwrap();
     assert_eq!((recovery.blocks, recovery.incomplete_bytes), (1, 50));
     let told = recovery.to_string();
-    assert!(told.contains("recovered 1 blocks"), "{told}");
+    assert!(told.contains("recovered 1 block, "), "{told}");
     assert!(
         told.contains("the last 50 bytes are an incomplete block"),
         "{told}"

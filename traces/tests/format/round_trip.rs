@@ -80,6 +80,22 @@ fn a_command_that_outlives_many_blocks_is_read_in_its_place() {
 }
 
 #[test]
+fn reading_can_start_at_any_time() {
+    let records: Vec<Record> = (0..1_000)
+        .map(|sequence| Record::Command {
+            command: steady(sequence),
+            ranges: Vec::new(),
+        })
+        .collect();
+    let bytes = written(&records, WriterOptions::default().block_commands(100));
+    let reader = Reader::from_bytes(bytes).unwrap();
+    let since = steady(555).submit_ns;
+    let read: Vec<Record> = reader.records_since(since).map(Result::unwrap).collect();
+    assert!(read == records[555..]);
+    assert_eq!(reader.records_since(u64::MAX).count(), 0);
+}
+
+#[test]
 fn the_header_survives_and_so_do_keys_of_later_versions() {
     let json = r#"{"device":{"serial":"S1","model":"M","firmware":"1.0","pci":{"vendor":6966,"device":16,"subsystem_vendor":6900,"subsystem":4352}},
         "namespaces":[{"id":1,"blocks":18446744073709551615,"block_bytes":4096}],"io_queues":4,"mdts_bytes":131072,
