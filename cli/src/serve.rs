@@ -58,9 +58,9 @@ pub(crate) struct DriveArguments {
     /// Say something about the recording, such as os=windows11; may be repeated.
     #[arg(long, value_name = "NAME=VALUE", requires = "record")]
     label: Vec<Label>,
-    /// Serial number.
-    #[arg(long, value_name = "TEXT", default_value = "VSSD0001")]
-    serial: String,
+    /// Serial number; by default one that follows from the disk's path.
+    #[arg(long, value_name = "TEXT")]
+    serial: Option<String>,
     /// Model number.
     #[arg(long, value_name = "TEXT", default_value = "vssd virtual NVMe SSD")]
     model: String,
@@ -105,7 +105,7 @@ impl DriveArguments {
             record,
             overwrite: true,
             label: Vec::new(),
-            serial: defaults.serial,
+            serial: None,
             model: defaults.model,
             block_size: defaults.block_bytes,
             read_only: false,
@@ -121,9 +121,9 @@ impl DriveArguments {
         self
     }
 
-    fn config(&self) -> ControllerConfig {
+    fn config(&self, disk: &Disk) -> ControllerConfig {
         ControllerConfig {
-            serial: self.serial.clone(),
+            serial: self.serial.clone().unwrap_or_else(|| serial_of(disk)),
             model: self.model.clone(),
             block_bytes: self.block_size,
             ..ControllerConfig::default()
@@ -138,6 +138,19 @@ impl DriveArguments {
             labels: self.label.clone(),
         })
     }
+}
+
+/// A serial number that is the same at every start and another for every disk: a
+/// guest refuses a second drive of the same name.
+fn serial_of(disk: &Disk) -> String {
+    let hash = match disk {
+        Disk::Ram(_) => std::process::id(),
+        Disk::Raw(path) => {
+            let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
+            crc32fast::hash(whole.as_os_str().as_encoded_bytes())
+        }
+    };
+    format!("VSSD{hash:08X}")
 }
 
 /// Runs `vssd serve`.
@@ -164,7 +177,7 @@ impl Serving {
     /// Opens `disk` and serves it. The socket is there when this returns.
     pub(crate) fn start(disk: &Disk, arguments: &DriveArguments) -> Result<Self> {
         match disk {
-            Disk::Ram(bytes) => Self::start_on(Ram::new(*bytes)?, arguments),
+            Disk::Ram(bytes) => Self::start_on(Ram::new(*bytes)?, arguments, disk),
             Disk::Raw(path) if arguments.create.is_none() && !path.exists() => bail!(
                 "{} does not exist: name an image, or give --create SIZE to make one",
                 path.display()
@@ -174,19 +187,23 @@ impl Serving {
                     create: arguments.create,
                     read_only: arguments.read_only,
                 };
-                Self::start_on(RawFile::open(path, options)?, arguments)
+                Self::start_on(RawFile::open(path, options)?, arguments, disk)
             }
         }
     }
 
-    fn start_on<M: Media + Send + 'static>(media: M, arguments: &DriveArguments) -> Result<Self> {
+    fn start_on<M: Media + Send + 'static>(
+        media: M,
+        arguments: &DriveArguments,
+        disk: &Disk,
+    ) -> Result<Self> {
         let bytes = media.info().bytes;
         let plan = arguments.plan();
         if let Some(plan) = &plan {
             plan.check()?;
         }
         let clock = MonotonicClock::start();
-        let controller = Controller::new(arguments.config(), media, None, clock)?;
+        let controller = Controller::new(arguments.config(disk), media, None, clock)?;
         let (socket, directory) = match &arguments.vfio_user {
             Some(path) => (path.clone(), None),
             None => {
@@ -266,6 +283,21 @@ impl Serving {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_disk_has_a_serial_number_of_its_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let [one, other] = ["one", "other"].map(|name| directory.path().join(name));
+        let roundabout = directory.path().join(".").join("one");
+        for path in [&one, &other] {
+            std::fs::write(path, "").unwrap();
+        }
+        let [one, other, roundabout] =
+            [one, other, roundabout].map(|path| serial_of(&Disk::Raw(path)));
+        assert_eq!(one, roundabout);
+        assert_ne!(one, other);
+        assert_eq!(one.len(), 12);
+    }
 
     #[test]
     fn a_label_has_a_name() {

@@ -41,14 +41,10 @@ pub(crate) fn pack(reader: &Reader, file: &Path, output: &Path, overwrite: bool)
     let options = WriterOptions::default()
         .effort(Effort::Packed)
         .overwrite(overwrite);
-    let mut writer = Writer::create(output, reader.header(), options)?;
+    let writer = Writer::create(output, reader.header(), options)?;
     let bar = terminal::progress(reader.totals().commands, "commands");
     bar.set_message("packing");
-    for record in reader.records() {
-        writer.record(&record?)?;
-        bar.inc(1);
-    }
-    let (_, totals) = writer.finish()?;
+    let (_, totals) = traces::pack(reader, writer, |done| bar.set_position(done))?;
     bar.finish_and_clear();
     let [before, after] = [file, output].map(fs::metadata);
     let before = before.context("cannot look at the trace")?.len();
