@@ -78,6 +78,27 @@ fn failures_are_counted_by_status_and_the_answer_is_no() {
 }
 
 #[test]
+fn a_command_fails_where_its_last_piece_does() {
+    let device = Device::new(DeviceOptions {
+        bad: Some(4096 * 512..=4096 * 512),
+        latency_ns: 10_000..=10_000,
+        ..DeviceOptions::default()
+    })
+    .unwrap();
+    // In three pieces, of which the last starts at the bad block.
+    let trace = records(&[Io::blocks(NvmOpcode::READ, 0, 5_000)]);
+    let mut options = options();
+    options.depth = Some(1);
+    let replayed = replay(&device, &device.header(), &trace, options).unwrap();
+    let report = replayed.report;
+    assert_eq!(report.sent, 3);
+    assert_eq!((report.commands.succeeded, report.commands.failed), (0, 1));
+    // From the first submission to the last completion.
+    let latency = report.opcodes[0].replayed.unwrap();
+    assert!(latency.min_ns >= 30_000, "{latency:?}");
+}
+
+#[test]
 fn what_failed_alike_when_it_was_recorded_is_no_failure_of_the_replay() {
     let device = bad_device();
     let mut io = Io::blocks(NvmOpcode::READ, 800, 1);
@@ -123,6 +144,7 @@ fn a_command_that_does_not_complete_is_named() {
     let mut controller = device.bring_up().unwrap();
     let mut options = options();
     options.timeout = Duration::from_secs(7);
+    options.depth = Some(1);
     let mut hang = |progress: &Progress| {
         if progress.done >= 500 {
             device.hang();
@@ -318,6 +340,13 @@ fn a_replay_can_be_recorded_by_the_host() {
     assert!(report.is_success());
     let strip = |records: &[Record]| vssd_tests::sim::trace::untimed(seen(records));
     assert_eq!(strip(&host_side), strip(&device.take_records()));
+    let sequence = |record: &Record| match record {
+        Record::Command { command, .. } => command.sequence,
+        Record::Event(_) | Record::Gap(_) => u64::MAX,
+    };
+    let mut sequences: Vec<u64> = host_side.iter().map(sequence).collect();
+    sequences.sort_unstable();
+    assert!(sequences.into_iter().eq(0..50), "one count for all queues");
     let complete = |record: &Record| matches!(record, Record::Command { command, .. } if command.latency_ns() > Some(0));
     assert!(host_side.iter().all(complete));
 }
