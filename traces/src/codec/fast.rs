@@ -73,6 +73,30 @@ impl ColumnWriter {
         }
         encode_group(values, min, max, &mut self.bytes);
     }
+
+    /// Adds a group of `len` zeroes; as [`ColumnWriter::group`] would.
+    #[inline]
+    fn zeroes(&mut self, len: usize, first: bool) {
+        match &mut self.constant {
+            Some((0, groups)) if !first => *groups += 1,
+            _ => self.group(&[0; GROUP][..len], first),
+        }
+    }
+}
+
+/// The columns before this one are those of a plain read or write that went
+/// well; the others are 0 then.
+const PLAIN_COLUMNS: usize = Column::Cdw13.index();
+
+/// Whether every column from [`PLAIN_COLUMNS`] on is 0.
+#[inline]
+fn is_plain(command: &CommandRecord) -> bool {
+    let [_, _, _, cdw13, cdw14, cdw15] = command.cdw10_15;
+    let [cdw2, cdw3] = command.cdw2_3;
+    let ended = command
+        .completion
+        .is_some_and(|completion| completion.status.field() == 0 && completion.result == 0);
+    ended && cdw13 | cdw14 | cdw15 | cdw2 | cdw3 == 0
 }
 
 /// Encodes `block` into `out` (payload only) and returns its header, complete
@@ -98,13 +122,22 @@ pub(crate) fn encode(block: &BlockBuffer, scratch: &mut Scratch, out: &mut Vec<u
         ends: StreamEnds::new(bases.lba),
     };
     for (number, group) in order.chunks(GROUP).enumerate() {
-        for (row, &index) in group.iter().enumerate() {
-            let command = &block.commands[index as usize];
-            state.put(command, row, tile);
+        let commands = || group.iter().map(|&index| &block.commands[index as usize]);
+        let plain = commands().all(is_plain);
+        for (row, command) in commands().enumerate() {
+            if plain {
+                state.put::<PLAIN_COLUMNS>(command, row, tile);
+            } else {
+                state.put::<FIELD_COLUMNS>(command, row, tile);
+            }
             see(&mut header, command);
         }
-        for (writer, values) in columns.iter_mut().zip(&tile.columns) {
-            writer.group(&values[..group.len()], number == 0);
+        for (column, (writer, values)) in columns.iter_mut().zip(&tile.columns).enumerate() {
+            if plain && column >= PLAIN_COLUMNS {
+                writer.zeroes(group.len(), number == 0);
+            } else {
+                writer.group(&values[..group.len()], number == 0);
+            }
         }
         lba_ends.group(&tile.lba_ends[..group.len()], number == 0);
     }
@@ -143,8 +176,9 @@ struct State {
 }
 
 impl State {
+    /// Puts the first `LIVE` columns of `command` into the tile.
     #[inline]
-    fn put(&mut self, command: &CommandRecord, row: usize, tile: &mut Tile) {
+    fn put<const LIVE: usize>(&mut self, command: &CommandRecord, row: usize, tile: &mut Tile) {
         let mut values = fields(command);
         let queue = values[Column::Queue.index()];
         let opcode = values[Column::Opcode.index()];
@@ -155,7 +189,7 @@ impl State {
         values[Column::Submit.index()] = zigzag(command.submit_ns.wrapping_sub(self.submit));
         self.sequence = command.sequence;
         self.submit = command.submit_ns;
-        for (column, value) in tile.columns.iter_mut().zip(values) {
+        for (column, value) in tile.columns.iter_mut().zip(values).take(LIVE) {
             column[row] = value;
         }
     }
