@@ -136,15 +136,18 @@ pub(crate) fn replay(
         .stop_on(stopped)
         .on_progress(&mut show);
     let report = match &choices.record {
-        None => replay.run(&mut controller, &clock, reader.records()),
+        None => replay.run_ahead(&mut controller, &clock, reader.records()),
         Some(path) => {
             let header = header_of_replay(reader.header(), file, clock);
             let options = RecorderOptions::default().overwrite(choices.overwrite);
             let (handle, tap) = Recorder::start(path, &header, options)?;
             let report = replay
                 .with_tap(tap)
-                .run(&mut controller, &clock, reader.records());
-            handle.stop()?;
+                .run_ahead(&mut controller, &clock, reader.records());
+            // The replay's report is worth having without its recording.
+            if let Err(error) = handle.stop() {
+                log::error!("{error}");
+            }
             report
         }
     };
