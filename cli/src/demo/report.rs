@@ -69,6 +69,11 @@ impl Page<'_> {
                     h2 { "The replay" }
                     pre { (self.replayed) }
                     img src=(both) alt="recording and replay in one picture";
+                    p.note {
+                        "Latencies in the table are the driver's: from submission to completion "
+                        "seen. Those in the picture, and its pacing error, are the two virtual "
+                        "SSDs', which look for commands less often the longer none came."
+                    }
                 }
             }
         })
