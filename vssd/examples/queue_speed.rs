@@ -189,6 +189,7 @@ fn measure<M: Media + Send, T: Tap + Send>(
     controller.dma_map(0, bytes, memory.as_fd(), 0, rw).unwrap();
     set_up(&mut controller, &host);
     let page = MmapOptions::new()
+        .offset(controller.doorbells().file_offset())
         .len(PAGE)
         .map_raw(&controller.doorbells().fd());
     let doorbells = Shared(page.unwrap());

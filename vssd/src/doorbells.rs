@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
-use nvme::{Doorbell, DoorbellKind, QueueId};
+use nvme::{DOORBELL_BASE, Doorbell, DoorbellKind, QueueId};
 use rustix::fs::{MemfdFlags, SealFlags};
 
 /// Size of the doorbell space, bytes: one page, which is room for the admin
@@ -17,6 +17,11 @@ use rustix::fs::{MemfdFlags, SealFlags};
 pub const DOORBELLS_BYTES: u32 = 4096;
 
 const BYTES: usize = 4096;
+
+/// Where the page stands in its file, bytes: where it stands in BAR0. Clients
+/// add an area's offset in its region to the region's offset in its file, so
+/// this makes the latter 0.
+const FILE_OFFSET: u64 = DOORBELL_BASE as u64;
 
 /// The doorbell registers, BAR0 from 1000h on, as a page of memory that a
 /// client may map: a guest then rings a doorbell by a store that nobody traps,
@@ -39,18 +44,27 @@ impl Doorbells {
     pub fn new() -> io::Result<Self> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let fd = rustix::fs::memfd_create("vssd-doorbells", flags)?;
-        rustix::fs::ftruncate(&fd, u64::from(DOORBELLS_BYTES))?;
+        rustix::fs::ftruncate(&fd, FILE_OFFSET + u64::from(DOORBELLS_BYTES))?;
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&fd, seals)?;
-        let page = MmapOptions::new().len(BYTES).map_raw(&fd)?;
+        let page = MmapOptions::new()
+            .offset(FILE_OFFSET)
+            .len(BYTES)
+            .map_raw(&fd)?;
         Ok(Self { fd, page })
     }
 
     /// The page's file, for a client to map: [`DOORBELLS_BYTES`] bytes from
-    /// offset 0, shared, readable and writable.
+    /// [`Doorbells::file_offset`] on, shared, readable and writable.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    /// Where the page stands in [`Doorbells::fd`], bytes.
+    #[must_use]
+    pub const fn file_offset(&self) -> u64 {
+        FILE_OFFSET
     }
 
     /// The doorbell `offset` bytes behind the first; none where `offset` is not
@@ -106,6 +120,7 @@ mod tests {
     fn a_store_into_the_mapped_page_is_seen_and_the_page_cannot_shrink() {
         let doorbells = Doorbells::new().unwrap();
         let theirs = MmapOptions::new()
+            .offset(doorbells.file_offset())
             .len(BYTES)
             .map_raw(&doorbells.fd())
             .unwrap();

@@ -117,9 +117,10 @@ impl<M: Media, T: Tap, C: Clock> Function for Controller<M, T, C> {
     }
 
     fn doorbells(&self) -> DoorbellFile<'_> {
+        let doorbells = Self::doorbells(self);
         DoorbellFile {
-            fd: Self::doorbells(self).fd(),
-            offset: 0,
+            fd: doorbells.fd(),
+            offset: doorbells.file_offset(),
             bytes: u64::from(DOORBELLS_BYTES),
         }
     }

@@ -62,7 +62,8 @@ impl Transport for InProcess {
     fn doorbells(&self) -> Doorbells {
         let device = self.device.borrow();
         let bytes = usize::try_from(DOORBELLS_BYTES).unwrap();
-        Doorbells::map(device.doorbells().fd(), 0, bytes).unwrap()
+        let doorbells = device.doorbells();
+        Doorbells::map(doorbells.fd(), doorbells.file_offset(), bytes).unwrap()
     }
 
     fn reset(&mut self) -> Result<(), DriverError> {

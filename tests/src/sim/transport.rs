@@ -28,7 +28,8 @@ impl InProcess {
         let doorbells = {
             let mut model = device.model.borrow_mut();
             model.connected();
-            Doorbells::map(model.doorbells().fd(), 0, DOORBELLS_BYTES as usize)?
+            let page = model.doorbells();
+            Doorbells::map(page.fd(), page.file_offset(), DOORBELLS_BYTES as usize)?
         };
         Ok(Self {
             device,

@@ -141,6 +141,7 @@ fn entries_are_whole_when_they_are_seen() {
     let guest = Guest {
         memory: MmapOptions::new().map_raw(&file).unwrap(),
         doorbells: MmapOptions::new()
+            .offset(doorbells.file_offset())
             .len(4096)
             .map_raw(&doorbells.fd())
             .unwrap(),
