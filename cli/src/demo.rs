@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use qemu::{Drive, DriveCounters, Guest, Kit, KitOptions, Launch};
 use replayer::{Pace, Report};
-use traces::{Clock as _, MonotonicClock, Reader};
+use traces::{Clock as _, MonotonicClock, NamespaceInfo, Reader};
 
 use crate::Answer;
 use crate::device::Device;
@@ -182,11 +182,7 @@ fn replay_onto_another(
         .header()
         .namespaces
         .iter()
-        .map(|namespace| {
-            namespace
-                .blocks
-                .saturating_mul(u64::from(namespace.block_bytes))
-        })
+        .map(NamespaceInfo::bytes)
         .sum();
     let drive = DriveArguments::plain(files.at("second.sock"), Some(replayed.to_owned()))
         .labelled("replay of", "recorded.vtr");

@@ -163,7 +163,7 @@ pub(crate) fn replay(
 /// What a recording of a replay says of itself.
 fn header_of_replay(recorded: &Header, file: &Path, clock: MonotonicClock) -> Header {
     let mut header = recorded.clone();
-    header.tool = concat!("vssd ", env!("CARGO_PKG_VERSION")).to_owned();
+    header.tool = terminal::TOOL.to_owned();
     header.start = Start {
         unix_ns: terminal::unix_ns(),
         clock_ns: clock.now_ns(),

@@ -6,6 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use indicatif::{ProgressBar, ProgressStyle};
 use log::{Level, LevelFilter};
 
+/// This program, as the traces that it writes name it.
+pub(crate) const TOOL: &str = concat!("vssd ", env!("CARGO_PKG_VERSION"));
+
 /// Sends logs to standard error: warnings and errors by name, the rest as
 /// plain lines. `RUST_LOG` overrides `verbose`.
 pub(crate) fn start_logging(verbose: u8) {

@@ -116,6 +116,15 @@ pub struct Start {
     pub clock_ns: u64,
 }
 
+impl NamespaceInfo {
+    /// The size in bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        // `u64::from` is not const; the cast widens.
+        self.blocks.saturating_mul(self.block_bytes as u64)
+    }
+}
+
 impl Header {
     /// The namespace with this identifier.
     #[must_use]

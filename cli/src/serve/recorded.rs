@@ -125,7 +125,7 @@ impl<M: Media> Recorded<M> {
                 unix_ns: terminal::unix_ns(),
                 clock_ns: self.controller.clock().now_ns(),
             },
-            tool: concat!("vssd ", env!("CARGO_PKG_VERSION")).to_owned(),
+            tool: terminal::TOOL.to_owned(),
             labels: plan
                 .labels
                 .iter()

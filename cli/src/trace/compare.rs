@@ -17,9 +17,16 @@ pub(crate) fn draw(
 ) -> Result<()> {
     let [left, right] = [recorded, replayed].map(bounds_of);
     let mut comparison = Comparison::new(options, &left?, &right?)?;
-    for_each(recorded, |record| comparison.add_recorded(record))?;
-    for_each(replayed, |record| comparison.add_replayed(record))?;
-    for error_ns in pacing_errors_ns(&submissions(recorded)?, &submissions(replayed)?) {
+    let [mut due, mut done] = [Submissions::new(), Submissions::new()];
+    for_each(recorded, |record| {
+        comparison.add_recorded(record);
+        note_submission(&mut due, record);
+    })?;
+    for_each(replayed, |record| {
+        comparison.add_replayed(record);
+        note_submission(&mut done, record);
+    })?;
+    for error_ns in pacing_errors_ns(&due, &done) {
         comparison.add_pacing_error(error_ns);
     }
     comparison.save(output)?;
@@ -47,15 +54,11 @@ fn for_each(reader: &Reader, mut see: impl FnMut(&Record)) -> Result<()> {
 /// When each queue's commands were submitted, nanoseconds of the trace's clock.
 type Submissions = BTreeMap<QueueId, Vec<u64>>;
 
-fn submissions(reader: &Reader) -> Result<Submissions> {
-    let mut queues = Submissions::new();
-    for_each(reader, |record| {
-        if let Record::Command { command, .. } = record {
-            let queue = queues.entry(command.queue).or_default();
-            queue.push(command.submit_ns);
-        }
-    })?;
-    Ok(queues)
+fn note_submission(queues: &mut Submissions, record: &Record) {
+    if let Record::Command { command, .. } = record {
+        let queue = queues.entry(command.queue).or_default();
+        queue.push(command.submit_ns);
+    }
 }
 
 /// How much later than when recorded each command was submitted in a replay at

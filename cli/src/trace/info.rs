@@ -99,9 +99,7 @@ fn print_device(header: &Header) {
         ),
     );
     for namespace in &header.namespaces {
-        let bytes = namespace
-            .blocks
-            .saturating_mul(u64::from(namespace.block_bytes));
+        let bytes = namespace.bytes();
         row(
             &format!("Namespace {}", namespace.id),
             &format!("{}, blocks of {} bytes", size(bytes), namespace.block_bytes),

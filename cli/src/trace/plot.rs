@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
-use traces::Reader;
 use traces::plot::{Bounds, PlotOptions, Timeline};
+use traces::{NamespaceInfo, Reader};
 
 use super::open;
 use crate::terminal;
@@ -54,11 +54,7 @@ pub(crate) fn options_for(reader: &Reader, path: &Path) -> PlotOptions {
             .map_or(String::new(), |name| name.to_string_lossy().into_owned()),
         device: header.device.model.clone(),
         block_bytes: namespace.map_or(512, |namespace| namespace.block_bytes),
-        capacity_bytes: namespace.map(|namespace| {
-            namespace
-                .blocks
-                .saturating_mul(u64::from(namespace.block_bytes))
-        }),
+        capacity_bytes: namespace.map(NamespaceInfo::bytes),
         ..PlotOptions::default()
     }
 }
