@@ -45,7 +45,6 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
         Ok(Answer::No) => ExitCode::from(1),
-        Err(error) if terminal::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("vssd: {}", terminal::describe(&error));
             ExitCode::from(2)
@@ -54,6 +53,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<Answer> {
+    // Not where a socket is written to: its other end may go without an end to us.
+    if matches!(arguments.command, Command::Trace(_) | Command::Generate(_)) {
+        stop::when_nobody_reads()?;
+    }
     match arguments.command {
         Command::Serve(serve) => serve::run(&serve),
         Command::Vm(vm) => vm::run(&vm),

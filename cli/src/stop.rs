@@ -1,10 +1,21 @@
-//! SIGINT and SIGTERM.
+//! Signals that end the program.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use anyhow::{Context as _, Result};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGPIPE, SIGTERM};
+use signal_hook::flag::register_conditional_shutdown;
 use signal_hook::iterator::Signals;
+
+/// Ends the program, with success, once it writes to a pipe that nobody reads
+/// any more (`vssd trace show | head`).
+pub(crate) fn when_nobody_reads() -> Result<()> {
+    let always = Arc::new(AtomicBool::new(true));
+    register_conditional_shutdown(SIGPIPE, 0, always).context("cannot wait for signals")?;
+    Ok(())
+}
 
 /// Calls `stop` at each SIGINT or SIGTERM, with its number from 1, for the
 /// first `patience` of them. The next one ends the program the hard way, so that

@@ -29,14 +29,6 @@ pub(crate) fn start_logging(verbose: u8) {
         .init();
 }
 
-/// Whether `error` is a reader that went away (`vssd trace show | head`).
-pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
-}
-
 /// An error with its causes, without those whose text it has already told.
 pub(crate) fn describe(error: &anyhow::Error) -> String {
     let mut text = String::new();
