@@ -34,7 +34,9 @@ mod identify;
 mod log_page;
 mod nvm;
 mod opcode;
+mod protection;
 mod register;
+mod sgl;
 mod status;
 mod zero_based;
 
@@ -58,10 +60,14 @@ pub use log_page::{
 };
 pub use nvm::{DSM_RANGES_MAX, DsmAttributes, DsmRange, ReadWriteCdw12};
 pub use opcode::{AdminOpcode, NvmOpcode};
+pub use protection::{
+    GuardFormat, Pi16, Pi32, Pi64, Prinfo, ProtectionTag, ProtectionType, TagCheckCdw15,
+};
 pub use register::{
     Aqa, Cap, Cc, Csts, DOORBELL_BASE, Doorbell, DoorbellKind, REGISTERS_LEN, Registers,
     ShutdownNotification, ShutdownStatus, Vs, offset,
 };
+pub use sgl::{SGL_DESCRIPTOR_BYTES, SglDescriptor, SglSubtype, SglType};
 pub use status::{Status, StatusCodeType};
 pub use zero_based::ZeroBased;
 

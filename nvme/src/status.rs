@@ -85,12 +85,16 @@ statuses! {
     INVALID_NUMBER_OF_SGL = 0x00e, "Invalid Number of SGL Descriptors";
     /// The SGL is too short for the data.
     DATA_SGL_LENGTH_INVALID = 0x00f, "Data SGL Length Invalid";
+    /// The SGL is too short, or too long, for the metadata.
+    METADATA_SGL_LENGTH_INVALID = 0x010, "Metadata SGL Length Invalid";
     /// The SGL descriptor type is not supported.
     SGL_TYPE_INVALID = 0x011, "SGL Descriptor Type Invalid";
     /// A PRP entry has a forbidden offset.
     PRP_OFFSET_INVALID = 0x013, "PRP Offset Invalid";
     /// The write is larger than the atomic write unit allows.
     ATOMIC_WRITE_UNIT_EXCEEDED = 0x014, "Atomic Write Unit Exceeded";
+    /// An offset in an SGL descriptor is not valid.
+    SGL_OFFSET_INVALID = 0x016, "SGL Offset Invalid";
     /// A command aborted by Abort or Cancel beside the one named.
     ABORTED_PREEMPT = 0x01b, "Command Aborted due to Preempt and Abort";
     /// Sanitize failed.
@@ -167,6 +171,8 @@ statuses! {
     ACCESS_DENIED = 0x286, "Access Denied";
     /// A read of a deallocated or unwritten block that reports errors.
     DEALLOCATED_OR_UNWRITTEN = 0x287, "Deallocated or Unwritten Logical Block";
+    /// End-to-end storage tag check.
+    STORAGE_TAG_CHECK = 0x288, "End-to-end Storage Tag Check Error";
 }
 
 impl Status {

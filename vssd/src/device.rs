@@ -17,6 +17,7 @@ use crate::memory::SegmentBuffer;
 use crate::queue::{Queues, Reply};
 use crate::registers::RegisterFile;
 use crate::ticket::{DsmRanges, Ticket};
+use crate::transfer::pieces_max;
 use crate::{ControllerConfig, DmaTable, Doorbells, Interrupts};
 
 /// A completion whose queue is not mapped just now.
@@ -101,8 +102,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             health: Health::default(),
             closing: Vec::new(),
             stalled: Vec::new(),
-            // A transfer that starts inside a page touches one page more.
-            segments: SegmentBuffer::with_capacity(transfer_pages + 1),
+            segments: SegmentBuffer::with_capacity(pieces_max(transfer_pages)),
             extents: Vec::with_capacity(nvme::DSM_RANGES_MAX),
             range_pool: Vec::new(),
             in_flight: 0,

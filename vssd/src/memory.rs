@@ -39,6 +39,8 @@ use nvme::PAGE_BYTES;
 
 pub(crate) use access::Window;
 pub use error::{MapError, Unmapped};
+#[expect(unused_imports, reason = "commands of several steps come to use it")]
+pub(crate) use segments::OwnBuffer;
 pub(crate) use segments::SegmentBuffer;
 pub use segments::Segments;
 
