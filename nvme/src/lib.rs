@@ -61,7 +61,8 @@ pub use log_page::{
 pub use nvm::{DSM_RANGES_MAX, DsmAttributes, DsmRange, ReadWriteCdw12};
 pub use opcode::{AdminOpcode, NvmOpcode};
 pub use protection::{
-    GuardFormat, Pi16, Pi32, Pi64, Prinfo, ProtectionTag, ProtectionType, TagCheckCdw15,
+    GuardFormat, Pi16, Pi32, Pi64, Prinfo, ProtectionInfo, ProtectionTag, ProtectionType,
+    TagCheckCdw15,
 };
 pub use register::{
     Aqa, Cap, Cc, Csts, DOORBELL_BASE, Doorbell, DoorbellKind, REGISTERS_LEN, Registers,

@@ -230,6 +230,17 @@ impl ProtectionTag {
         Self(all & low_bits(format.tag_bits()))
     }
 
+    /// The tags `storage` and `reference`, where the storage tag has
+    /// `storage_tag_bits` of the bits of `format`. What is too large for its
+    /// place is cut off.
+    #[must_use]
+    pub fn new(format: GuardFormat, storage_tag_bits: u32, storage: u64, reference: u64) -> Self {
+        let bits = format.tag_bits().saturating_sub(storage_tag_bits);
+        let storage = u128::from(storage) & low_bits(storage_tag_bits);
+        let reference = u128::from(reference) & low_bits(bits);
+        Self(storage.checked_shl(bits).unwrap_or(0) | reference)
+    }
+
     /// The storage tag, where it has `storage_tag_bits` of the bits of
     /// `format`.
     #[must_use]
@@ -243,6 +254,86 @@ impl ProtectionTag {
     pub fn reference(self, format: GuardFormat, storage_tag_bits: u32) -> u64 {
         let reference = format.tag_bits().saturating_sub(storage_tag_bits);
         low_u64(self.0 & low_bits(reference))
+    }
+}
+
+/// The protection information of a block, in whatever format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProtectionInfo {
+    /// CRC of the block, in the lowest bits.
+    pub guard: u64,
+    /// Application tag.
+    pub application: u16,
+    /// Storage tag and reference tag.
+    pub tag: ProtectionTag,
+}
+
+impl ProtectionInfo {
+    /// What stands in `bytes`; none where those are not as many as `format` has.
+    #[must_use]
+    pub fn decode(format: GuardFormat, bytes: &[u8]) -> Option<Self> {
+        let (guard, application, tags): (u64, U16, &[u8]) = match format {
+            GuardFormat::Guard16 => {
+                let pi = Pi16::ref_from_bytes(bytes).ok()?;
+                (pi.guard.get().into(), pi.application, &pi.tags)
+            }
+            GuardFormat::Guard32 => {
+                let pi = Pi32::ref_from_bytes(bytes).ok()?;
+                (pi.guard.get().into(), pi.application, &pi.tags)
+            }
+            GuardFormat::Guard64 => {
+                let pi = Pi64::ref_from_bytes(bytes).ok()?;
+                (pi.guard.get(), pi.application, &pi.tags)
+            }
+        };
+        let tag = tags
+            .iter()
+            .fold(0_u128, |tag, &byte| tag << 8 | u128::from(byte));
+        Some(Self {
+            guard,
+            application: application.get(),
+            tag: ProtectionTag(tag),
+        })
+    }
+
+    /// Writes it into `bytes`; whether those are as many as `format` has.
+    #[must_use]
+    pub fn encode(&self, format: GuardFormat, bytes: &mut [u8]) -> bool {
+        let application = U16::new(self.application);
+        let [.., g3, g2, g1, g0] = self.guard.to_be_bytes();
+        let all = self.tag.0.to_be_bytes();
+        match format {
+            GuardFormat::Guard16 => Pi16 {
+                guard: U16::from_bytes([g1, g0]),
+                application,
+                tags: *last_bytes(&all),
+            }
+            .write_to(bytes)
+            .is_ok(),
+            GuardFormat::Guard32 => Pi32 {
+                guard: U32::from_bytes([g3, g2, g1, g0]),
+                application,
+                tags: *last_bytes(&all),
+            }
+            .write_to(bytes)
+            .is_ok(),
+            GuardFormat::Guard64 => Pi64 {
+                guard: U64::new(self.guard),
+                application,
+                tags: *last_bytes(&all),
+            }
+            .write_to(bytes)
+            .is_ok(),
+        }
+    }
+}
+
+/// The last `N` of 16 bytes.
+const fn last_bytes<const N: usize>(bytes: &[u8; 16]) -> &[u8; N] {
+    const { assert!(N <= 16) };
+    match bytes.last_chunk() {
+        Some(last) => last,
+        None => &[0; N],
     }
 }
 
@@ -314,6 +405,32 @@ mod tests {
             split(GuardFormat::Guard32, 64),
             (0xa1a2_b1b2_b3b4_c1c2, 0xc3c4)
         );
+    }
+
+    #[test]
+    fn protection_information_is_written_as_it_is_read() {
+        let formats = [
+            (GuardFormat::Guard16, 16),
+            (GuardFormat::Guard32, 24),
+            (GuardFormat::Guard64, 8),
+        ];
+        for (format, bits) in formats {
+            let bytes: Vec<u8> = (1..).take(format.bytes()).collect();
+            let pi = ProtectionInfo::decode(format, &bytes).unwrap();
+            let mut out = vec![0; format.bytes()];
+            assert!(pi.encode(format, &mut out));
+            assert_eq!(out, bytes);
+            let (storage, reference) =
+                (pi.tag.storage(format, bits), pi.tag.reference(format, bits));
+            let tag = ProtectionTag::new(format, bits, storage, reference);
+            assert_eq!(tag, pi.tag, "{format:?}");
+            assert!(!pi.encode(format, &mut out[1..]));
+            assert_eq!(ProtectionInfo::decode(format, &out[1..]), None);
+        }
+        let pi = ProtectionInfo::decode(GuardFormat::Guard64, &[9; 16]).unwrap();
+        assert_eq!(pi.guard, 0x0909_0909_0909_0909);
+        assert_eq!(pi.application, 0x0909);
+        assert_eq!(pi.tag.0, 0x0909_0909_0909);
     }
 
     #[test]

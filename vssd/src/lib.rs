@@ -41,6 +41,11 @@ mod lifecycle;
 pub mod media;
 pub mod memory;
 mod namespace;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "namespaces with metadata come to use it")
+)]
+mod protection;
 mod queue;
 mod registers;
 mod ticket;
