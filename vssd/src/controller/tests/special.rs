@@ -143,7 +143,10 @@ fn wrong_creations_and_attachments_are_refused() {
         let status = with_data(&mut host, sqe, ControllerList::new(list).as_bytes());
         refused(status, Status::CONTROLLER_LIST_INVALID);
     }
-    refused((attach(&mut host, 9, 0), 0), Status::INVALID_NAMESPACE_OR_FORMAT);
+    refused(
+        (attach(&mut host, 9, 0), 0),
+        Status::INVALID_NAMESPACE_OR_FORMAT,
+    );
     refused((attach(&mut host, 1, 2), 0), Status::INVALID_FIELD);
 }
 
@@ -182,7 +185,8 @@ fn commands_meet_a_format_in_progress_and_its_progress_is_told() {
     host.ring(&queue);
     host.controller.poll(16);
     host.admin = queue;
-    host.clock.advance(ControllerConfig::default().format_ns / 2);
+    host.clock
+        .advance(ControllerConfig::default().format_ns / 2);
     let page = host.pages(1);
     host.put(&mut pair, io(NvmOpcode::READ, 0, 1, page, 0));
     host.ring(&pair);
@@ -276,13 +280,25 @@ fn uncorrectable_blocks_fail_until_they_are_written() {
         assert!(failed.same_code(Status::UNRECOVERED_READ_ERROR), "{opcode}");
         assert!(!failed.is_dnr());
     }
-    assert_eq!(status(&mut host, &mut pair, NvmOpcode::READ, 0, 4), Status::SUCCESS);
-    assert_eq!(status(&mut host, &mut pair, NvmOpcode::WRITE, 4, 2), Status::SUCCESS);
-    assert_eq!(status(&mut host, &mut pair, NvmOpcode::READ, 4, 2), Status::SUCCESS);
+    assert_eq!(
+        status(&mut host, &mut pair, NvmOpcode::READ, 0, 4),
+        Status::SUCCESS
+    );
+    assert_eq!(
+        status(&mut host, &mut pair, NvmOpcode::WRITE, 4, 2),
+        Status::SUCCESS
+    );
+    assert_eq!(
+        status(&mut host, &mut pair, NvmOpcode::READ, 4, 2),
+        Status::SUCCESS
+    );
     assert!(!status(&mut host, &mut pair, NvmOpcode::READ, 6, 1).is_success());
     let zeroes = status(&mut host, &mut pair, NvmOpcode::WRITE_ZEROES, 6, 2);
     assert_eq!(zeroes, Status::SUCCESS);
-    assert_eq!(status(&mut host, &mut pair, NvmOpcode::READ, 0, 8), Status::SUCCESS);
+    assert_eq!(
+        status(&mut host, &mut pair, NvmOpcode::READ, 0, 8),
+        Status::SUCCESS
+    );
 }
 
 fn copy(ranges: &[CopyRange], to: u64, page: u64) -> Sqe {
@@ -349,7 +365,13 @@ fn copies_that_are_wrong_are_refused_before_anything_is_copied() {
 
 /// Puts a fused pair, and returns how both ended.
 fn fused(host: &mut Host<Ram>, pair: &mut Pair, compare: Sqe, write: Sqe) -> (Status, Status) {
-    host.put(pair, Sqe { flags: 1, ..compare });
+    host.put(
+        pair,
+        Sqe {
+            flags: 1,
+            ..compare
+        },
+    );
     host.put(pair, Sqe { flags: 2, ..write });
     host.ring(pair);
     host.settle();
@@ -431,7 +453,10 @@ fn a_sanitize_operation_erases_everything_and_survives_a_reset() {
     host.status(&mut pair, io(NvmOpcode::WRITE, 77, 8, page, 0));
     let erase = SanitizeCdw10::new().with_sanact(SanitizeCdw10::BLOCK_ERASE);
     let mut queue = host.admin;
-    host.put(&mut queue, admin(AdminOpcode::SANITIZE, 0, erase.into_bits()));
+    host.put(
+        &mut queue,
+        admin(AdminOpcode::SANITIZE, 0, erase.into_bits()),
+    );
     host.ring(&queue);
     host.controller.poll(16);
     assert_eq!(host.reap(&mut queue).unwrap().status(), Status::SUCCESS);
@@ -443,7 +468,8 @@ fn a_sanitize_operation_erases_everything_and_survives_a_reset() {
     host.controller.function_reset();
     host.enable();
     for _ in 0..200 {
-        host.clock.advance(ControllerConfig::default().sanitize_ns / 64);
+        host.clock
+            .advance(ControllerConfig::default().sanitize_ns / 64);
         host.controller.poll(16);
     }
     let log = sanitize_log(&mut host);
@@ -504,7 +530,11 @@ fn a_medium_that_fails_a_sanitize_operation_leaves_the_drive_in_failure() {
     }
     let status = SanitizeStatus::from_bits(sanitize_log(&mut host).status.get());
     assert_eq!(status.status(), SanitizeStatus::FAILED);
-    let refused = host.admin_status(admin(AdminOpcode::FORMAT_NVM, 1, FormatCdw10::new().into_bits()));
+    let refused = host.admin_status(admin(
+        AdminOpcode::FORMAT_NVM,
+        1,
+        FormatCdw10::new().into_bits(),
+    ));
     assert!(refused.same_code(Status::SANITIZE_FAILED));
     let left = host.admin_status(sqe(SanitizeCdw10::EXIT_FAILURE));
     assert_eq!(left, Status::SUCCESS);
@@ -564,4 +594,75 @@ fn write_protection_is_set_and_kept() {
     assert!(kept.same_code(Status::FEATURE_NOT_CHANGEABLE));
     let beyond = protect(&mut host, 4);
     assert!(!beyond.is_success());
+}
+
+/// A host whose namespace has blocks of 512 bytes and 8 of protection
+/// information of type 1, apart from the data.
+fn protected() -> (Host<Ram>, Pair, u64, u64) {
+    let (mut host, pair) = Host::ready(ram());
+    assert_eq!(format(&mut host, 1, FORMAT_512_8 | 1 << 5), Status::SUCCESS);
+    assert_eq!(identify(&mut host, 1).dps, 1);
+    let (data, metadata) = (host.pages(1), host.pages(1));
+    (host, pair, data, metadata)
+}
+
+const PRACT: u32 = 1 << 29;
+/// Guard and reference tag.
+const CHECKS: u32 = 1 << 28 | 1 << 26;
+
+fn protected_io(opcode: NvmOpcode, lba: u64, prinfo: u32, data: u64, metadata: u64) -> Sqe {
+    let mut sqe = io(opcode, lba, 2, data, 0);
+    sqe.cdw12 |= U32::new(prinfo);
+    sqe.cdw14 = U32::new(u32::try_from(lba).unwrap());
+    sqe.mptr = U64::new(metadata);
+    sqe
+}
+
+#[test]
+fn protection_information_is_made_checked_and_taken_away() {
+    let (mut host, mut pair, data, metadata) = protected();
+    host.write(data, &[0x5a; 1024]);
+    let write = protected_io(NvmOpcode::WRITE, 10, PRACT, data, 0xdead_0000);
+    assert_eq!(host.status(&mut pair, write), Status::SUCCESS);
+    // Without PRACT, it comes to the host: the CRC of 512 bytes of 5Ah, no
+    // application tag, and the address.
+    let read = protected_io(NvmOpcode::READ, 10, CHECKS, data, metadata);
+    assert_eq!(host.status(&mut pair, read), Status::SUCCESS);
+    let info = host.read(metadata, 16);
+    assert_eq!(info[2..8], [0, 0, 0, 0, 0, 10]);
+    assert_eq!(info[10..16], [0, 0, 0, 0, 0, 11]);
+    assert_eq!(info[..2], info[8..10]);
+    assert_ne!(info[..2], [0, 0]);
+    // It can be written as it came, and not at another place, nor damaged.
+    let same = protected_io(NvmOpcode::WRITE, 10, CHECKS, data, metadata);
+    assert_eq!(host.status(&mut pair, same), Status::SUCCESS);
+    let elsewhere = protected_io(NvmOpcode::WRITE, 20, CHECKS, data, metadata);
+    let status = host.status(&mut pair, elsewhere);
+    assert!(status.same_code(Status::REFERENCE_TAG_CHECK), "{status}");
+    host.write(data + 700, &[0]);
+    let status = host.status(&mut pair, same);
+    assert!(status.same_code(Status::GUARD_CHECK), "{status}");
+    let mut other_tag = read;
+    other_tag.cdw14 = U32::new(11);
+    let status = host.status(&mut pair, other_tag);
+    assert!(status.same_code(Status::INVALID_PROTECTION_INFORMATION));
+}
+
+#[test]
+fn what_is_not_written_passes_every_check() {
+    let (mut host, mut pair, data, metadata) = protected();
+    let read = protected_io(NvmOpcode::READ, 500, CHECKS, data, metadata);
+    assert_eq!(host.status(&mut pair, read), Status::SUCCESS);
+    assert_eq!(host.read(metadata, 16), [0xff; 16]);
+    let verify = protected_io(NvmOpcode::VERIFY, 500, CHECKS, 0, 0);
+    assert_eq!(host.status(&mut pair, verify), Status::SUCCESS);
+    // Zeroes with protection information, and without.
+    let zeroes = protected_io(NvmOpcode::WRITE_ZEROES, 500, PRACT, 0, 0);
+    assert_eq!(host.status(&mut pair, zeroes), Status::SUCCESS);
+    assert_eq!(host.status(&mut pair, read), Status::SUCCESS);
+    assert_eq!(host.read(metadata, 8), [0, 0, 0, 0, 0, 0, 1, 0xf4]);
+    let zeroes = protected_io(NvmOpcode::WRITE_ZEROES, 500, 0, 0, 0);
+    assert_eq!(host.status(&mut pair, zeroes), Status::SUCCESS);
+    assert_eq!(host.status(&mut pair, read), Status::SUCCESS);
+    assert_eq!(host.read(metadata, 8), [0xff; 8]);
 }
