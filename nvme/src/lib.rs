@@ -37,6 +37,7 @@ mod opcode;
 mod register;
 mod status;
 mod zero_based;
+mod zns;
 
 pub use admin::{
     AbortCdw10, FeaturesCdw10, FormatCdw10, GetLogPageCdw10, GetLogPageCdw11, GetLogPageCdw14,
@@ -64,6 +65,12 @@ pub use register::{
 };
 pub use status::{Status, StatusCodeType};
 pub use zero_based::ZeroBased;
+pub use zns::{
+    CHANGED_ZONES_LOG, ChangedZoneList, IdentifyZonedController, IdentifyZonedNamespace,
+    ZONE_DESCRIPTOR_CHANGED, ZONED_COMMAND_SET, ZoneAppendCdw12, ZoneAttributes, ZoneDescriptor,
+    ZoneListHeader, ZoneReceiveAction, ZoneReceiveCdw13, ZoneReporting, ZoneSendAction,
+    ZoneSendCdw13, ZoneState, ZonedLbaFormat,
+};
 
 /// Size of a submission queue entry, bytes (SQES = 6).
 pub const SQE_BYTES: usize = 64;

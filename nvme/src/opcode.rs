@@ -134,6 +134,12 @@ opcodes! {
         CANCEL = 0x18, "Cancel";
         /// Copy.
         COPY = 0x19, "Copy";
+        /// Zone Management Send (zoned namespaces).
+        ZONE_MANAGEMENT_SEND = 0x79, "Zone Management Send";
+        /// Zone Management Receive (zoned namespaces).
+        ZONE_MANAGEMENT_RECEIVE = 0x7a, "Zone Management Receive";
+        /// Zone Append (zoned namespaces).
+        ZONE_APPEND = 0x7d, "Zone Append";
     }
 }
 

@@ -150,6 +150,26 @@ statuses! {
     INVALID_PROTECTION_INFORMATION = 0x181, "Invalid Protection Information";
     /// A write to a read-only range.
     WRITE_TO_READ_ONLY_RANGE = 0x182, "Attempted Write to Read Only Range";
+    /// The zoned operation asked for is not valid.
+    INVALID_ZONE_OPERATION = 0x1b6, "Invalid Zone Operation Request";
+    /// No zone random write area resource is left.
+    ZRWA_RESOURCES_UNAVAILABLE = 0x1b7, "ZRWA Resources Unavailable";
+    /// The command crosses the end of a zone.
+    ZONE_BOUNDARY_ERROR = 0x1b8, "Zoned Boundary Error";
+    /// The zone is full.
+    ZONE_IS_FULL = 0x1b9, "Zone Is Full";
+    /// The zone is read only.
+    ZONE_IS_READ_ONLY = 0x1ba, "Zone Is Read Only";
+    /// The zone is offline.
+    ZONE_IS_OFFLINE = 0x1bb, "Zone Is Offline";
+    /// The write is not at the zone's write pointer.
+    ZONE_INVALID_WRITE = 0x1bc, "Zone Invalid Write";
+    /// Too many zones are active.
+    TOO_MANY_ACTIVE_ZONES = 0x1bd, "Too Many Active Zones";
+    /// Too many zones are open.
+    TOO_MANY_OPEN_ZONES = 0x1be, "Too Many Open Zones";
+    /// The zone cannot go to that state.
+    INVALID_ZONE_STATE_TRANSITION = 0x1bf, "Invalid Zone State Transition";
 
     /// Data could not be written to the media.
     WRITE_FAULT = 0x280, "Write Fault";
