@@ -46,6 +46,7 @@ mod registers;
 mod ticket;
 mod transfer;
 pub mod worker;
+pub mod zoned;
 
 pub use config::{ControllerConfig, PciIdentity};
 pub use controller::Controller;
