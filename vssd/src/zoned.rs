@@ -243,7 +243,7 @@ impl Zones {
         } else {
             self.injured.remove(&index);
         }
-        if to == ZoneState::Empty {
+        if matches!(to, ZoneState::Empty | ZoneState::Offline) {
             self.extensions.remove(&index);
         }
         if let Some(zone) = self.at_mut(index) {

@@ -175,7 +175,8 @@ impl ZonedGeometry {
     pub fn identify(&self, lba_formats: usize) -> IdentifyZonedNamespace {
         let mut identify = IdentifyZonedNamespace {
             mar: limit(self.active_max).into(),
-            mor: limit(self.open_max).into(),
+            // MOR is never above MAR; an open zone is an active one.
+            mor: limit(self.open_max.or(self.active_max)).into(),
             ..IdentifyZonedNamespace::default()
         };
         let mut ozcs = 0;

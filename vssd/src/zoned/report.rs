@@ -2,7 +2,7 @@
 
 use nvme::{
     Lba, Status, ZoneAttributes, ZoneDescriptor, ZoneListHeader, ZoneReceiveAction,
-    ZoneReceiveCdw13, ZoneReporting, ZoneState,
+    ZoneReceiveCdw13, ZoneReporting,
 };
 use zerocopy::IntoBytes;
 
@@ -133,9 +133,9 @@ impl Zones {
         ZoneDescriptor {
             zt: ZoneDescriptor::SEQUENTIAL_WRITE_REQUIRED,
             zs: ZoneDescriptor::zs(zone.state),
-            za: ZoneAttributes::new().with_zrwa(zone.zrwa).with_extension(
-                self.extensions.contains_key(&index) && zone.state != ZoneState::Offline,
-            ),
+            za: ZoneAttributes::new()
+                .with_zrwa(zone.zrwa)
+                .with_extension(self.extensions.contains_key(&index)),
             zcap: self.geometry.capacity_blocks.into(),
             zslba: start.into(),
             wp: wp.into(),
@@ -179,10 +179,14 @@ impl Report<'_> {
             }
         };
         let wanted = to.len().min(len.saturating_sub(self.taken));
+        let rest = bytes.get(self.taken..).unwrap_or(&[]);
+        let there = rest.len().min(wanted);
+        if let (Some(to), Some(from)) = (to.get_mut(..there), rest.get(..there)) {
+            to.copy_from_slice(from);
+        }
         // An extension that is not there is zeroes.
-        for (offset, slot) in to.iter_mut().take(wanted).enumerate() {
-            let at = self.taken.saturating_add(offset);
-            *slot = bytes.get(at).copied().unwrap_or(0);
+        if let Some(to) = to.get_mut(there..wanted) {
+            to.fill(0);
         }
         self.taken = self.taken.saturating_add(wanted);
         (wanted, self.taken >= len)
