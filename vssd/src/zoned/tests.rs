@@ -1,8 +1,10 @@
 use super::*;
 
+mod geometry;
 mod host;
 mod model;
 mod random;
+mod saved;
 
 use nvme::{
     ChangedZoneList, IdentifyZonedNamespace, ZoneDescriptor, ZoneListHeader, ZoneReceiveCdw13,
@@ -97,7 +99,7 @@ fn a_zone_is_written_in_order_until_it_is_full() {
     assert_eq!(zones.append(zone(1), 1), Err(Status::ZONE_IS_FULL.dnr()));
     assert_eq!(zones.append(Lba(17), 1), Err(Status::INVALID_FIELD.dnr()));
     // A write from the first block on needs an open resource, yet holds none.
-    assert!(zones.begin_write(zone(2), 12).is_ok());
+    zones.begin_write(zone(2), 12).unwrap();
     assert_eq!(zones.counts.active(), 0);
 }
 
@@ -130,7 +132,7 @@ fn an_implicitly_opened_zone_makes_room_and_an_explicitly_opened_one_does_not() 
         too_many_active
     );
     zones.finish(one(5)).unwrap();
-    assert!(zones.begin_write(zone(2), 1).is_ok());
+    zones.begin_write(zone(2), 1).unwrap();
 }
 
 #[test]
@@ -225,7 +227,7 @@ fn a_reset_of_all_hands_out_what_is_to_be_discarded() {
     let mut ranges = Vec::new();
     zones
         .reset(Select::All, |range| {
-            ranges.push((range.slba.0, range.blocks))
+            ranges.push((range.slba.0, range.blocks));
         })
         .unwrap();
     assert_eq!(ranges, [(0, 32), (48, 16)]);
@@ -253,7 +255,7 @@ fn deallocation_spares_what_cannot_be_written() {
         let mut ranges = Vec::new();
         zones
             .deallocate(Lba(slba), blocks, |range| {
-                ranges.push((range.slba.0, range.blocks))
+                ranges.push((range.slba.0, range.blocks));
             })
             .map(|()| ranges)
     };
@@ -368,67 +370,6 @@ fn a_report_counts_what_it_lists_or_what_there_is() {
 }
 
 #[test]
-fn what_is_saved_is_short_and_comes_back() {
-    let geometry = ZonedGeometry {
-        zones: ZONES_MAX,
-        extension_bytes: 64,
-        ..GEOMETRY
-    };
-    let mut zones = Zones::new(geometry).unwrap();
-    for index in 1000..2000 {
-        zones.begin_write(zone(index), 12).unwrap();
-    }
-    zones.set_extension(zone(3), &[9; 64], true).unwrap();
-    zones.begin_write(zone(1_000_000), 5).unwrap();
-    zones.inject(zone(7), Injury::Offline).unwrap();
-    let saved = zones.save();
-    assert_eq!(saved.runs.len(), 4);
-    let text = serde_json::to_string(&saved).unwrap();
-    let restored = Zones::restore(&serde_json::from_str(&text).unwrap()).unwrap();
-    assert_eq!(restored.save(), saved);
-    assert_eq!(restored.counts, zones.counts);
-    assert_eq!(restored.opened, zones.opened);
-    assert_eq!((restored.zrwas, restored.injured.len()), (1, 1));
-}
-
-#[test]
-fn a_damaged_state_is_refused() {
-    let mut zones = zones();
-    zones.begin_write(zone(1), 5).unwrap();
-    zones.set_extension(zone(2), &[9; 64], false).unwrap();
-    let saved = zones.save();
-    assert!(Zones::restore(&saved).is_ok());
-    let damages: [fn(&mut SavedZones); 9] = [
-        |saved| saved.runs[0].zones = 6,
-        |saved| saved.runs[0].zones = u32::MAX,
-        |saved| saved.runs[1].first = 1,
-        |saved| saved.runs[0].state = 0,
-        |saved| saved.runs[0].written = 13,
-        |saved| saved.geometry.zones = 0,
-        |saved| saved.geometry.open_max = Some(0),
-        |saved| saved.extensions[0].zone = 5,
-        |saved| saved.extensions[0].bytes.truncate(63),
-    ];
-    for (number, damage) in damages.into_iter().enumerate() {
-        let mut damaged = saved.clone();
-        damage(&mut damaged);
-        assert!(Zones::restore(&damaged).is_err(), "{number}");
-    }
-}
-
-#[test]
-fn a_loss_of_power_closes_zones() {
-    let mut zones = zones();
-    zones.begin_write(zone(0), 1).unwrap();
-    zones.open(one(1), false).unwrap();
-    zones.set_extension(zone(2), &[1; 64], false).unwrap();
-    zones.power_cycle();
-    assert_eq!(zones.state(zone(0)), Some(ZoneState::Closed));
-    assert_eq!(zones.state(zone(1)), Some(ZoneState::Empty));
-    assert_eq!(zones.state(zone(2)), Some(ZoneState::Closed));
-}
-
-#[test]
 fn the_log_of_changed_zones_says_when_it_is_not_enough() {
     let mut zones = Zones::new(ZonedGeometry {
         zones: 600,
@@ -448,112 +389,4 @@ fn the_log_of_changed_zones_says_when_it_is_not_enough() {
         ChangedZoneList::TOO_MANY
     );
     assert_eq!(zones.save().changed, Some(vec![]));
-}
-
-#[test]
-fn identify_says_what_the_geometry_says() {
-    let identify = GEOMETRY.identify(2);
-    assert_eq!(identify.mar.get(), 3);
-    assert_eq!(identify.mor.get(), 1);
-    assert_eq!(identify.ozcs.get(), IdentifyZonedNamespace::OZCS_ZRWA);
-    assert_eq!((identify.numzrwa.get(), identify.zrwafg.get()), (1, 2));
-    assert_eq!((identify.zrwasz.get(), identify.zrwacap), (4, 1));
-    assert_eq!(
-        (identify.lbafe[1].zsze.get(), identify.lbafe[1].zdes),
-        (16, 1)
-    );
-    assert_eq!(identify.lbafe[2].zsze.get(), 0);
-    let free = ZonedGeometry {
-        open_max: None,
-        zrwa: None,
-        read_across: true,
-        ..GEOMETRY
-    };
-    assert_eq!(free.identify(1).mor.get(), 3);
-    assert_eq!(
-        free.identify(1).ozcs.get(),
-        IdentifyZonedNamespace::OZCS_READ_ACROSS
-    );
-    let free = ZonedGeometry {
-        active_max: None,
-        ..free
-    };
-    assert_eq!(free.identify(1).mar.get(), u32::MAX);
-    assert_eq!(free.identify(1).mor.get(), u32::MAX);
-}
-
-#[test]
-fn a_geometry_that_cannot_be_is_refused() {
-    assert_eq!(GEOMETRY.check(), Ok(()));
-    let refused = [
-        ZonedGeometry {
-            capacity_blocks: 17,
-            ..GEOMETRY
-        },
-        ZonedGeometry {
-            capacity_blocks: 0,
-            ..GEOMETRY
-        },
-        ZonedGeometry {
-            zones: 0,
-            ..GEOMETRY
-        },
-        ZonedGeometry {
-            zones: ZONES_MAX + 1,
-            extension_bytes: 0,
-            ..GEOMETRY
-        },
-        ZonedGeometry {
-            zone_blocks: u64::MAX,
-            ..GEOMETRY
-        },
-        ZonedGeometry {
-            open_max: Some(5),
-            ..GEOMETRY
-        },
-        ZonedGeometry {
-            open_max: Some(0),
-            ..GEOMETRY
-        },
-        ZonedGeometry {
-            active_max: Some(0),
-            open_max: None,
-            ..GEOMETRY
-        },
-        ZonedGeometry {
-            extension_bytes: 65,
-            ..GEOMETRY
-        },
-        ZonedGeometry {
-            extension_bytes: 256 * 64,
-            ..GEOMETRY
-        },
-        ZonedGeometry {
-            zones: ZONES_MAX,
-            extension_bytes: 128,
-            ..GEOMETRY
-        },
-        ZonedGeometry {
-            zrwa: Some(Zrwa { blocks: 3, ..ZRWA }),
-            ..GEOMETRY
-        },
-        ZonedGeometry {
-            zrwa: Some(Zrwa {
-                granularity: 0,
-                ..ZRWA
-            }),
-            ..GEOMETRY
-        },
-        ZonedGeometry {
-            zrwa: Some(Zrwa { blocks: 14, ..ZRWA }),
-            ..GEOMETRY
-        },
-        ZonedGeometry {
-            capacity_blocks: 11,
-            ..GEOMETRY
-        },
-    ];
-    for geometry in refused {
-        assert!(Zones::new(geometry).is_err(), "{geometry:?}");
-    }
 }

@@ -224,7 +224,8 @@ impl Model {
         let Some(zrwa) = self.geometry.zrwa else {
             return Err(Status::INVALID_ZONE_OPERATION.dnr());
         };
-        let unaligned = self.zones[z].wp % u64::from(zrwa.granularity) != 0;
+        let granularity = u64::from(zrwa.granularity);
+        let unaligned = !self.zones[z].wp.is_multiple_of(granularity);
         if unaligned || self.windows() >= zrwa.resources as usize {
             return Err(Status::ZRWA_RESOURCES_UNAVAILABLE.dnr());
         }
@@ -266,7 +267,7 @@ impl Model {
         if !(wp..self.reach(z)).contains(&offset) {
             return Err(Status::ZONE_BOUNDARY_ERROR.dnr());
         }
-        if (offset + 1 - wp) % u64::from(zrwa.granularity) != 0 {
+        if !(offset + 1 - wp).is_multiple_of(u64::from(zrwa.granularity)) {
             return Err(Status::INVALID_FIELD.dnr());
         }
         self.opened_by_write(z)?;
