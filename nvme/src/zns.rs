@@ -8,20 +8,8 @@ use bitfield_struct::bitfield;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
-use crate::{AsyncEvent, AsyncEventKind, LogPageId};
-
 /// The command set identifier of zoned namespaces: CSI.
 pub const ZONED_COMMAND_SET: u8 = 0x02;
-
-/// The Changed Zone List log page.
-pub const CHANGED_ZONES_LOG: LogPageId = LogPageId(0xbf);
-
-/// The notice that a zone descriptor was changed by the controller.
-pub const ZONE_DESCRIPTOR_CHANGED: AsyncEvent = AsyncEvent {
-    kind: AsyncEventKind::Notice,
-    information: 0xef,
-    log_page: CHANGED_ZONES_LOG,
-};
 
 /// The state of a zone: ZS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -376,9 +364,6 @@ impl IdentifyZonedNamespace {
     pub const ZRWACAP_EXPLICIT_FLUSH: u8 = 1 << 0;
     /// MAR, MOR and NUMZRWA where there is no limit.
     pub const NO_LIMIT: u32 = u32::MAX;
-    /// OAES and Asynchronous Event Configuration: zone descriptor changed
-    /// notices.
-    pub const OAES_ZONE_DESCRIPTOR_CHANGED: u32 = 1 << 27;
 
     /// A limit from its zero-based field; none where there is no limit.
     #[must_use]
@@ -489,7 +474,10 @@ mod tests {
         assert!(ZoneAppendCdw12::from_bits(1 << 25).piremap());
         assert_eq!(u8::from(ZoneAttributes::new().with_extension(true)), 0x80);
         assert_eq!(u8::from(ZoneAttributes::new().with_zrwa(true)), 0x08);
-        assert_eq!(ZONE_DESCRIPTOR_CHANGED.dword0(), 0x00bf_ef02);
+        assert_eq!(
+            crate::AsyncEvent::ZONE_DESCRIPTOR_CHANGED.dword0(),
+            0x00bf_ef02
+        );
     }
 
     #[test]

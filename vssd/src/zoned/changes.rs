@@ -64,7 +64,7 @@ impl Zones {
     }
 
     /// Whether a Zone Descriptor Changed notice
-    /// ([`nvme::ZONE_DESCRIPTOR_CHANGED`]) is due; it is then taken to be told.
+    /// ([`nvme::AsyncEvent::ZONE_DESCRIPTOR_CHANGED`]) is due; it is then taken to be told.
     pub fn take_notice(&mut self) -> bool {
         std::mem::take(&mut self.changes.notice)
     }
