@@ -98,10 +98,9 @@ pub use register::{
 pub use status::{Status, StatusCodeType};
 pub use zero_based::ZeroBased;
 pub use zns::{
-    ChangedZoneList, IdentifyZonedController, IdentifyZonedNamespace, ZONE_DESCRIPTOR_CHANGED,
-    ZONED_COMMAND_SET, ZoneAppendCdw12, ZoneAttributes, ZoneDescriptor, ZoneListHeader,
-    ZoneReceiveAction, ZoneReceiveCdw13, ZoneReporting, ZoneSendAction, ZoneSendCdw13, ZoneState,
-    ZonedLbaFormat,
+    ChangedZoneList, IdentifyZonedController, IdentifyZonedNamespace, ZONED_COMMAND_SET,
+    ZoneAppendCdw12, ZoneAttributes, ZoneDescriptor, ZoneListHeader, ZoneReceiveAction,
+    ZoneReceiveCdw13, ZoneReporting, ZoneSendAction, ZoneSendCdw13, ZoneState, ZonedLbaFormat,
 };
 
 /// Size of a submission queue entry, bytes (SQES = 6).
