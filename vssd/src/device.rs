@@ -203,12 +203,15 @@ impl<T: Tap, C: Clock> Device<T, C> {
             ticket.settle();
             return;
         }
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.queues
+            .set_in_flight(ticket.queue(), ticket.cid(), false);
         match result {
             Ok(dwords) => {
                 self.count(ticket.record());
-                self.finish_pending(ticket, Status::SUCCESS, dwords);
+                self.finish(ticket, Status::SUCCESS, dwords);
             }
-            Err(status) => self.finish_pending(ticket, status, 0),
+            Err(status) => self.finish(ticket, status, 0),
         }
     }
 
