@@ -42,6 +42,7 @@ mod register;
 mod sgl;
 mod status;
 mod zero_based;
+mod zns;
 
 pub use admin::{
     AbortCdw10, CapacityManagementCdw10, DirectiveCdw11, DirectiveEnableCdw12, FeaturesCdw10,
@@ -103,6 +104,11 @@ pub use register::{
 pub use sgl::{SGL_DESCRIPTOR_BYTES, SglDescriptor, SglSubtype, SglType};
 pub use status::{Status, StatusCodeType};
 pub use zero_based::ZeroBased;
+pub use zns::{
+    ChangedZoneList, IdentifyZonedController, IdentifyZonedNamespace, ZONED_COMMAND_SET,
+    ZoneAppendCdw12, ZoneAttributes, ZoneDescriptor, ZoneListHeader, ZoneReceiveAction,
+    ZoneReceiveCdw13, ZoneReporting, ZoneSendAction, ZoneSendCdw13, ZoneState, ZonedLbaFormat,
+};
 
 /// Size of a submission queue entry, bytes (SQES = 6).
 pub const SQE_BYTES: usize = 64;

@@ -51,6 +51,7 @@ mod special;
 mod ticket;
 mod transfer;
 pub mod worker;
+pub mod zoned;
 
 pub use config::{BlockFormat, ControllerConfig, PciIdentity, PowerState};
 pub use controller::Controller;
