@@ -5,16 +5,19 @@ use std::os::fd::BorrowedFd;
 use nvme::{QueueId, Sqe};
 use traces::{Clock, Event, Tap};
 
+use crate::arbitration::Weighted;
 use crate::device::{Device, Parts};
 use crate::lifecycle::Change;
 use crate::media::Submission;
+use crate::registers::AMS_WEIGHTED;
 use crate::ticket::Ticket;
 use crate::{
     ControllerConfig, DmaTable, Doorbells, Interrupts, MapError, Media, Protection, VssdError,
 };
 
 /// How many commands of one queue are fetched before the next has its turn.
-const BURST: u32 = 64;
+/// Where the host sets no limit.
+pub(crate) const BURST: u32 = 64;
 
 /// One NVMe function with one namespace on `M`, observed by `T`, in the time of
 /// `C`.
@@ -23,6 +26,8 @@ pub struct Controller<M: Media, T: Tap, C: Clock> {
     pub(crate) media: M,
     /// Which I/O submission queue has the first turn at the next poll.
     turn: usize,
+    /// Whose turn it is under weighted round robin.
+    pub(crate) weighted: Weighted,
 }
 
 impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
@@ -54,6 +59,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             device: Device::new(config, parts),
             media,
             turn: 0,
+            weighted: Weighted::default(),
         })
     }
 
@@ -71,7 +77,12 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         }
         if self.device.lifecycle.is_ready() {
             done += self.serve(QueueId::ADMIN, BURST.min(budget));
-            done += self.serve_io(budget.saturating_sub(done));
+            let left = budget.saturating_sub(done);
+            done += if self.device.registers.cc.ams() == AMS_WEIGHTED {
+                self.serve_weighted(left)
+            } else {
+                self.serve_io(left)
+            };
             self.device.note_bad_doorbells();
             self.device.finish_deletions();
             done += self.device.deliver_events();
@@ -80,10 +91,28 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         done
     }
 
-    /// Gives each I/O submission queue a turn. Returns how many commands were
+    /// Gives each I/O submission queue its turns. Returns how many commands were
     /// fetched.
     #[inline]
     fn serve_io(&mut self, budget: u32) -> u32 {
+        let Some(burst) = self.device.features.burst() else {
+            return self.serve_round(budget, BURST);
+        };
+        let mut done = 0;
+        loop {
+            let round = self.serve_round(budget.saturating_sub(done), burst);
+            done += round;
+            // A round that fetches nothing is the last.
+            if round == 0 {
+                return done;
+            }
+        }
+    }
+
+    /// Gives each I/O submission queue a turn. Returns how many commands were
+    /// fetched.
+    #[inline]
+    fn serve_round(&mut self, budget: u32, burst: u32) -> u32 {
         let queues = self.device.queues.live();
         let mut done = 0;
         for _ in 0..queues {
@@ -95,7 +124,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
                 self.turn = 0;
             }
             if let Some(queue) = self.device.queues.live_at(self.turn) {
-                done += self.serve(queue, left.min(BURST));
+                done += self.serve(queue, left.min(burst));
             }
             self.turn += 1;
         }
@@ -105,8 +134,11 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// Fetches and executes at most `budget` commands of a queue. Returns how
     /// many.
     #[inline]
-    fn serve(&mut self, queue: QueueId, budget: u32) -> u32 {
-        let waiting = self.device.queues.waiting(queue, &self.device.doorbells);
+    pub(crate) fn serve(&mut self, queue: QueueId, budget: u32) -> u32 {
+        let device = &mut self.device;
+        let waiting = device
+            .queues
+            .waiting(queue, &device.memory, &device.doorbells);
         if waiting == 0 {
             return 0;
         }
@@ -155,6 +187,12 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// even so.
     pub fn idle(&self) -> bool {
         !self.device.is_busy() && !self.device.lifecycle.is_stopping()
+    }
+
+    /// When the controller has to be polled at the latest, by its own clock,
+    /// though nobody asks anything of it: an interrupt waits, for one.
+    pub fn next_deadline_ns(&self) -> Option<u64> {
+        self.device.coalescing.deadline_ns()
     }
 
     /// Maps guest memory; see [`DmaTable::map`]. Live queues go on.

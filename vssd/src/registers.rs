@@ -7,15 +7,21 @@ use nvme::{
 use traces::{Clock, Event, Tap};
 
 use crate::admin::identify::VERSION;
+use crate::arbitration::Weighted;
 use crate::device::Device;
 use crate::lifecycle::{Change, Duty};
 use crate::media::{Request, Submission};
-use crate::queue::QueueSpec;
+use crate::queue::{Priority, QueueSpec};
 use crate::ticket::Ticket;
 use crate::{Controller, ControllerConfig, Media};
 
 /// How long CSTS.RDY may take to follow CC.EN, units of 500 ms.
 const READY_TIMEOUT: u8 = 20;
+
+/// CC.AMS: weighted round robin with urgent priority class.
+pub(crate) const AMS_WEIGHTED: u8 = 1;
+/// CAP.AMS: it is supported.
+const CAP_AMS_WEIGHTED: u8 = 1 << 0;
 
 /// The properties that hold what was written to them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,6 +40,7 @@ fn capabilities(config: &ControllerConfig) -> Cap {
     Cap::new()
         .with_mqes(config.queue_entries_max.saturating_sub(1))
         .with_cqr(true)
+        .with_ams(CAP_AMS_WEIGHTED)
         .with_to(READY_TIMEOUT)
         .with_css(CSS_NVM)
 }
@@ -49,7 +56,7 @@ impl RegisterFile {
         let cq_entry = matches!(cc.iocqes(), 0) || cc.iocqes() == IdentifyController::CQES_16 & 0xf;
         cc.mps() == 0
             && cc.css() == 0
-            && cc.ams() == 0
+            && cc.ams() <= AMS_WEIGHTED
             && sq_entry
             && cq_entry
             && self.aqa.asqs() > 0
@@ -113,8 +120,9 @@ impl<M: Media, T: Tap, C: Clock> Registers for Controller<M, T, C> {
             offset::INTMS => registers.intms |= value,
             offset::INTMC => {
                 registers.intms &= !value;
-                self.device.queues.remind(&self.device.doorbells);
-                self.device.raise_interrupts();
+                let device = &mut self.device;
+                device.queues.remind(&device.memory, &device.doorbells);
+                device.raise_interrupts();
             }
             offset::CC => self.write_cc(Cc::from_bits(value)),
             offset::AQA => registers.aqa = Aqa::from_bits(value),
@@ -201,6 +209,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         self.media
             .abandon(&mut |ticket, _outcome| device.abandon(ticket));
         device.reset();
+        self.weighted = Weighted::default();
     }
 }
 
@@ -234,7 +243,11 @@ impl<T: Tap, C: Clock> Device<T, C> {
         let made = self
             .queues
             .create_completion(completion, Some(0))
-            .and_then(|()| self.queues.create_submission(submission, QueueId::ADMIN));
+            .and_then(|()| {
+                let priority = Priority::Urgent;
+                self.queues
+                    .create_submission(submission, QueueId::ADMIN, priority)
+            });
         debug_assert!(made.is_ok(), "{made:?}: {registers:?} was checked");
     }
 }

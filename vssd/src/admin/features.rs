@@ -126,6 +126,33 @@ impl Features {
         self.write_cache
     }
 
+    /// The Interrupt Coalescing feature, as it was set.
+    pub(crate) const fn coalescing(&self) -> u32 {
+        self.coalescing
+    }
+
+    /// Whether interrupts of a vector may wait.
+    pub(crate) fn coalesces(&self, vector: u16) -> bool {
+        self.uncoalesced.get(usize::from(vector)) == Some(&false)
+    }
+
+    /// How many commands of a queue are fetched before the next has its turn;
+    /// none where there is no limit (`NVMe Base 2.1 §5.1.25.1.1`).
+    #[inline]
+    pub(crate) const fn burst(&self) -> Option<u32> {
+        match self.arbitration & BURST_UNLIMITED {
+            BURST_UNLIMITED => None,
+            exponent => Some(1 << exponent),
+        }
+    }
+
+    /// How many commands of the high, medium and low priority class there may
+    /// be in a round.
+    pub(crate) fn weights(&self) -> [u32; 3] {
+        let [_, low, medium, high] = self.arbitration.to_le_bytes();
+        [high, medium, low].map(|weight| u32::from(weight).saturating_add(1))
+    }
+
     /// The I/O submission queues that the host was given.
     pub(crate) const fn submission_queues(&self) -> u16 {
         self.queues.nsq().saturating_add(1)

@@ -111,6 +111,7 @@ impl Identity<'_> {
             rtd3r: U32::new(1_000_000),
             rtd3e: U32::new(SHUTDOWN_US),
             oaes: U32::new(IdentifyController::OAES_NAMESPACE_ATTRIBUTE),
+            oacs: U16::new(IdentifyController::OACS_DOORBELL_BUFFER),
             ctratt: U32::new(IdentifyController::CTRATT_HOST_ID_128),
             cntrltype: IdentifyController::TYPE_IO,
             acl: ABORTS_MAX - 1,

@@ -17,7 +17,7 @@ use crate::command::NSID;
 pub(crate) const ERRORS_MAX: usize = 64;
 
 /// The commands of the admin queue that are supported.
-const ADMIN: [AdminOpcode; 10] = [
+const ADMIN: [AdminOpcode; 11] = [
     AdminOpcode::DELETE_SQ,
     AdminOpcode::CREATE_SQ,
     AdminOpcode::GET_LOG_PAGE,
@@ -28,6 +28,7 @@ const ADMIN: [AdminOpcode; 10] = [
     AdminOpcode::SET_FEATURES,
     AdminOpcode::GET_FEATURES,
     AdminOpcode::ASYNC_EVENT_REQUEST,
+    AdminOpcode::DOORBELL_BUFFER_CONFIG,
 ];
 
 /// The I/O commands that are supported, and whether they change blocks.

@@ -10,7 +10,7 @@ use super::Answer;
 use crate::Ticket;
 use crate::command::data_pointer;
 use crate::device::Device;
-use crate::queue::QueueSpec;
+use crate::queue::{Priority, QueueSpec, Shadow};
 
 impl<T: Tap, C: Clock> Device<T, C> {
     /// The queue that a create command describes, where `given` queues of its
@@ -61,7 +61,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         }
         let vector = cdw11.ien().then_some(cdw11.iv());
         self.queues.create_completion(spec, vector)?;
-        self.doorbells.reset(spec.id, DoorbellKind::CompletionHead);
+        self.reset_doorbell(spec, DoorbellKind::CompletionHead);
         Ok(0)
     }
 
@@ -80,8 +80,24 @@ impl<T: Tap, C: Clock> Device<T, C> {
         if !self.queues.has_completion(completion) {
             return Err(Status::COMPLETION_QUEUE_INVALID.dnr());
         }
-        self.queues.create_submission(spec, completion)?;
-        self.doorbells.reset(spec.id, DoorbellKind::SubmissionTail);
+        // It means nothing unless weighted round robin was selected.
+        let priority = Priority::from_qprio(cdw11.qprio());
+        self.queues.create_submission(spec, completion, priority)?;
+        self.reset_doorbell(spec, DoorbellKind::SubmissionTail);
+        Ok(0)
+    }
+
+    fn reset_doorbell(&mut self, spec: QueueSpec, kind: DoorbellKind) {
+        self.queues
+            .reset_doorbell(spec, kind, &self.memory, &self.doorbells);
+    }
+
+    /// Doorbell Buffer Config (`NVMe Base 2.1 §5.2.5`). Both buffers are pages.
+    pub(super) fn shadow_doorbells(&mut self, sqe: &Sqe) -> Answer {
+        let buffers = data_pointer(sqe)?;
+        let shadow = Shadow::new(buffers.prp1, buffers.prp2, &self.memory)
+            .ok_or(Status::INVALID_FIELD.dnr())?;
+        self.queues.set_shadow(shadow, &self.memory);
         Ok(0)
     }
 

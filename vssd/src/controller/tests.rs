@@ -1,6 +1,7 @@
 mod fuzz;
 mod io;
 mod memory;
+mod queues;
 
 use nvme::{
     AdminOpcode, AsyncEvent, DoorbellKind, NamespaceId, NvmOpcode, QueueId, Registers,
@@ -88,7 +89,7 @@ fn an_illegal_configuration_is_fatal_until_it_is_reset() {
     let cases: [(&str, Prepare); 7] = [
         ("MPS", |_| H::cc().with_mps(1)),
         ("CSS", |_| H::cc().with_css(6)),
-        ("AMS", |_| H::cc().with_ams(1)),
+        ("AMS", |_| H::cc().with_ams(2)),
         ("IOSQES", |_| H::cc().with_iosqes(5)),
         ("IOCQES", |_| H::cc().with_iocqes(5)),
         ("AQA", |host| {

@@ -170,6 +170,34 @@ impl Window {
         Sqe::read_from_bytes(words.as_bytes()).ok()
     }
 
+    /// Loads the word `at` bytes into the window, a multiple of 4, with acquire
+    /// ordering; none while it is not mapped.
+    #[inline]
+    pub(crate) fn load_word(&mut self, table: &DmaTable, at: usize) -> Option<u32> {
+        Some(self.word(table, at)?.load(Ordering::Acquire))
+    }
+
+    /// Stores the word `at` bytes into the window, which is one for writing.
+    /// Nothing is stored while it is not mapped.
+    #[inline]
+    pub(crate) fn store_word(&mut self, table: &DmaTable, at: usize, value: u32) {
+        if let Some(word) = self.word(table, at) {
+            word.store(value, Ordering::Release);
+        }
+    }
+
+    #[inline]
+    fn word<'t>(&mut self, table: &'t DmaTable, at: usize) -> Option<&'t AtomicU32> {
+        if !at.is_multiple_of(size_of::<u32>()) {
+            return None;
+        }
+        let word = self.host(table, at)?.cast::<u32>();
+        // SAFETY: the page is mapped as of this table, which is borrowed as long
+        // as the word is and cannot change meanwhile; aligned words do not cross
+        // pages. Only atomics touch the words of such a window here.
+        Some(unsafe { AtomicU32::from_ptr(word.as_ptr()) })
+    }
+
     /// Writes the completion queue entry into `slot`, the word with the phase
     /// tag last and with release ordering. Whether it was written: not while it
     /// is not mapped.
