@@ -159,6 +159,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
                 self.io(&sqe, ticket);
             }
         }
+        self.device.queues.acknowledge(queue, &self.device.memory);
         done
     }
 

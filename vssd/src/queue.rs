@@ -301,12 +301,7 @@ impl Queues {
         match u16::try_from(value) {
             Ok(tail) if tail < sq.entries => {
                 sq.rejected = u32::MAX;
-                if sq.tail != tail {
-                    sq.tail = tail;
-                    if let Some(shadow) = &mut self.shadow {
-                        shadow.acknowledge(id, kind, (sq.head, sq.entries), memory);
-                    }
-                }
+                sq.tail = tail;
             }
             _ if sq.rejected == value => {}
             _ => {
@@ -323,6 +318,21 @@ impl Queues {
             self.bad_doorbells = self.bad_doorbells.saturating_add(1);
         }
         waiting
+    }
+
+    /// Tells a host with shadow doorbells how far a submission queue was
+    /// fetched, after each batch.
+    #[inline]
+    pub(crate) fn acknowledge(&mut self, id: QueueId, memory: &DmaTable) {
+        let Some(shadow) = &mut self.shadow else {
+            return;
+        };
+        if let Some(Some(sq)) = self.submission.get(usize::from(id.0))
+            && !id.is_admin()
+        {
+            let kind = DoorbellKind::SubmissionTail;
+            shadow.acknowledge(id, kind, (sq.head, sq.entries), memory);
+        }
     }
 
     /// Fetches the next command of a submission queue and reserves room for its

@@ -210,7 +210,7 @@ fn refused(host: &mut Host<Ram>, sqe: Sqe, expected: Status) {
 #[test]
 fn unknown_commands_and_sgls_are_refused() {
     let mut host = host();
-    for opcode in [0x0d, 0x10, 0x14, 0x7c, 0x7f, 0x80, 0x84, 0xc0, 0xff] {
+    for opcode in [0x0d, 0x10, 0x14, 0x7d, 0x7f, 0x80, 0x84, 0xc0, 0xff] {
         let status = host.admin_status(Sqe::new(opcode, NamespaceId(0)));
         assert!(status.same_code(Status::INVALID_OPCODE), "{opcode:#x}");
         assert!(status.is_dnr());
