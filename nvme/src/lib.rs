@@ -59,8 +59,8 @@ pub use log_page::{
 pub use nvm::{DSM_RANGES_MAX, DsmAttributes, DsmRange, ReadWriteCdw12};
 pub use opcode::{AdminOpcode, NvmOpcode};
 pub use register::{
-    Aqa, Cap, Cc, Csts, DOORBELL_BASE, Doorbell, DoorbellKind, REGISTERS_LEN, Registers,
-    ShutdownNotification, ShutdownStatus, Vs, offset,
+    Aqa, Cap, Cc, Crto, Csts, DOORBELL_BASE, Doorbell, DoorbellKind, NSSR_RESET, REGISTERS_LEN,
+    Registers, ShutdownNotification, ShutdownStatus, Vs, offset,
 };
 pub use status::{Status, StatusCodeType};
 pub use zero_based::ZeroBased;

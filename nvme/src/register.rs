@@ -35,6 +35,20 @@ pub mod offset {
     pub const CRTO: u32 = 0x68;
 }
 
+/// What is written to [`offset::NSSR`] to reset the NVM subsystem: "NVMe"
+/// (`NVMe Base 2.1 §3.1.4.7`).
+pub const NSSR_RESET: u32 = 0x4e56_4d65;
+
+/// Controller Ready Timeouts (`NVMe Base 2.1 §3.1.4.19`), units of 500 ms.
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct Crto {
+    /// How long a controller takes to be ready with its media.
+    pub crwmt: u16,
+    /// How long it takes to be ready independent of its media.
+    pub crimt: u16,
+}
+
 /// Where the doorbells start, bytes from the start of BAR0
 /// (`NVMe over PCIe 1.1 §3.1.2`).
 pub const DOORBELL_BASE: u32 = 0x1000;

@@ -284,6 +284,15 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         self.device.event(Event::FunctionReset);
     }
 
+    /// The NVM subsystem was reset (`NVMe Base 2.1 §3.7.1`): as a function reset,
+    /// and CSTS.NSSRO tells of it until the host clears that.
+    pub fn subsystem_reset(&mut self) {
+        self.change(Change::Reset);
+        self.device.registers = crate::registers::RegisterFile::default();
+        self.device.registers.nssro = true;
+        self.device.event(Event::Reset);
+    }
+
     /// What the controller was made to be.
     pub const fn config(&self) -> &ControllerConfig {
         &self.device.config

@@ -152,15 +152,15 @@ impl Queues {
     /// Sets a doorbell to 0, as it stands when its queue is made.
     pub(crate) fn reset_doorbell(
         &mut self,
-        spec: QueueSpec,
+        (id, entries): (QueueId, u16),
         kind: DoorbellKind,
         memory: &DmaTable,
         doorbells: &Doorbells,
     ) {
-        doorbells.reset(spec.id, kind);
+        doorbells.reset(id, kind);
         if let Some(shadow) = &mut self.shadow {
-            shadow.store(spec.id, kind, 0, memory);
-            shadow.acknowledge(spec.id, kind, (0, spec.entries), memory);
+            shadow.store(id, kind, 0, memory);
+            shadow.acknowledge(id, kind, (0, entries), memory);
         }
     }
 
@@ -168,7 +168,7 @@ impl Queues {
     /// any. The identifier is free and in range.
     pub(crate) fn create_completion(
         &mut self,
-        spec: QueueSpec,
+        mut spec: QueueSpec,
         vector: Option<u16>,
     ) -> Result<(), Status> {
         let window = spec
@@ -201,7 +201,7 @@ impl Queues {
     /// which exists. The identifier is free and in range.
     pub(crate) fn create_submission(
         &mut self,
-        spec: QueueSpec,
+        mut spec: QueueSpec,
         completion: QueueId,
         priority: Priority,
     ) -> Result<(), Status> {

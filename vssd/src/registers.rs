@@ -1,8 +1,8 @@
 //! The controller's properties, and what writing them sets off.
 
 use nvme::{
-    Aqa, AsyncEvent, Cap, Cc, DOORBELL_BASE, Doorbell, DoorbellKind, IdentifyController, QueueId,
-    Registers, ShutdownNotification, offset,
+    Aqa, AsyncEvent, Cap, Cc, Crto, Csts, DOORBELL_BASE, Doorbell, DoorbellKind,
+    IdentifyController, NSSR_RESET, QueueId, Registers, ShutdownNotification, offset,
 };
 use traces::{Clock, Event, Tap};
 
@@ -17,6 +17,9 @@ use crate::{Controller, ControllerConfig, Media};
 
 /// How long CSTS.RDY may take to follow CC.EN, units of 500 ms.
 const READY_TIMEOUT: u8 = 20;
+/// CAP.CRMS: ready with media, and ready independent of media. The medium of a
+/// virtual drive is always there, so both are the same.
+const CRMS_BOTH: u8 = 0b11;
 
 /// CC.AMS: weighted round robin with urgent priority class.
 pub(crate) const AMS_WEIGHTED: u8 = 1;
@@ -31,6 +34,8 @@ pub(crate) struct RegisterFile {
     asq: u64,
     acq: u64,
     pub(crate) intms: u32,
+    /// CSTS.NSSRO: the subsystem was reset, and nobody has taken note.
+    pub(crate) nssro: bool,
 }
 
 /// Controller Capabilities (`NVMe Base 2.1 §3.1.4.1`): pages of 4 KiB, the NVM
@@ -39,9 +44,11 @@ fn capabilities(config: &ControllerConfig) -> Cap {
     const CSS_NVM: u8 = 1 << 0;
     Cap::new()
         .with_mqes(config.queue_entries_max.saturating_sub(1))
-        .with_cqr(true)
+        .with_cqr(config.contiguous_queues_required)
         .with_ams(CAP_AMS_WEIGHTED)
         .with_to(READY_TIMEOUT)
+        .with_nssrs(true)
+        .with_crms(CRMS_BOTH)
         .with_css(CSS_NVM)
 }
 
@@ -98,7 +105,14 @@ impl<M: Media, T: Tap, C: Clock> Registers for Controller<M, T, C> {
             offset::VS => VERSION.into_bits(),
             offset::INTMS | offset::INTMC => registers.intms,
             offset::CC => registers.cc.into_bits(),
-            offset::CSTS => device.lifecycle.csts().into_bits(),
+            offset::CSTS => {
+                let csts = device.lifecycle.csts();
+                csts.with_nssro(registers.nssro).into_bits()
+            }
+            offset::CRTO => Crto::new()
+                .with_crwmt(READY_TIMEOUT.into())
+                .with_crimt(READY_TIMEOUT.into())
+                .into_bits(),
             offset::AQA => registers.aqa.into_bits(),
             offset::ASQ => low(registers.asq),
             ASQ_HIGH => high(registers.asq),
@@ -124,6 +138,9 @@ impl<M: Media, T: Tap, C: Clock> Registers for Controller<M, T, C> {
                 device.queues.remind(&device.memory, &device.doorbells);
                 device.raise_interrupts();
             }
+            // Write 1 to clear; the rest of CSTS cannot be written.
+            offset::CSTS => registers.nssro &= !Csts::from_bits(value).nssro(),
+            offset::NSSR if value == NSSR_RESET => self.subsystem_reset(),
             offset::CC => self.write_cc(Cc::from_bits(value)),
             offset::AQA => registers.aqa = Aqa::from_bits(value),
             offset::ASQ => registers.asq = with_low(registers.asq, value),
@@ -236,6 +253,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         let queue = |base, last: u16| QueueSpec {
             id: QueueId::ADMIN,
             base,
+            list: None,
             entries: last.saturating_add(1),
         };
         let completion = queue(registers.acq, registers.aqa.acqs());

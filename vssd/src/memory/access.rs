@@ -95,12 +95,14 @@ struct WindowPage {
     host: Option<NonNull<u8>>,
 }
 
-/// The memory of one queue: contiguous in I/O virtual addresses, scattered in
-/// the host's, and looked up page by page, again after each change of the
+/// The memory of one queue: contiguous in I/O virtual addresses or a list of
+/// pages, scattered in the host's, and looked up page by page, again after each change of the
 /// table.
 #[derive(Debug)]
 pub(crate) struct Window {
     base: u64,
+    /// The pages' addresses, where they are not contiguous from `base` on.
+    list: Option<Box<[u64]>>,
     pages: Box<[WindowPage]>,
     access: Access,
 }
@@ -125,8 +127,22 @@ impl Window {
         };
         Some(Self {
             base,
+            list: None,
             pages: vec![unknown; pages].into_boxed_slice(),
             access,
+        })
+    }
+
+    /// The window on a queue whose pages `list` has; none where one of them is
+    /// not a multiple of the page size.
+    pub(crate) fn scattered(list: Box<[u64]>, access: Access) -> Option<Self> {
+        let bytes = u64::try_from(list.len()).ok()?.checked_mul(PAGE_BYTES)?;
+        if list.iter().any(|page| !page.is_multiple_of(PAGE_BYTES)) {
+            return None;
+        }
+        Some(Self {
+            list: Some(list),
+            ..Self::new(0, bytes, access)?
         })
     }
 
@@ -137,8 +153,12 @@ impl Window {
         let index = at / PAGE;
         let page = self.pages.get_mut(index)?;
         if page.generation != table.generation() {
-            let skip = u64::try_from(index).ok()?.checked_mul(PAGE_BYTES)?;
-            let iova = self.base.checked_add(skip)?;
+            let iova = if let Some(list) = &self.list {
+                *list.get(index)?
+            } else {
+                let skip = u64::try_from(index).ok()?.checked_mul(PAGE_BYTES)?;
+                self.base.checked_add(skip)?
+            };
             // Regions are whole pages, so that a byte answers for its page.
             page.host = table
                 .resolve(iova, self.access)

@@ -58,18 +58,23 @@ impl Priority {
 }
 
 /// What a queue is made of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct QueueSpec {
     /// Identifier.
     pub(crate) id: QueueId,
     /// I/O virtual address; a multiple of the page size.
     pub(crate) base: u64,
+    /// The addresses of its pages, where they are not contiguous from `base` on.
+    pub(crate) list: Option<Box<[u64]>>,
     /// Entries, at least 2.
     pub(crate) entries: u16,
 }
 
 impl QueueSpec {
-    pub(super) fn window(&self, entry_bytes: usize, access: Access) -> Option<Window> {
+    pub(super) fn window(&mut self, entry_bytes: usize, access: Access) -> Option<Window> {
+        if let Some(list) = self.list.take() {
+            return Window::scattered(list, access);
+        }
         let entry_bytes = u64::try_from(entry_bytes).ok()?;
         let bytes = u64::from(self.entries).checked_mul(entry_bytes)?;
         Window::new(self.base, bytes, access)

@@ -28,6 +28,7 @@ fn queues(entries: u16) -> Queues {
     let spec = |base| QueueSpec {
         id: ID,
         base,
+        list: None,
         entries,
     };
     queues.create_completion(spec(CQ), Some(1)).unwrap();

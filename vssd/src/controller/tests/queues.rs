@@ -268,3 +268,82 @@ fn buffers_that_are_no_pages_of_guest_memory_are_refused() {
     // The registers are in force still.
     assert_eq!(host.status(&mut pair, flush()), Status::SUCCESS);
 }
+
+#[test]
+fn a_subsystem_reset_is_told_until_the_host_clears_it() {
+    let (mut host, _) = H::ready(Null::new(MIB));
+    let cap = nvme::Cap::from_bits(host.controller.read64(offset::CAP));
+    assert!(cap.nssrs());
+    // Ready with media in as long as CAP.TO says, and independent of it.
+    assert_eq!((cap.crms(), cap.to()), (0b11, 20));
+    assert_eq!(host.controller.read32(offset::CRTO), 0x0014_0014);
+    host.controller.write32(offset::NSSR, nvme::NSSR_RESET + 1);
+    assert!(host.csts().rdy() && !host.csts().nssro());
+    host.controller.write32(offset::NSSR, nvme::NSSR_RESET);
+    assert!(!host.csts().rdy() && host.csts().nssro());
+    assert_eq!(host.controller.read32(offset::NSSR), 0);
+    assert_eq!(host.controller.read32(offset::AQA), 0);
+    host.enable();
+    assert!(host.csts().nssro());
+    host.controller.write32(offset::CSTS, 0);
+    assert!(host.csts().nssro());
+    host.controller.write32(offset::CSTS, 1 << 4);
+    assert!(!host.csts().nssro() && host.csts().rdy());
+    let mut pair = host.create_pair(1, 8);
+    assert_eq!(host.status(&mut pair, flush()), Status::SUCCESS);
+}
+
+#[test]
+fn queues_of_scattered_pages_work_and_move_with_them() {
+    let config = ControllerConfig {
+        contiguous_queues_required: false,
+        ..ControllerConfig::default()
+    };
+    let mut host = Host::new(config, Null::new(MIB));
+    host.enable();
+    assert!(!nvme::Cap::from_bits(host.controller.read64(offset::CAP)).cqr());
+    let list = host.pages(1);
+    // The second page of the queue stands before the first.
+    let second = host.pages(1);
+    let sq = host.pages(1);
+    let cq = host.pages(1);
+    let cdw11 = CreateSqCdw11::new().with_cqid(1).into();
+    let make = create(AdminOpcode::CREATE_SQ, 1, 100, list, cdw11);
+    assert_eq!(host.create_cq(1, 100, cq), Status::SUCCESS);
+    host.write(list, &(sq + 8).to_le_bytes());
+    let status = host.admin_status(make);
+    assert!(status.same_code(Status::PRP_OFFSET_INVALID));
+    let offset = create(AdminOpcode::CREATE_SQ, 1, 100, list + 8, cdw11);
+    let status = host.admin_status(offset);
+    assert!(status.same_code(Status::PRP_OFFSET_INVALID));
+    let nowhere = create(AdminOpcode::CREATE_SQ, 1, 100, 0, cdw11);
+    let status = host.admin_status(nowhere);
+    assert!(status.same_code(Status::DATA_TRANSFER_ERROR));
+    host.write(list, &sq.to_le_bytes());
+    host.write(list + 8, &second.to_le_bytes());
+    assert_eq!(host.admin_status(make), Status::SUCCESS);
+    let mut seen = host.admin;
+    (seen.id, seen.cq, seen.entries) = (QueueId(1), cq, 100);
+    (seen.head, seen.phase) = (0, true);
+    for slot in 0..90_u64 {
+        if slot == 80 {
+            host.controller.dma_unmap(second, PAGE);
+        }
+        let page = if slot < 64 { sq } else { second };
+        let sqe = zerocopy::IntoBytes::as_bytes(&flush()).to_vec();
+        host.write(page + slot % 64 * 64, &sqe);
+        let tail = u32::try_from(slot + 1).unwrap();
+        host.doorbell(QueueId(1), DoorbellKind::SubmissionTail, tail);
+        host.settle();
+        if slot == 80 {
+            assert!(host.peek(&seen).is_none());
+            host.map(second, PAGE, second - crate::host::BASE);
+            host.settle();
+        }
+        let cqe = host.reap(&mut seen).expect("an answer");
+        assert_eq!(
+            (cqe.status(), u32::from(cqe.sq_head.get())),
+            (Status::SUCCESS, tail)
+        );
+    }
+}
