@@ -45,6 +45,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             AdminOpcode::CREATE_SQ => device.create_submission(sqe),
             AdminOpcode::CREATE_CQ => device.create_completion(sqe),
             AdminOpcode::DELETE_CQ => device.delete_completion(sqe),
+            AdminOpcode::DOORBELL_BUFFER_CONFIG => device.shadow_doorbells(sqe),
             AdminOpcode::IDENTIFY => device.identify(sqe),
             AdminOpcode::GET_LOG_PAGE => device.log_page(sqe),
             AdminOpcode::GET_FEATURES => device.get_features(sqe),
@@ -242,6 +243,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         };
         let dword0 = self.features.set(sqe, value, around)?;
         self.changed |= self.features.take_changed();
+        self.coalescing.configure(self.features.coalescing());
         if feature == FeatureId::NAMESPACE_WRITE_PROTECTION {
             self.set_write_protection(sqe);
         }
@@ -294,7 +296,9 @@ impl<T: Tap, C: Clock> Device<T, C> {
     /// Takes a waiting event request, with room for its completion.
     fn take_event_request(&mut self, cid: CommandId) -> Option<Ticket> {
         if !self.queues.is_in_flight(QueueId::ADMIN, cid)
-            || !self.queues.reserve(QueueId::ADMIN, &self.doorbells)
+            || !self
+                .queues
+                .reserve(QueueId::ADMIN, &self.memory, &self.doorbells)
         {
             return None;
         }
@@ -309,7 +313,11 @@ impl<T: Tap, C: Clock> Device<T, C> {
     /// in the admin completion queue. Returns how many.
     pub(crate) fn deliver_events(&mut self) -> u32 {
         let mut told = 0;
-        while self.events.is_deliverable() && self.queues.reserve(QueueId::ADMIN, &self.doorbells) {
+        while self.events.is_deliverable()
+            && self
+                .queues
+                .reserve(QueueId::ADMIN, &self.memory, &self.doorbells)
+        {
             let Some((ticket, event)) = self.events.deliver() else {
                 self.queues.release(QueueId::ADMIN);
                 break;

@@ -239,6 +239,9 @@ pub struct ControllerConfig {
     pub queue_pairs_max: u16,
     /// Entries of an I/O queue, 2 to 4096.
     pub queue_entries_max: u16,
+    /// Whether I/O queues have to be contiguous in the guest's addresses
+    /// (CAP.CQR). Guests make no others, where they have the choice.
+    pub contiguous_queues_required: bool,
     /// Size of a logical block of the namespaces that a new drive has, 512 or
     /// 4096 bytes.
     pub block_bytes: u32,
@@ -283,6 +286,7 @@ impl Default for ControllerConfig {
             mdts: 8,
             queue_pairs_max: 64,
             queue_entries_max: 1024,
+            contiguous_queues_required: true,
             block_bytes: 512,
             formats: vec![
                 BlockFormat::plain(512),

@@ -156,7 +156,9 @@ impl Identity<'_> {
             cntrltype: IdentifyController::TYPE_IO,
             nvmsr: IdentifyController::NVMSR_STORAGE_DEVICE,
             oacs: U16::new(
-                IdentifyController::OACS_FORMAT | IdentifyController::OACS_NAMESPACE_MANAGEMENT,
+                IdentifyController::OACS_FORMAT
+                    | IdentifyController::OACS_NAMESPACE_MANAGEMENT
+                    | IdentifyController::OACS_DOORBELL_BUFFER,
             ),
             acl: ABORTS_MAX - 1,
             aerl: zero_based(REQUESTS_MAX),

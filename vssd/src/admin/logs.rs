@@ -23,7 +23,7 @@ const ALONE_IN_NAMESPACE: u8 = 1;
 const ALONE: u8 = 2;
 
 /// The admin commands that are offered, and what they change.
-const ADMIN: [(AdminOpcode, CommandEffects); 14] = [
+const ADMIN: [(AdminOpcode, CommandEffects); 15] = [
     (AdminOpcode::DELETE_SQ, NOTHING),
     (AdminOpcode::CREATE_SQ, NOTHING),
     (AdminOpcode::GET_LOG_PAGE, NOTHING),
@@ -40,6 +40,7 @@ const ADMIN: [(AdminOpcode, CommandEffects); 14] = [
         AdminOpcode::FORMAT_NVM,
         BLOCKS.with_ncc(true).with_cse(ALONE_IN_NAMESPACE),
     ),
+    (AdminOpcode::DOORBELL_BUFFER_CONFIG, NOTHING),
     (AdminOpcode::SANITIZE, BLOCKS.with_cse(ALONE)),
 ];
 
