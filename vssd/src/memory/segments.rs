@@ -90,10 +90,10 @@ impl SegmentBuffer {
 /// be readable.
 #[derive(Clone, Copy, Debug)]
 pub struct Segments<'m> {
-    pieces: &'m [libc::iovec],
-    bytes: usize,
-    access: Access,
-    table: PhantomData<&'m DmaTable>,
+    pub(super) pieces: &'m [libc::iovec],
+    pub(super) bytes: usize,
+    pub(super) access: Access,
+    pub(super) table: PhantomData<&'m DmaTable>,
 }
 
 impl Segments<'_> {

@@ -280,11 +280,11 @@ fn namespaces_flags_and_opcodes_are_checked() {
                 "{nsid}"
             );
         }
-        for flags in [0x40, 0x80, 0xc0, 1, 2] {
+        for flags in [0x40, 0x80, 0xc0, 1, 3] {
             let status = drive.status(Sqe { flags, ..good });
             assert!(status.same_code(Status::INVALID_FIELD), "{flags:#x}");
         }
-        for opcode in [0x04, 0x0d, 0x19, 0x80, 0xff] {
+        for opcode in [0x03, 0x06, 0x1a, 0x80, 0xff] {
             let status = drive.status(Sqe { opcode, ..good });
             assert!(status.same_code(Status::INVALID_OPCODE), "{opcode:#x}");
             assert!(status.is_dnr());
