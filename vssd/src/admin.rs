@@ -7,6 +7,7 @@ pub(crate) mod identify;
 pub(crate) mod logs;
 pub(crate) mod namespaces;
 mod queues;
+pub(crate) mod services;
 
 use nvme::{
     AbortCdw10, AdminOpcode, AsyncEvent, CommandId, FeatureId, FeatureSelect, FeaturesCdw10,
@@ -33,6 +34,9 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// Executes an admin command.
     pub(crate) fn admin(&mut self, sqe: &Sqe, ticket: Ticket) {
         let device = &mut self.device;
+        if let Err(status) = device.admit(sqe) {
+            return device.answer(ticket, Err(status));
+        }
         let answer = match AdminOpcode(sqe.opcode) {
             AdminOpcode::DELETE_SQ => return device.delete_submission(sqe, ticket),
             AdminOpcode::ASYNC_EVENT_REQUEST => return device.park_event_request(sqe, ticket),
@@ -48,7 +52,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             AdminOpcode::SET_FEATURES => device.set_features(sqe),
             AdminOpcode::NAMESPACE_ATTACHMENT => device.attach_namespace(sqe),
             AdminOpcode::SANITIZE => device.start_sanitize(sqe),
-            _ => Err(Status::INVALID_OPCODE.dnr()),
+            _ => device.service(sqe),
         };
         self.device.answer(ticket, answer);
     }
@@ -94,7 +98,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         let identity = Identity {
             config: &self.config,
             namespaces: &self.namespaces,
-            firmware: &self.config.firmware,
+            firmware: self.services.firmware.revision(),
             now_ns: self.clock.now_ns(),
         };
         let page = identity.answer(sqe)?;
@@ -115,7 +119,10 @@ impl<T: Tap, C: Clock> Device<T, C> {
         if specific && self.namespaces.active(nsid).is_none() {
             return Err(Status::INVALID_NAMESPACE_OR_FORMAT.dnr());
         }
-        let page = self.log(&request).ok_or(Status::INVALID_LOG_PAGE.dnr())?;
+        let page = match self.service_log(sqe, &request)? {
+            Some(page) => page,
+            None => self.log(&request).ok_or(Status::INVALID_LOG_PAGE.dnr())?,
+        };
         let offset = usize::try_from(request.offset)
             .ok()
             .filter(|&offset| offset <= page.len())
@@ -125,6 +132,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         segments.write(page.get(offset..).unwrap_or_default());
         if !request.retain {
             self.events.clear(request.page);
+            self.service_log_read(request.page);
             if request.page == LogPageId::CHANGED_NAMESPACES {
                 self.changed_namespaces.clear();
             }
@@ -137,7 +145,6 @@ impl<T: Tap, C: Clock> Device<T, C> {
         Some(match request.page {
             LogPageId::ERROR_INFORMATION => self.errors.page(),
             LogPageId::SMART => self.smart(),
-            LogPageId::FIRMWARE_SLOT => logs::firmware_slots(&self.config.firmware),
             LogPageId::COMMAND_EFFECTS => logs::command_effects(),
             LogPageId::SUPPORTED => logs::supported(),
             LogPageId::CHANGED_NAMESPACES => {
@@ -157,7 +164,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         self.sanitize.log(bytes, seconds).as_bytes().to_vec()
     }
 
-    fn smart(&self) -> Vec<u8> {
+    pub(crate) fn smart(&self) -> Vec<u8> {
         let read_only = if self.namespaces.media().read_only {
             SmartLog::WARNING_READ_ONLY
         } else {
@@ -225,6 +232,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             has_io: self.queues.has_io(),
         };
         let dword0 = self.features.set(sqe, value, around)?;
+        self.feature_was_set(sqe);
         self.changed |= self.features.take_changed();
         if feature == FeatureId::NAMESPACE_WRITE_PROTECTION {
             self.set_write_protection(sqe);

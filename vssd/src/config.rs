@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::VssdError;
+use crate::admin::services::ServicesConfig;
 
 /// The PCI identity of a controller, for its configuration space and its
 /// Identify Controller structure.
@@ -179,6 +180,8 @@ pub struct ControllerConfig {
     pub format_ns: u64,
     /// How long a sanitize operation takes at least, nanoseconds of the clock.
     pub sanitize_ns: u64,
+    /// Firmware and self-tests.
+    pub services: ServicesConfig,
 }
 
 impl Default for ControllerConfig {
@@ -219,6 +222,7 @@ impl Default for ControllerConfig {
             keep_alive_ms: 100,
             format_ns: 20_000_000,
             sanitize_ns: 500_000_000,
+            services: ServicesConfig::default(),
         }
     }
 }
@@ -250,6 +254,7 @@ impl ControllerConfig {
             text("nqn", nqn, 223)?;
         }
         number("mdts", self.mdts, 1, 13)?;
+        self.services.check()?;
         number("queue_pairs_max", self.queue_pairs_max, 1, 511)?;
         number("queue_entries_max", self.queue_entries_max, 2, 4096)?;
         if !matches!(self.block_bytes, 512 | 4096) {
@@ -333,7 +338,7 @@ fn text(field: &'static str, value: &str, max: usize) -> Result<(), VssdError> {
     Ok(())
 }
 
-fn number<N: PartialOrd + std::fmt::Display>(
+pub(crate) fn number<N: PartialOrd + std::fmt::Display>(
     field: &'static str,
     value: N,
     min: N,

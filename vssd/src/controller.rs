@@ -6,6 +6,7 @@ use nvme::{NvmOpcode, QueueId, Sqe, Status};
 use traces::{Clock, Event, Tap};
 
 use crate::command::{Command, is_simple};
+use crate::admin::services::firmware::ResetKind;
 use crate::device::{Device, Parts};
 use crate::lifecycle::Change;
 use crate::media::Submission;
@@ -71,7 +72,8 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             self.finish_shutdown();
         }
         done += self.advance_jobs();
-        if self.device.lifecycle.is_ready() {
+        done += self.tick_services();
+        if self.device.lifecycle.is_ready() && !self.device.services.firmware.is_activating() {
             done += self.serve(QueueId::ADMIN, BURST.min(budget));
             done += self.serve_io(budget.saturating_sub(done));
             self.device.note_bad_doorbells();
@@ -232,6 +234,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         self.device.registers = crate::registers::RegisterFile::default();
         let health = &mut self.device.health;
         health.power_cycles = health.power_cycles.saturating_add(1);
+        self.device.reset_services(ResetKind::Subsystem);
         self.device.event(Event::Connect);
     }
 

@@ -91,7 +91,11 @@ impl<M: Media, T: Tap, C: Clock> Registers for Controller<M, T, C> {
             offset::VS => VERSION.into_bits(),
             offset::INTMS | offset::INTMC => registers.intms,
             offset::CC => registers.cc.into_bits(),
-            offset::CSTS => device.lifecycle.csts().into_bits(),
+            offset::CSTS => device
+                .lifecycle
+                .csts()
+                .with_pp(device.services.firmware.is_activating())
+                .into_bits(),
             offset::AQA => registers.aqa.into_bits(),
             offset::ASQ => low(registers.asq),
             ASQ_HIGH => high(registers.asq),
@@ -160,6 +164,10 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             Duty::Start => {
                 self.device.start();
                 self.device.event(Event::Enable);
+            }
+            Duty::Alarm if change == Change::Fault => {
+                log::warn!("the controller fails: its Keep Alive timer expired");
+                self.device.event(Event::FatalStatus);
             }
             Duty::Alarm => {
                 log::warn!(

@@ -16,7 +16,7 @@
 //! | 24..28 | time that an activation without a reset takes, ms, little-endian |
 //! | 28..64 | 0 |
 
-use nvme::{FirmwareCommitCdw10, FirmwareSlotLog, Status, ascii_field};
+use nvme::{FirmwareCommitCdw10, FirmwareSlotLog, IdentifyController, Status, ascii_field};
 use serde::{Deserialize, Serialize};
 
 const MAGIC: &[u8; 6] = b"VSSDFW";
@@ -136,7 +136,8 @@ impl Image {
 }
 
 /// How a drive takes firmware.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct FirmwareConfig {
     /// Slots, 1 to 7.
     pub slots: u8,
@@ -161,6 +162,20 @@ impl Default for FirmwareConfig {
             activation_max: 100,
             image_bytes_max: 64 << 20,
         }
+    }
+}
+
+impl FirmwareConfig {
+    /// Firmware Updates of Identify Controller: the slots, and that images can
+    /// be activated without a reset.
+    pub(crate) fn frmw(&self) -> u8 {
+        let slots = self.slots.clamp(1, SLOTS_MAX) << 1;
+        let first = if self.first_read_only {
+            IdentifyController::FRMW_SLOT1_READ_ONLY
+        } else {
+            0
+        };
+        slots | first | IdentifyController::FRMW_ACTIVATE_WITHOUT_RESET
     }
 }
 

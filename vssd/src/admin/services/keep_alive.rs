@@ -1,9 +1,5 @@
 //! The Keep Alive timer.
 
-/// The granularity of the timer: KAS of Identify Controller, units of 100 ms.
-pub(crate) const KAS: u16 = 1;
-const UNIT_MS: u32 = 100;
-
 /// The Keep Alive timer (`NVMe Base 2.1 §3.9`): optional over PCIe, and off
 /// until the host sets a timeout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,15 +10,11 @@ pub(crate) struct KeepAlive {
 }
 
 impl KeepAlive {
-    /// The Keep Alive Timer feature, ms; 0 is off.
-    pub(crate) const fn timeout_ms(self) -> u32 {
-        self.timeout_ms
-    }
-
-    /// Sets the feature: rounded up to the granularity.
-    pub(crate) const fn set(&mut self, timeout_ms: u32, now_ns: u64) {
-        let units = timeout_ms.div_ceil(UNIT_MS);
-        self.timeout_ms = units.saturating_mul(UNIT_MS);
+    /// The feature was set: rounded up to units of `unit_ms`. 0 is off.
+    pub(crate) fn set(&mut self, timeout_ms: u32, unit_ms: u32, now_ns: u64) {
+        let unit_ms = unit_ms.max(1);
+        let units = timeout_ms.div_ceil(unit_ms);
+        self.timeout_ms = units.saturating_mul(unit_ms);
         self.restarted_ns = now_ns;
     }
 
@@ -37,10 +29,9 @@ impl KeepAlive {
     }
 
     /// Whether the timer expired just now: the controller is to fail.
-    pub(crate) const fn poll(&mut self, now_ns: u64) -> bool {
+    pub(crate) fn poll(&mut self, now_ns: u64) -> bool {
         let passed_ms = now_ns.saturating_sub(self.restarted_ns) / 1_000_000;
-        // Lossless: from 32 to 64 bits.
-        let over = self.is_running() && passed_ms > self.timeout_ms as u64;
+        let over = self.is_running() && passed_ms > u64::from(self.timeout_ms);
         self.expired |= over;
         over
     }

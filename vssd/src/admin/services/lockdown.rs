@@ -10,7 +10,7 @@ const COMMANDS: [AdminOpcode; 9] = [
     AdminOpcode::NAMESPACE_MANAGEMENT,
     AdminOpcode::FIRMWARE_COMMIT,
     AdminOpcode::FIRMWARE_DOWNLOAD,
-    AdminOpcode::SELF_TEST,
+    AdminOpcode::DEVICE_SELF_TEST,
     AdminOpcode::NAMESPACE_ATTACHMENT,
     AdminOpcode::FORMAT_NVM,
     AdminOpcode::SECURITY_SEND,

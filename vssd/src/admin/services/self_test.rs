@@ -14,7 +14,8 @@ const STRETCHES: u32 = 1000;
 
 /// How long self-tests take. A drive tells minutes ([`SelfTestConfig::edstt`]),
 /// whatever these are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct SelfTestConfig {
     /// The short one, ns; the specification allows two minutes.
     pub short_ns: u64,
@@ -91,16 +92,15 @@ struct Kept {
     result: u8,
     hours: u64,
     /// Namespace, block and status of what failed.
-    failure: Option<(u32, u64, u16)>,
+    failure: Option<(Option<(u32, u64)>, u16)>,
 }
 
 /// What a failed stretch of a test is told as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// The namespace.
-    pub(crate) nsid: u32,
-    /// The first block that could not be read.
-    pub(crate) lba: u64,
+    /// The namespace and the first block that could not be read, where they are
+    /// known.
+    pub(crate) place: Option<(u32, u64)>,
     /// Why.
     pub(crate) status: Status,
 }
@@ -239,7 +239,7 @@ impl SelfTest {
             extended: running.extended,
             result: result as u8,
             hours,
-            failure: failure.map(|failure| (failure.nsid, failure.lba, failure.status.field())),
+            failure: failure.map(|failure| (failure.place, failure.status.field())),
         });
     }
 
@@ -281,16 +281,16 @@ fn entry_of(kept: &Kept) -> SelfTestEntry {
         power_on_hours: kept.hours.into(),
         ..SelfTestEntry::default()
     };
-    if let Some((nsid, lba, status)) = kept.failure {
+    if let Some((place, status)) = kept.failure {
         let status = Status::from_field(status);
         // The second segment is the reading of the medium.
         entry.segment = 2;
-        entry.valid = SelfTestEntry::NSID_VALID
-            | SelfTestEntry::LBA_VALID
-            | SelfTestEntry::TYPE_VALID
-            | SelfTestEntry::CODE_VALID;
-        entry.namespace_id = nsid.into();
-        entry.failing_lba = lba.into();
+        entry.valid = SelfTestEntry::TYPE_VALID | SelfTestEntry::CODE_VALID;
+        if let Some((nsid, lba)) = place {
+            entry.valid |= SelfTestEntry::NSID_VALID | SelfTestEntry::LBA_VALID;
+            entry.namespace_id = nsid.into();
+            entry.failing_lba = lba.into();
+        }
         let [_, code_type] = status.field().to_le_bytes();
         entry.status_code_type = code_type & 0b111;
         entry.status_code = status.code();
