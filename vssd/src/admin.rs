@@ -157,7 +157,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
     }
 
     /// The Sanitize Status page (`NVMe Base 2.1 §5.1.12.1.33`).
-    fn sanitize_log(&self) -> Vec<u8> {
+    pub(crate) fn sanitize_log(&self) -> Vec<u8> {
         let bytes = self.namespaces.media().bytes;
         let seconds = self.config.sanitize_ns.div_ceil(1_000_000_000);
         let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);

@@ -5,8 +5,8 @@ use std::os::fd::BorrowedFd;
 use nvme::{NvmOpcode, QueueId, Sqe, Status};
 use traces::{Clock, Event, Tap};
 
-use crate::command::{Command, is_simple};
 use crate::admin::services::firmware::ResetKind;
+use crate::command::{Command, is_simple};
 use crate::device::{Device, Parts};
 use crate::lifecycle::Change;
 use crate::media::Submission;

@@ -226,7 +226,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
     pub(crate) fn media_failed(&mut self, error: MediaError) -> Status {
         if matches!(error, MediaError::Read | MediaError::Write) {
             self.health.count_media_error();
-                    self.trigger_telemetry(Reason::MediaError);
+            self.trigger_telemetry(Reason::MediaError);
         }
         error.status()
     }

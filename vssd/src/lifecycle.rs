@@ -168,10 +168,7 @@ mod tests {
             ),
             (
                 Ready,
-                with(
-                    Ready,
-                    [(3, (STOPPING, D::Flush)), (6, alarm), (6, alarm)],
-                ),
+                with(Ready, [(3, (STOPPING, D::Flush)), (6, alarm), (6, alarm)]),
             ),
             (STOPPING, with(STOPPING, [(4, stays(STOPPED)); 3])),
             (STOPPED, same(STOPPED)),

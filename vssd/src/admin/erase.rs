@@ -4,6 +4,7 @@ use nvme::{AsyncEvent, FormatCdw10, NSID_ALL, NamespaceId, SanitizeCdw10, Sqe, S
 use traces::{Clock, Tap};
 
 use super::Answer;
+use super::identify::SANICAP;
 use super::namespaces::check_settings;
 use crate::command::data_pointer;
 use crate::device::Device;
@@ -61,6 +62,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         }
         let until_ns = self.clock.now_ns().saturating_add(self.config.format_ns);
         self.occupy(&chosen, until_ns)?;
+        self.format_starts(sqe);
         Ok(Format::new(chosen, Purpose::Format(settings), until_ns))
     }
 
@@ -83,6 +85,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
                 namespace.set_format(format, settings);
             }
             namespace.classify();
+            self.format_ended(nsid, settings.is_none());
         }
         self.changed = true;
     }
@@ -106,6 +109,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         }
         if self.sanitize.command(cdw10, sqe.cdw11.get())? {
             self.sanitizing = false;
+            self.sanitize_starts(sqe, SANICAP);
         }
         self.namespaces.gated = self.sanitize.status().is_some();
         self.changed = true;
@@ -128,6 +132,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         }
         self.namespaces.gated = self.sanitize.status().is_some();
         self.changed = true;
+        self.sanitize_ended();
         self.events.raise(AsyncEvent::SANITIZE_COMPLETED);
     }
 }

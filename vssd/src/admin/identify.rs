@@ -34,6 +34,12 @@ const SHUTDOWN_US: u32 = 10_000_000;
 /// The I/O command sets.
 const CSI_NVM: u8 = 0;
 
+/// What sanitize operations there are.
+pub(super) const SANICAP: u32 = IdentifyController::SANICAP_CRYPTO_ERASE
+    | IdentifyController::SANICAP_BLOCK_ERASE
+    | IdentifyController::SANICAP_OVERWRITE
+    | IdentifyController::SANICAP_NODMMAS_NOT_MODIFIED;
+
 /// A page of Identify data.
 pub(crate) type Page = [u8; IDENTIFY_BYTES];
 
@@ -176,12 +182,7 @@ impl Identity<'_> {
             hctma: U16::new(u16::from(config.thermal_management.is_some())),
             mntmt: U16::new(mntmt),
             mxtmt: U16::new(mxtmt),
-            sanicap: U32::new(
-                IdentifyController::SANICAP_CRYPTO_ERASE
-                    | IdentifyController::SANICAP_BLOCK_ERASE
-                    | IdentifyController::SANICAP_OVERWRITE
-                    | IdentifyController::SANICAP_NODMMAS_NOT_MODIFIED,
-            ),
+            sanicap: U32::new(SANICAP),
             sqes: IdentifyController::SQES_64,
             cqes: IdentifyController::CQES_16,
             nn: U32::new(self.namespaces.max()),

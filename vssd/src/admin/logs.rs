@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use nvme::{
-    AdminOpcode, CommandEffects, ErrorLogEntry, GetLogPageCdw10, GetLogPageCdw11,
-    GetLogPageCdw14, LogPageId, NamespaceId, NamespaceList, NvmOpcode, Sqe, Status,
+    AdminOpcode, CommandEffects, ErrorLogEntry, GetLogPageCdw10, GetLogPageCdw11, GetLogPageCdw14,
+    LogPageId, NamespaceId, NamespaceList, NvmOpcode, Sqe, Status,
 };
 use traces::CommandRecord;
 use zerocopy::IntoBytes;

@@ -71,6 +71,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             blocks: wanted.nsze.get(),
             settings,
         })?;
+        self.namespace_changes(sqe.cdw10.get(), nsid, wanted.nsze.get());
         self.changed = true;
         Ok(nsid.0)
     }
@@ -123,6 +124,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             let attached = self.namespaces.active(nsid).is_some();
             self.namespaces.delete(nsid);
             self.features.forget(nsid);
+            self.namespace_changes(NamespaceManagementCdw10::DELETE.into(), nsid, 0);
             if attached {
                 self.note_namespace(nsid);
             }

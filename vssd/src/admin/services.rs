@@ -15,6 +15,7 @@
 mod directives;
 pub(crate) mod firmware;
 mod handlers;
+mod hooks;
 mod keep_alive;
 mod lockdown;
 mod management;
@@ -33,8 +34,8 @@ use self::firmware::{Firmware, FirmwareConfig, ResetKind};
 use self::keep_alive::KeepAlive;
 use self::lockdown::Lockdown;
 use self::management::Management;
-use self::persistent_events::PersistentEvents;
 pub(crate) use self::persistent_events::PELS;
+use self::persistent_events::PersistentEvents;
 use self::self_test::{Failure, SelfTest, SelfTestConfig};
 pub(crate) use self::telemetry::Reason;
 use self::telemetry::{Note, Telemetry};
@@ -128,9 +129,7 @@ impl Services {
     /// Whether time has to be looked at.
     #[inline]
     pub(crate) const fn is_ticking(&self) -> bool {
-        self.firmware.is_activating()
-            || self.self_test.is_running()
-            || self.keep_alive.is_running()
+        self.firmware.is_activating() || self.self_test.is_running() || self.keep_alive.is_running()
     }
 }
 

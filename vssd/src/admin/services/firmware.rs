@@ -248,7 +248,11 @@ impl Download {
             return Err(Status::OVERLAPPING_RANGE.dnr());
         }
         let whole = self.pieces == [(0, self.data.len())];
-        let image = if whole { Image::parse(&self.data) } else { None };
+        let image = if whole {
+            Image::parse(&self.data)
+        } else {
+            None
+        };
         image.ok_or(Status::INVALID_FIRMWARE_IMAGE.dnr())
     }
 }

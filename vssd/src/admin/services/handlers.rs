@@ -1,8 +1,8 @@
 //! The commands and log pages of the services.
 
 use nvme::{
-    AdminOpcode, AsyncEvent, FeatureId, FeaturesCdw10, FirmwareCommitCdw10,
-    FirmwareCommitEvent, GetLogPageCdw10, LogPageId, NSID_ALL, NamespaceId, PersistentEventLogHeader,
+    AdminOpcode, AsyncEvent, FeatureId, FeaturesCdw10, FirmwareCommitCdw10, FirmwareCommitEvent,
+    GetLogPageCdw10, LogPageId, NSID_ALL, NamespaceId, PersistentEventLogHeader,
     PersistentEventType, SecurityCdw10, SelfTestCdw10, SetFeatureLayout, SmartLog, Sqe, Status,
     TelemetryHeader, TimestampChangeEvent, ascii_field,
 };
@@ -146,6 +146,9 @@ impl<T: Tap, C: Clock> Device<T, C> {
         let nsid = sqe.nsid();
         if !matches!(nsid, NamespaceId(0) | NSID_ALL) {
             self.check_active(nsid)?;
+        }
+        if let Some(status) = self.sanitize.status() {
+            return Err(status);
         }
         let code = SelfTestCdw10::from_bits(sqe.cdw10.get()).stc();
         let config = self.config.services.self_test;
@@ -294,7 +297,10 @@ impl<T: Tap, C: Clock> Device<T, C> {
             sqe.cdw14.get(),
             sqe.cdw15.get(),
         ];
-        let data: Vec<u8> = dwords.iter().flat_map(|dword| dword.to_le_bytes()).collect();
+        let data: Vec<u8> = dwords
+            .iter()
+            .flat_map(|dword| dword.to_le_bytes())
+            .collect();
         self.enter_persistent(PersistentEventType::SET_FEATURE, &data);
     }
 }

@@ -157,12 +157,7 @@ impl Management {
     }
 
     /// Controller Health Status Poll: 16 bytes for each controller.
-    fn controller_health(
-        &mut self,
-        nmd0: u32,
-        nmd1: u32,
-        facts: &Facts,
-    ) -> Result<Reply, Failure> {
+    fn controller_health(&mut self, nmd0: u32, nmd1: u32, facts: &Facts) -> Result<Reply, Failure> {
         const ALL: u8 = 1 << 7;
         const PHYSICAL: u8 = 1;
         const CLEAR: u32 = 1 << 31;

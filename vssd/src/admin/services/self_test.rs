@@ -64,7 +64,9 @@ struct Running {
 
 impl Running {
     fn ran_ns(&self, now_ns: u64) -> u64 {
-        let now = self.since_ns.map_or(0, |since| now_ns.saturating_sub(since));
+        let now = self
+            .since_ns
+            .map_or(0, |since| now_ns.saturating_sub(since));
         self.ran_ns.saturating_add(now)
     }
 
