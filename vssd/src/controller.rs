@@ -2,7 +2,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use nvme::{NvmOpcode, QueueId, Sqe, Status};
+use nvme::{NvmOpcode, QueueId, ReadWriteCdw12, Sqe, Status};
 use traces::{Clock, Event, Tap};
 
 use crate::admin::services::firmware::ResetKind;
@@ -139,7 +139,13 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     #[inline]
     fn io(&mut self, sqe: &Sqe, ticket: Ticket) {
         let device = &mut self.device;
-        let simple = is_simple(NvmOpcode(sqe.opcode)) && sqe.fuse() == 0 && device.fused.is_empty();
+        let opcode = NvmOpcode(sqe.opcode);
+        let directed =
+            opcode == NvmOpcode::WRITE && ReadWriteCdw12::from_bits(sqe.cdw12.get()).dtype() != 0;
+        if directed && let Err(status) = device.direct_write(sqe) {
+            return device.finish(ticket, status, 0);
+        }
+        let simple = is_simple(opcode) && sqe.fuse() == 0 && device.fused.is_empty();
         match device.namespaces.plain(sqe.nsid()) {
             Some(namespace) if simple => {
                 let command = namespace.decode(sqe);

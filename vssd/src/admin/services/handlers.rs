@@ -3,8 +3,8 @@
 use nvme::{
     AdminOpcode, AsyncEvent, FeatureId, FeaturesCdw10, FirmwareCommitCdw10, FirmwareCommitEvent,
     GetLogPageCdw10, LogPageId, NSID_ALL, NamespaceId, PersistentEventLogHeader,
-    PersistentEventType, SecurityCdw10, SelfTestCdw10, SetFeatureLayout, SmartLog, Sqe, Status,
-    TelemetryHeader, TimestampChangeEvent, ascii_field,
+    PersistentEventType, ReadWriteCdw12, ReadWriteCdw13, SecurityCdw10, SelfTestCdw10,
+    SetFeatureLayout, SmartLog, Sqe, Status, TelemetryHeader, TimestampChangeEvent, ascii_field,
 };
 use traces::{Clock, Tap};
 use zerocopy::{FromBytes, IntoBytes};
@@ -174,6 +174,15 @@ impl<T: Tap, C: Clock> Device<T, C> {
             self.give(sqe, &data, room)?;
         }
         Ok(dword0)
+    }
+
+    /// A write with a directive type: its stream is open from now on.
+    #[cold]
+    pub(crate) fn direct_write(&mut self, sqe: &Sqe) -> Result<(), Status> {
+        let dtype = ReadWriteCdw12::from_bits(sqe.cdw12.get()).dtype();
+        let dspec = ReadWriteCdw13::from_bits(sqe.cdw13.get()).dspec();
+        self.check_active(sqe.nsid())?;
+        self.services.directives.write(sqe.nsid().0, dtype, dspec)
     }
 
     /// NVMe-MI Send and NVMe-MI Receive.

@@ -43,10 +43,7 @@ fn receive<M: Media>(host: &mut Host<M>, mut sqe: Sqe) -> Result<(u32, Vec<u8>),
     sqe.prp1 = page.into();
     let cqe = host.admin(sqe);
     match cqe.status() {
-        Status::SUCCESS => Ok((
-            u32::try_from(cqe.result.get()).unwrap(),
-            host.read(page, 4096),
-        )),
+        Status::SUCCESS => Ok((cqe.result.get(), host.read(page, 4096))),
         status => Err(status),
     }
 }
@@ -191,24 +188,20 @@ fn an_activation_without_reset_pauses_the_controller_and_says_so() {
     host.controller.poll(8);
     load(&mut host, &firmware("FW2", Activation::Immediate, 500));
     assert_eq!(commit(&mut host, 3, 3), Status::SUCCESS);
-    let event = host.reap(&mut admin_of(&mut host)).expect("the event");
+    let mut admin = host.admin;
+    let event = host.reap(&mut admin).expect("the event");
+    host.admin = admin;
     assert_eq!(event.cid(), cid);
     assert_eq!(
         event.result.get(),
-        AsyncEvent::FIRMWARE_ACTIVATION_STARTING.dword0().into()
+        AsyncEvent::FIRMWARE_ACTIVATION_STARTING.dword0()
     );
-    host.admin.head = (host.admin.head + 1) % host.admin.entries;
-    host.admin.phase ^= host.admin.head == 0;
     assert!(host.csts().pp());
     host.clock.advance(501_000_000);
     host.controller.poll(8);
     assert!(!host.csts().pp());
     assert_eq!(revision(&mut host), "FW2");
     assert_eq!(slots(&mut host).active, 3);
-}
-
-fn admin_of(host: &mut Toy) -> crate::host::Pair {
-    host.admin
 }
 
 #[test]
@@ -502,6 +495,64 @@ fn streams_are_enabled_allocated_and_given_back() {
     controller_reset(&mut host);
     let (_, parameters) = receive(&mut host, ask(0, 1, 0)).unwrap();
     assert_eq!(parameters[32], 0b01);
+}
+
+#[test]
+fn a_write_names_a_stream_that_is_enabled() {
+    let mut host = host();
+    let mut pair = host.create_pair(1, 8);
+    let page = host.pages(1);
+    let mut write = crate::host::io(nvme::NvmOpcode::WRITE, 0, 8, page, 0);
+    write.cdw12 |= U32::new(1 << 20);
+    write.cdw13 = U32::new(9 << 16);
+    let status = host.status(&mut pair, write);
+    assert!(status.same_code(Status::INVALID_FIELD), "{status}");
+    let enable = command(A::DIRECTIVE_SEND, 1, [0, 1, 1 | 1 << 8, 0]);
+    assert_eq!(host.admin_status(enable), Status::SUCCESS);
+    assert_eq!(host.status(&mut pair, write), Status::SUCCESS);
+    let open = command(A::DIRECTIVE_RECEIVE, 1, [1023, 2 | 1 << 8, 0, 0]);
+    let (_, list) = receive(&mut host, open).unwrap();
+    assert_eq!(list[..4], [1, 0, 9, 0]);
+}
+
+#[test]
+fn formats_and_sanitize_operations_end_a_self_test_and_are_told() {
+    let mut host = host();
+    let start = command(A::DEVICE_SELF_TEST, NSID_ALL.0, [2, 0, 0, 0]);
+    for (sqe, result) in [
+        (command(A::FORMAT_NVM, 1, [0; 4]), 0x24),
+        (command(A::SANITIZE, 0, [2, 0, 0, 0]), 0x29),
+    ] {
+        assert_eq!(host.admin_status(start), Status::SUCCESS);
+        let mut admin = host.admin;
+        host.put(&mut admin, sqe);
+        host.ring(&admin);
+        for _ in 0..200 {
+            host.clock.advance(10_000_000);
+            host.controller.poll(8);
+        }
+        let cqe = host.reap(&mut admin).expect("it completes");
+        host.admin = admin;
+        assert_eq!(cqe.status(), Status::SUCCESS);
+        assert_eq!(self_tests(&mut host).results[0].status, result);
+    }
+    let data = log(&mut host, LogPageId::PERSISTENT_EVENT, 1, 4096).unwrap();
+    let kinds: Vec<_> = (0..4)
+        .scan(512, |at, _| {
+            let kind = data[*at];
+            *at += 24 + usize::from(data[*at + 22]);
+            Some(PersistentEventType(kind))
+        })
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            PersistentEventType::SANITIZE_COMPLETION,
+            PersistentEventType::SANITIZE_START,
+            PersistentEventType::FORMAT_COMPLETION,
+            PersistentEventType::FORMAT_START,
+        ]
+    );
 }
 
 #[test]
