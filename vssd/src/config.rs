@@ -1,5 +1,6 @@
 //! What a controller is made to be.
 
+use nvme::GuardFormat;
 use serde::{Deserialize, Serialize};
 
 use crate::VssdError;
@@ -47,6 +48,17 @@ pub struct BlockFormat {
     /// Relative performance: 0 best to 3 degraded.
     #[serde(default)]
     pub performance: u8,
+    /// Bits of the guard of protection information: 16, 32 or 64. Those of 32
+    /// and 64 bits are for blocks of 4096 bytes with 16 of metadata or more.
+    #[serde(default = "guard_bits")]
+    pub guard_bits: u8,
+    /// Bits of the storage tag.
+    #[serde(default)]
+    pub storage_tag_bits: u8,
+}
+
+const fn guard_bits() -> u8 {
+    16
 }
 
 impl BlockFormat {
@@ -57,6 +69,8 @@ impl BlockFormat {
             block_bytes,
             metadata_bytes: 0,
             performance: 0,
+            guard_bits: 16,
+            storage_tag_bits: 0,
         }
     }
 
@@ -65,6 +79,18 @@ impl BlockFormat {
             block_bytes,
             metadata_bytes,
             performance: 1,
+            guard_bits: 16,
+            storage_tag_bits: 0,
+        }
+    }
+
+    /// The format of the protection information; none where there is no such.
+    pub(crate) const fn guard(self) -> Option<GuardFormat> {
+        match self.guard_bits {
+            16 => Some(GuardFormat::Guard16),
+            32 => Some(GuardFormat::Guard32),
+            64 => Some(GuardFormat::Guard64),
+            _ => None,
         }
     }
 
@@ -203,7 +229,10 @@ impl Default for ControllerConfig {
                 BlockFormat::with_metadata(512, 8),
                 BlockFormat::with_metadata(512, 16),
                 BlockFormat::with_metadata(4096, 8),
-                BlockFormat::with_metadata(4096, 16),
+                BlockFormat {
+                    guard_bits: 64,
+                    ..BlockFormat::with_metadata(4096, 16)
+                },
                 BlockFormat::with_metadata(4096, 64),
             ],
             namespaces_max: 256,
@@ -303,6 +332,26 @@ impl ControllerConfig {
                 return Err(wrong(
                     value,
                     "512 or 4096 bytes of data and up to 4096 of metadata",
+                ));
+            }
+        }
+        for format in &self.formats {
+            let wide = format.guard_bits > 16;
+            let Some(guard) = format.guard() else {
+                let value = format!("guard_bits = {}", format.guard_bits);
+                return Err(wrong(value, "guards of 16, 32 or 64 bits"));
+            };
+            let (least, most) = guard.storage_tag_bits();
+            let tag = u32::from(format.storage_tag_bits);
+            if wide && format.block_bytes < 4096 || tag < least || tag > most {
+                let value = format!(
+                    "{} bytes with a guard of {} bits and a storage tag of {tag}",
+                    format.block_bytes, format.guard_bits
+                );
+                return Err(wrong(
+                    value,
+                    "blocks of 4096 bytes for wide guards, and a storage tag \
+                                         that the guard leaves room for",
                 ));
             }
         }

@@ -43,6 +43,7 @@ mod lifecycle;
 pub mod media;
 pub mod memory;
 mod namespace;
+mod protection;
 mod queue;
 mod registers;
 mod sanitize;
@@ -50,6 +51,7 @@ mod special;
 mod ticket;
 mod transfer;
 pub mod worker;
+pub mod zoned;
 
 pub use admin::services::ServicesConfig;
 pub use admin::services::firmware::{Activation, FirmwareConfig, image as firmware_image};

@@ -25,13 +25,14 @@
 
 mod table;
 
-use nvme::{NamespaceId, Status, WriteProtectionState};
+use nvme::{NamespaceId, ProtectionType, Status, WriteProtectionState};
 use rangemap::RangeSet;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::table::{Namespaces, Request as NewNamespace};
 use crate::config::BlockFormat;
 use crate::media::Extent;
+use crate::protection::BlockProtection;
 
 /// A part of a namespace's extent has to start and end here, bytes: the largest
 /// block there is.
@@ -117,6 +118,8 @@ pub(crate) struct Namespace {
     /// Size of a block's metadata, bytes.
     pub(crate) metadata_bytes: u16,
     pub(crate) settings: FormatSettings,
+    /// How its blocks are protected, where they are.
+    pub(crate) protection: Option<BlockProtection>,
     /// Whether the controller may use it.
     pub(crate) attached: bool,
     /// Its UUID, of which NGUID and EUI-64 are made, too.
@@ -145,6 +148,7 @@ impl Namespace {
         self.block_bytes = format.block_bytes;
         self.metadata_bytes = format.metadata_bytes;
         self.settings = settings;
+        self.protection = protection(format, settings);
         self.blocks = format.blocks_in(self.extent.bytes);
         self.uncorrectable.clear();
         self.classify();
@@ -220,6 +224,21 @@ impl Namespace {
         let left = until_ns.saturating_sub(now_ns).saturating_mul(100);
         u8::try_from(left.div_ceil(total).min(100)).unwrap_or(100)
     }
+}
+
+/// The protection of blocks of a format; none where there is none, or none that
+/// the metadata has room for.
+pub(crate) fn protection(format: BlockFormat, settings: FormatSettings) -> Option<BlockProtection> {
+    let protection = BlockProtection {
+        kind: ProtectionType::from_number(settings.protection)?,
+        format: format.guard()?,
+        storage_tag_bits: u32::from(format.storage_tag_bits),
+        storage_tag_mask: u64::MAX,
+        first: settings.protection_first,
+        block_bytes: usize::try_from(format.block_bytes).ok()?,
+        metadata_bytes: usize::from(format.metadata_bytes),
+    };
+    protection.is_legal().then_some(protection)
 }
 
 #[cfg(test)]

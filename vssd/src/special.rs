@@ -16,7 +16,7 @@ mod fused;
 
 pub(crate) use self::fused::{BLOCKS_MAX as FUSED_BLOCKS_MAX, First};
 
-use nvme::{NSID_ALL, NvmOpcode, ReadWriteCdw12, Sqe, Status};
+use nvme::{GuardFormat, NSID_ALL, NvmOpcode, ReadWriteCdw12, Sqe, Status};
 use traces::{Clock, Tap};
 
 use crate::command::{Command, is_simple};
@@ -135,6 +135,13 @@ impl<T: Tap, C: Clock> Device<T, C> {
             .ok_or(Status::INVALID_NAMESPACE_OR_FORMAT.dnr())?;
         if namespace.formatting.is_some() {
             return Err(Status::FORMAT_IN_PROGRESS);
+        }
+        // The host has to know of wide guards (`NVMe Base 2.1 §5.1.25.1.14`).
+        let wide = namespace
+            .protection
+            .is_some_and(|kind| kind.format != GuardFormat::Guard16);
+        if wide && self.features.host_behavior().lbafee == 0 {
+            return Err(Status::INVALID_NAMESPACE_OR_FORMAT.dnr());
         }
         if writes(opcode) && namespace.read_only {
             return Err(Status::NAMESPACE_WRITE_PROTECTED.dnr());

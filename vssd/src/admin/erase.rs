@@ -41,12 +41,12 @@ impl<T: Tap, C: Clock> Device<T, C> {
             // The bit says "first".
             protection_first: fields.pil(),
         };
-        let format = self
+        let format = *self
             .config
             .formats
             .get(usize::from(settings.index))
             .ok_or(Status::INVALID_FORMAT.dnr())?;
-        check_settings(settings, format.metadata_bytes)?;
+        check_settings(settings, format)?;
         if !ERASES.contains(&fields.ses()) {
             return Err(Status::INVALID_FIELD.dnr());
         }

@@ -139,6 +139,7 @@ impl Identity<'_> {
             ctratt: U32::new(
                 IdentifyController::CTRATT_HOST_ID_128
                     | IdentifyController::CTRATT_NAMESPACE_GRANULARITY
+                    | IdentifyController::CTRATT_EXTENDED_LBA_FORMATS
                     | flag(
                         config.apst,
                         IdentifyController::CTRATT_NON_OPERATIONAL_POWER,
@@ -209,6 +210,13 @@ impl Identity<'_> {
                 | IdentifyController::NWPC_PERMANENT,
             acwu: U16::new(u16::try_from(FUSED_BLOCKS_MAX - 1).unwrap_or(0)),
             cdfs: U16::new(0b1111),
+            sgls: U32::new(
+                IdentifyController::SGLS_SUPPORTED
+                    | IdentifyController::SGLS_BIT_BUCKET
+                    | IdentifyController::SGLS_MPTR_BYTE_ALIGNED
+                    | IdentifyController::SGLS_OVERSIZE
+                    | IdentifyController::SGLS_MPTR_SGL,
+            ),
             subnqn: nqn(config),
             psd,
             ..IdentifyController::default()

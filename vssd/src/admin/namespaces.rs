@@ -11,10 +11,11 @@ use zerocopy::IntoBytes;
 use super::Answer;
 use super::identify::CONTROLLER_ID;
 use crate::command::data_pointer;
+use crate::config::BlockFormat;
 use crate::device::Device;
 use crate::job::{Format, Job, Purpose};
 use crate::memory::Access;
-use crate::namespace::{FormatSettings, Formatting, NewNamespace};
+use crate::namespace::{FormatSettings, Formatting, NewNamespace, protection};
 use crate::{Controller, Media, Ticket};
 
 /// Bytes of a controller list, and of what a namespace is created from.
@@ -56,14 +57,14 @@ impl<T: Tap, C: Clock> Device<T, C> {
             .config
             .formats
             .get(usize::from(format_index(wanted.flbas)));
-        let metadata = format.map_or(0, |format| format.metadata_bytes);
+        let format = *format.ok_or(Status::INVALID_FORMAT.dnr())?;
         let settings = FormatSettings {
             index: format_index(wanted.flbas),
             extended: wanted.flbas & IdentifyNamespace::FLBAS_METADATA_EXTENDED != 0,
             protection: wanted.dps & IdentifyNamespace::DPS_TYPE_MASK,
             protection_first: wanted.dps & IdentifyNamespace::DPS_FIRST != 0,
         };
-        check_settings(settings, metadata)?;
+        check_settings(settings, format)?;
         if wanted.nsze.get() != wanted.ncap.get() {
             return Err(Status::THIN_PROVISIONING_NOT_SUPPORTED.dnr());
         }
@@ -179,11 +180,10 @@ pub(super) const fn format_index(flbas: u8) -> u8 {
     flbas & 0xf | (flbas >> 5 & 0b11) << 4
 }
 
-/// Checks settings against a format with so much metadata
-/// (`NVM Command Set 1.1 §4.1.5.1`).
-pub(super) fn check_settings(settings: FormatSettings, metadata_bytes: u16) -> Result<(), Status> {
-    let protected = settings.protection != 0;
-    if settings.protection > 3 || protected && metadata_bytes < 8 {
+/// Checks that protection, where it is asked for, is one that the format has
+/// room for (`NVM Command Set 1.1 §4.1.5.1`).
+pub(super) fn check_settings(settings: FormatSettings, format: BlockFormat) -> Result<(), Status> {
+    if settings.protection != 0 && protection(format, settings).is_none() {
         return Err(Status::INVALID_FORMAT.dnr());
     }
     Ok(())

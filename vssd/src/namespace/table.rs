@@ -202,6 +202,7 @@ impl Namespaces {
             extent,
             metadata_bytes: 0,
             settings: FormatSettings::default(),
+            protection: None,
             attached: false,
             uuid: self.uuid_of(nsid),
             write_protection: WriteProtection::None,

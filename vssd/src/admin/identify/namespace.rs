@@ -1,8 +1,8 @@
 //! What Identify tells of a namespace.
 
 use nvme::{
-    IdentifyNamespace, IdentifyNvmNamespace, IndependentNamespace, LbaFormat, NSID_ALL,
-    NamespaceId, NamespaceIdDescriptor, NamespaceIdType, PAGE_BYTES, Status,
+    ElbaFormat, GuardFormat, IdentifyNamespace, IdentifyNvmNamespace, IndependentNamespace,
+    LbaFormat, NSID_ALL, NamespaceId, NamespaceIdDescriptor, NamespaceIdType, PAGE_BYTES, Status,
 };
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
@@ -59,6 +59,11 @@ impl Identity<'_> {
             nsfeat: IdentifyNamespace::NSFEAT_OPTPERF,
             nlbaf: u8::try_from(last).unwrap_or(0),
             mc: IdentifyNamespace::MC_EXTENDED | IdentifyNamespace::MC_SEPARATE,
+            dpc: IdentifyNamespace::DPC_TYPE1
+                | IdentifyNamespace::DPC_TYPE2
+                | IdentifyNamespace::DPC_TYPE3
+                | IdentifyNamespace::DPC_FIRST
+                | IdentifyNamespace::DPC_LAST,
             fpi: IdentifyNamespace::FPI_SUPPORTED,
             dlfeat: IdentifyNamespace::DLFEAT_READ_ZEROES
                 | IdentifyNamespace::DLFEAT_WRITE_ZEROES_DEALLOCATES,
@@ -126,7 +131,17 @@ impl Identity<'_> {
         if !there {
             return Ok(page(&[]));
         }
-        Ok(page(&[IdentifyNvmNamespace::default().as_bytes()]))
+        let mut nvm = IdentifyNvmNamespace {
+            lbstm: U64::new(u64::MAX),
+            ..IdentifyNvmNamespace::default()
+        };
+        for (slot, format) in nvm.elbaf.iter_mut().zip(self.namespaces.formats()) {
+            let extended = ElbaFormat::new()
+                .with_sts(format.storage_tag_bits)
+                .with_pif(format.guard().map_or(0, GuardFormat::pif));
+            *slot = U32::new(extended.into_bits());
+        }
+        Ok(page(&[nvm.as_bytes()]))
     }
 
     /// I/O Command Set Independent Identify Namespace.
