@@ -4,6 +4,7 @@ use nvme::GuardFormat;
 use serde::{Deserialize, Serialize};
 
 use crate::VssdError;
+use crate::admin::services::ServicesConfig;
 use crate::zoned::{ZonedGeometry, Zrwa};
 
 /// The PCI identity of a controller, for its configuration space and its
@@ -272,6 +273,8 @@ pub struct ControllerConfig {
     pub format_ns: u64,
     /// How long a sanitize operation takes at least, nanoseconds of the clock.
     pub sanitize_ns: u64,
+    /// Firmware and self-tests.
+    pub services: ServicesConfig,
 }
 
 impl Default for ControllerConfig {
@@ -317,6 +320,7 @@ impl Default for ControllerConfig {
             keep_alive_ms: 100,
             format_ns: 20_000_000,
             sanitize_ns: 500_000_000,
+            services: ServicesConfig::default(),
         }
     }
 }
@@ -348,6 +352,7 @@ impl ControllerConfig {
             text("nqn", nqn, 223)?;
         }
         number("mdts", self.mdts, 1, 13)?;
+        self.services.check()?;
         number("queue_pairs_max", self.queue_pairs_max, 1, 511)?;
         number("queue_entries_max", self.queue_entries_max, 2, 4096)?;
         if !matches!(self.block_bytes, 512 | 4096) {
@@ -449,7 +454,7 @@ fn text(field: &'static str, value: &str, max: usize) -> Result<(), VssdError> {
     Ok(())
 }
 
-fn number<N: PartialOrd + std::fmt::Display>(
+pub(crate) fn number<N: PartialOrd + std::fmt::Display>(
     field: &'static str,
     value: N,
     min: N,

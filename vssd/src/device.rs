@@ -12,6 +12,8 @@ use crate::admin::events::AsyncEvents;
 use crate::admin::features::Features;
 use crate::admin::logs::ErrorLog;
 use crate::admin::namespaces::ChangedNamespaces;
+use crate::admin::services::firmware::ResetKind;
+use crate::admin::services::{Reason, Services};
 use crate::health::Health;
 use crate::job::{Job, Waiting};
 use crate::lifecycle::Lifecycle;
@@ -50,6 +52,7 @@ pub(crate) struct Device<T, C> {
     pub(crate) changed_namespaces: ChangedNamespaces,
     pub(crate) errors: ErrorLog,
     pub(crate) health: Health,
+    pub(crate) services: Services,
     /// Deletions of submission queues that wait for commands in flight.
     pub(crate) closing: Vec<(QueueId, Ticket)>,
     stalled: Vec<Stalled>,
@@ -117,6 +120,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             changed_namespaces: ChangedNamespaces::default(),
             errors: ErrorLog::new(),
             health: Health::default(),
+            services: Services::new(&config.firmware),
             closing: Vec::new(),
             stalled: Vec::new(),
             fused: Vec::new(),
@@ -167,6 +171,9 @@ impl<T: Tap, C: Clock> Device<T, C> {
         if ticket.job.is_some() {
             self.stepped.push_back((ticket, outcome));
             return;
+        }
+        if ticket.is_self_test() {
+            return self.finish_self_test_read(ticket, outcome);
         }
         if ticket.completion().is_none() {
             self.flushed = true;
@@ -221,6 +228,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
     pub(crate) fn media_failed(&mut self, error: MediaError) -> Status {
         if matches!(error, MediaError::Read | MediaError::Write) {
             self.health.count_media_error();
+            self.trigger_telemetry(Reason::MediaError);
         }
         error.status()
     }
@@ -394,6 +402,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         self.in_flight = 0;
         self.flushed = false;
         self.events.reset();
+        self.reset_services(ResetKind::Controller);
         self.features.reset();
         self.queues.clear();
         self.coalescing.reset();

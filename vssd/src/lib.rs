@@ -55,6 +55,9 @@ mod transfer;
 pub mod worker;
 pub mod zoned;
 
+pub use admin::services::ServicesConfig;
+pub use admin::services::firmware::{Activation, FirmwareConfig, image as firmware_image};
+pub use admin::services::self_test::SelfTestConfig;
 pub use config::{BlockFormat, ControllerConfig, PciIdentity, PowerState, ZonedConfig};
 pub use controller::Controller;
 pub use doorbells::{DOORBELLS_BYTES, Doorbells};

@@ -110,10 +110,12 @@ impl<M: Media, T: Tap, C: Clock> Registers for Controller<M, T, C> {
             offset::VS => VERSION.into_bits(),
             offset::INTMS | offset::INTMC => registers.intms,
             offset::CC => registers.cc.into_bits(),
-            offset::CSTS => {
-                let csts = device.lifecycle.csts();
-                csts.with_nssro(registers.nssro).into_bits()
-            }
+            offset::CSTS => device
+                .lifecycle
+                .csts()
+                .with_nssro(registers.nssro)
+                .with_pp(device.services.firmware.is_activating())
+                .into_bits(),
             offset::CRTO => Crto::new()
                 .with_crwmt(READY_TIMEOUT.into())
                 .with_crimt(READY_TIMEOUT.into())
@@ -190,6 +192,10 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             Duty::Start => {
                 self.device.start();
                 self.device.event(Event::Enable);
+            }
+            Duty::Alarm if change == Change::Fault => {
+                log::warn!("the controller fails: its Keep Alive timer expired");
+                self.device.event(Event::FatalStatus);
             }
             Duty::Alarm => {
                 log::warn!(
