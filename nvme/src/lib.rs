@@ -38,6 +38,7 @@ mod nvm;
 mod opcode;
 mod open_enum;
 mod register;
+mod reservation;
 mod status;
 mod zero_based;
 
@@ -93,6 +94,12 @@ pub use register::{
     Aqa, BpReadSelect, BufferUnit, Cap, Cc, CmbLocation, CmbMemorySpace, CmbSize, CmbStatus, Crto,
     Csts, DOORBELL_BASE, Doorbell, DoorbellKind, NSSD_ABRUPT, NSSD_NORMAL, NSSR_RESET,
     REGISTERS_LEN, Registers, ShutdownNotification, ShutdownStatus, Vs, offset,
+};
+pub use reservation::{
+    RESERVATION_STATUS_EXTENDED_BYTES, RegisteredController, RegisteredControllerExtended,
+    ReservationAcquireCdw10, ReservationAcquireData, ReservationCapabilities,
+    ReservationRegisterCdw10, ReservationRegisterData, ReservationReleaseCdw10,
+    ReservationReleaseData, ReservationReportCdw11, ReservationStatus, ReservationType,
 };
 pub use status::{Status, StatusCodeType};
 pub use zero_based::ZeroBased;

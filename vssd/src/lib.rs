@@ -45,6 +45,7 @@ pub mod memory;
 mod namespace;
 mod queue;
 mod registers;
+pub mod reservation;
 mod sanitize;
 mod special;
 mod ticket;

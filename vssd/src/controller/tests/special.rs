@@ -143,7 +143,10 @@ fn wrong_creations_and_attachments_are_refused() {
         let status = with_data(&mut host, sqe, ControllerList::new(list).as_bytes());
         refused(status, Status::CONTROLLER_LIST_INVALID);
     }
-    refused((attach(&mut host, 9, 0), 0), Status::INVALID_NAMESPACE_OR_FORMAT);
+    refused(
+        (attach(&mut host, 9, 0), 0),
+        Status::INVALID_NAMESPACE_OR_FORMAT,
+    );
     refused((attach(&mut host, 1, 2), 0), Status::INVALID_FIELD);
 }
 
@@ -182,7 +185,8 @@ fn commands_meet_a_format_in_progress_and_its_progress_is_told() {
     host.ring(&queue);
     host.controller.poll(16);
     host.admin = queue;
-    host.clock.advance(ControllerConfig::default().format_ns / 2);
+    host.clock
+        .advance(ControllerConfig::default().format_ns / 2);
     let page = host.pages(1);
     host.put(&mut pair, io(NvmOpcode::READ, 0, 1, page, 0));
     host.ring(&pair);
@@ -276,13 +280,25 @@ fn uncorrectable_blocks_fail_until_they_are_written() {
         assert!(failed.same_code(Status::UNRECOVERED_READ_ERROR), "{opcode}");
         assert!(!failed.is_dnr());
     }
-    assert_eq!(status(&mut host, &mut pair, NvmOpcode::READ, 0, 4), Status::SUCCESS);
-    assert_eq!(status(&mut host, &mut pair, NvmOpcode::WRITE, 4, 2), Status::SUCCESS);
-    assert_eq!(status(&mut host, &mut pair, NvmOpcode::READ, 4, 2), Status::SUCCESS);
+    assert_eq!(
+        status(&mut host, &mut pair, NvmOpcode::READ, 0, 4),
+        Status::SUCCESS
+    );
+    assert_eq!(
+        status(&mut host, &mut pair, NvmOpcode::WRITE, 4, 2),
+        Status::SUCCESS
+    );
+    assert_eq!(
+        status(&mut host, &mut pair, NvmOpcode::READ, 4, 2),
+        Status::SUCCESS
+    );
     assert!(!status(&mut host, &mut pair, NvmOpcode::READ, 6, 1).is_success());
     let zeroes = status(&mut host, &mut pair, NvmOpcode::WRITE_ZEROES, 6, 2);
     assert_eq!(zeroes, Status::SUCCESS);
-    assert_eq!(status(&mut host, &mut pair, NvmOpcode::READ, 0, 8), Status::SUCCESS);
+    assert_eq!(
+        status(&mut host, &mut pair, NvmOpcode::READ, 0, 8),
+        Status::SUCCESS
+    );
 }
 
 fn copy(ranges: &[CopyRange], to: u64, page: u64) -> Sqe {
@@ -349,7 +365,13 @@ fn copies_that_are_wrong_are_refused_before_anything_is_copied() {
 
 /// Puts a fused pair, and returns how both ended.
 fn fused(host: &mut Host<Ram>, pair: &mut Pair, compare: Sqe, write: Sqe) -> (Status, Status) {
-    host.put(pair, Sqe { flags: 1, ..compare });
+    host.put(
+        pair,
+        Sqe {
+            flags: 1,
+            ..compare
+        },
+    );
     host.put(pair, Sqe { flags: 2, ..write });
     host.ring(pair);
     host.settle();
@@ -431,7 +453,10 @@ fn a_sanitize_operation_erases_everything_and_survives_a_reset() {
     host.status(&mut pair, io(NvmOpcode::WRITE, 77, 8, page, 0));
     let erase = SanitizeCdw10::new().with_sanact(SanitizeCdw10::BLOCK_ERASE);
     let mut queue = host.admin;
-    host.put(&mut queue, admin(AdminOpcode::SANITIZE, 0, erase.into_bits()));
+    host.put(
+        &mut queue,
+        admin(AdminOpcode::SANITIZE, 0, erase.into_bits()),
+    );
     host.ring(&queue);
     host.controller.poll(16);
     assert_eq!(host.reap(&mut queue).unwrap().status(), Status::SUCCESS);
@@ -443,7 +468,8 @@ fn a_sanitize_operation_erases_everything_and_survives_a_reset() {
     host.controller.function_reset();
     host.enable();
     for _ in 0..200 {
-        host.clock.advance(ControllerConfig::default().sanitize_ns / 64);
+        host.clock
+            .advance(ControllerConfig::default().sanitize_ns / 64);
         host.controller.poll(16);
     }
     let log = sanitize_log(&mut host);
@@ -504,7 +530,11 @@ fn a_medium_that_fails_a_sanitize_operation_leaves_the_drive_in_failure() {
     }
     let status = SanitizeStatus::from_bits(sanitize_log(&mut host).status.get());
     assert_eq!(status.status(), SanitizeStatus::FAILED);
-    let refused = host.admin_status(admin(AdminOpcode::FORMAT_NVM, 1, FormatCdw10::new().into_bits()));
+    let refused = host.admin_status(admin(
+        AdminOpcode::FORMAT_NVM,
+        1,
+        FormatCdw10::new().into_bits(),
+    ));
     assert!(refused.same_code(Status::SANITIZE_FAILED));
     let left = host.admin_status(sqe(SanitizeCdw10::EXIT_FAILURE));
     assert_eq!(left, Status::SUCCESS);
