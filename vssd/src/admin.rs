@@ -19,7 +19,7 @@ use zerocopy::IntoBytes;
 use self::features::{DATA_BYTES_MAX, Surroundings};
 use self::identify::Identity;
 use self::logs::LogRequest;
-use crate::command::data_pointer;
+use crate::command::{data_pointer, not_fused, prps_only};
 use crate::device::Device;
 use crate::health::TEMPERATURE_K;
 use crate::memory::Access;
@@ -33,9 +33,12 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// Executes an admin command.
     pub(crate) fn admin(&mut self, sqe: &Sqe, ticket: Ticket) {
         let device = &mut self.device;
+        if let Err(status) = not_fused(sqe).and_then(|()| prps_only(sqe)) {
+            return device.answer(ticket, Err(status));
+        }
         let answer = match AdminOpcode(sqe.opcode) {
             AdminOpcode::DELETE_SQ => return device.delete_submission(sqe, ticket),
-            AdminOpcode::ASYNC_EVENT_REQUEST => return device.park_event_request(sqe, ticket),
+            AdminOpcode::ASYNC_EVENT_REQUEST => return device.park_event_request(ticket),
             AdminOpcode::NAMESPACE_MANAGEMENT => return self.manage_namespaces(sqe, ticket),
             AdminOpcode::FORMAT_NVM => return self.format_nvm(sqe, ticket),
             AdminOpcode::ABORT => self.abort(sqe),
@@ -57,7 +60,6 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// medium has not begun. Bit 0 of the answer says that nothing was aborted.
     fn abort(&mut self, sqe: &Sqe) -> Answer {
         const NOT_ABORTED: u32 = 1;
-        data_pointer(sqe)?;
         let cdw10 = AbortCdw10::from_bits(sqe.cdw10.get());
         let (queue, cid) = (QueueId(cdw10.sqid()), CommandId(cdw10.cid()));
         if !self.device.queues.has_submission(queue) {
@@ -115,7 +117,11 @@ impl<T: Tap, C: Clock> Device<T, C> {
         if specific && self.namespaces.active(nsid).is_none() {
             return Err(Status::INVALID_NAMESPACE_OR_FORMAT.dnr());
         }
-        let page = self.log(&request).ok_or(Status::INVALID_LOG_PAGE.dnr())?;
+        let page = if request.page == LogPageId::CHANGED_ZONES {
+            self.changed_zones(nsid, request.retain)?
+        } else {
+            self.log(&request).ok_or(Status::INVALID_LOG_PAGE.dnr())?
+        };
         let offset = usize::try_from(request.offset)
             .ok()
             .filter(|&offset| offset <= page.len())
@@ -130,6 +136,16 @@ impl<T: Tap, C: Clock> Device<T, C> {
             }
         }
         Ok(0)
+    }
+
+    /// The Changed Zone List of a zoned namespace.
+    fn changed_zones(&mut self, nsid: NamespaceId, retain: bool) -> Result<Vec<u8>, Status> {
+        let zones = self
+            .namespaces
+            .get_mut(nsid)
+            .and_then(|namespace| namespace.zones.as_mut())
+            .ok_or(Status::INVALID_LOG_PAGE.dnr())?;
+        Ok(zones.changed_zones(retain).as_bytes().to_vec())
     }
 
     /// A log page; none where there is no such page.
@@ -264,10 +280,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
 
     /// Asynchronous Event Request (`NVMe Base 2.1 §5.1.2`): it waits, without
     /// keeping its room in the completion queue, until there is an event.
-    fn park_event_request(&mut self, sqe: &Sqe, ticket: Ticket) {
-        if let Err(status) = data_pointer(sqe) {
-            return self.answer(ticket, Err(status));
-        }
+    fn park_event_request(&mut self, ticket: Ticket) {
         let cid = ticket.cid();
         match self.events.park(ticket) {
             Ok(()) => {

@@ -50,19 +50,36 @@ pub(crate) enum Command {
         data: DataPointer,
         deallocate: bool,
     },
+    /// The extents that the device has gathered.
+    Deallocate,
     Flush,
 }
 
-/// The data pointer of a command that has one. No SGLs, no fused commands: both
-/// are as Identify says (`NVMe Base 2.1 §4.1.1`).
+/// The data pointer of a command that has one: PRPs, or an SGL
+/// (`NVMe Base 2.1 §4.1.1`).
+#[inline]
 pub(crate) fn data_pointer(sqe: &Sqe) -> Result<DataPointer, Status> {
-    if sqe.psdt() != Psdt::Prp || sqe.fuse() != 0 {
-        return Err(Status::INVALID_FIELD.dnr());
+    DataPointer::of(sqe)
+}
+
+/// That a command stands alone, and is not one of a fused pair.
+#[inline]
+pub(crate) fn not_fused(sqe: &Sqe) -> Result<(), Status> {
+    if sqe.fuse() == 0 {
+        Ok(())
+    } else {
+        Err(Status::INVALID_FIELD.dnr())
     }
-    Ok(DataPointer {
-        prp1: sqe.prp1.get(),
-        prp2: sqe.prp2.get(),
-    })
+}
+
+/// That a command describes its data with PRPs: admin commands do, where the
+/// controller is a PCI function (`NVMe Base 2.1 §4.1.1`).
+pub(crate) fn prps_only(sqe: &Sqe) -> Result<(), Status> {
+    if sqe.psdt() == Psdt::Prp {
+        Ok(())
+    } else {
+        Err(Status::INVALID_FIELD.dnr())
+    }
 }
 
 /// Whether the commands of that opcode are requests to the medium as they are,

@@ -23,6 +23,7 @@ use crate::registers::RegisterFile;
 use crate::sanitize::Sanitize;
 use crate::special::First;
 use crate::ticket::{DsmRanges, Ticket};
+use crate::transfer::pieces_max;
 use crate::{ControllerConfig, DmaTable, Doorbells, Interrupts};
 
 /// A completion whose queue is not mapped just now.
@@ -124,8 +125,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             sanitize: Sanitize::default(),
             sanitizing: false,
             changed: false,
-            // A transfer that starts inside a page touches one page more.
-            segments: SegmentBuffer::with_capacity(transfer_pages + 1),
+            segments: SegmentBuffer::with_capacity(pieces_max(transfer_pages)),
             // Each range has data and, maybe, metadata.
             extents: Vec::with_capacity(2 * nvme::DSM_RANGES_MAX),
             range_pool: Vec::new(),

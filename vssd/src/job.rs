@@ -27,7 +27,7 @@ use std::ops::Range;
 use nvme::Status;
 use traces::{Clock, Tap};
 
-pub(crate) use self::compare_write::{CompareWrite, Pair};
+pub(crate) use self::compare_write::CompareWrite;
 pub(crate) use self::copy::{Copy, Source};
 pub(crate) use self::format::{Format, Purpose};
 use self::sanitize::CHUNK_BYTES as SANITIZE_CHUNK;

@@ -25,13 +25,15 @@
 
 mod table;
 
-use nvme::{NamespaceId, Status, WriteProtectionState};
+use nvme::{NamespaceId, ProtectionType, Status, WriteProtectionState, ZONED_COMMAND_SET};
 use rangemap::RangeSet;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::table::{Namespaces, Request as NewNamespace};
-use crate::config::BlockFormat;
+use crate::config::{BlockFormat, ZonedConfig};
 use crate::media::Extent;
+use crate::protection::BlockProtection;
+use crate::zoned::Zones;
 
 /// A part of a namespace's extent has to start and end here, bytes: the largest
 /// block there is.
@@ -97,7 +99,7 @@ pub(crate) struct Formatting {
 }
 
 /// A namespace. What every command needs comes first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Namespace {
     /// Which it is.
     pub(crate) nsid: NamespaceId,
@@ -117,6 +119,8 @@ pub(crate) struct Namespace {
     /// Size of a block's metadata, bytes.
     pub(crate) metadata_bytes: u16,
     pub(crate) settings: FormatSettings,
+    /// How its blocks are protected, where they are.
+    pub(crate) protection: Option<BlockProtection>,
     /// Whether the controller may use it.
     pub(crate) attached: bool,
     /// Its UUID, of which NGUID and EUI-64 are made, too.
@@ -127,6 +131,8 @@ pub(crate) struct Namespace {
     /// Blocks that read as errors, because Write Uncorrectable said so.
     pub(crate) uncorrectable: RangeSet<u64>,
     pub(crate) formatting: Option<Formatting>,
+    /// Its zones, where it is a zoned one.
+    pub(crate) zones: Option<Zones>,
 }
 
 impl Namespace {
@@ -137,6 +143,7 @@ impl Namespace {
         self.plain = self.attached
             && self.metadata_bytes == 0
             && self.formatting.is_none()
+            && self.zones.is_none()
             && self.uncorrectable.is_empty();
     }
 
@@ -145,9 +152,32 @@ impl Namespace {
         self.block_bytes = format.block_bytes;
         self.metadata_bytes = format.metadata_bytes;
         self.settings = settings;
+        self.protection = protection(format, settings);
         self.blocks = format.blocks_in(self.extent.bytes);
         self.uncorrectable.clear();
         self.classify();
+    }
+
+    /// Becomes a namespace of zones, as many as there is room for; whether it
+    /// can be one.
+    pub(crate) fn set_zones(&mut self, zoned: &ZonedConfig) -> bool {
+        let zones = zoned
+            .geometry(self.blocks, self.block_bytes)
+            .and_then(|geometry| Zones::new(geometry).ok());
+        if let Some(zones) = &zones {
+            self.blocks = zones.geometry().blocks();
+        }
+        self.zones = zones;
+        self.classify();
+        self.zones.is_some()
+    }
+
+    /// The command set that it belongs to.
+    pub(crate) const fn command_set(&self) -> u8 {
+        match self.zones {
+            Some(_) => ZONED_COMMAND_SET,
+            None => 0,
+        }
     }
 
     /// The bytes of the medium that hold the data of `blocks` blocks from `lba`
@@ -180,11 +210,6 @@ impl Namespace {
                 .saturating_add(lba.saturating_mul(size)),
             bytes: blocks.saturating_mul(size),
         }
-    }
-
-    /// The capacity that blocks can use, bytes.
-    pub(crate) fn data_bytes(&self) -> u64 {
-        self.blocks.saturating_mul(u64::from(self.block_bytes))
     }
 
     /// Whether a block of the range reads as an error.
@@ -220,6 +245,21 @@ impl Namespace {
         let left = until_ns.saturating_sub(now_ns).saturating_mul(100);
         u8::try_from(left.div_ceil(total).min(100)).unwrap_or(100)
     }
+}
+
+/// The protection of blocks of a format; none where there is none, or none that
+/// the metadata has room for.
+pub(crate) fn protection(format: BlockFormat, settings: FormatSettings) -> Option<BlockProtection> {
+    let protection = BlockProtection {
+        kind: ProtectionType::from_number(settings.protection)?,
+        format: format.guard()?,
+        storage_tag_bits: u32::from(format.storage_tag_bits),
+        storage_tag_mask: u64::MAX,
+        first: settings.protection_first,
+        block_bytes: usize::try_from(format.block_bytes).ok()?,
+        metadata_bytes: usize::from(format.metadata_bytes),
+    };
+    protection.is_legal().then_some(protection)
 }
 
 #[cfg(test)]

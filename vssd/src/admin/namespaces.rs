@@ -3,7 +3,7 @@
 
 use nvme::{
     AsyncEvent, ControllerList, IdentifyNamespace, NSID_ALL, NamespaceCreation, NamespaceId,
-    NamespaceManagementCdw10, NamespaceManagementCdw11, Sqe, Status,
+    NamespaceManagementCdw10, NamespaceManagementCdw11, Sqe, Status, ZONED_COMMAND_SET,
 };
 use traces::{Clock, Tap};
 use zerocopy::IntoBytes;
@@ -11,10 +11,11 @@ use zerocopy::IntoBytes;
 use super::Answer;
 use super::identify::CONTROLLER_ID;
 use crate::command::data_pointer;
+use crate::config::BlockFormat;
 use crate::device::Device;
 use crate::job::{Format, Job, Purpose};
 use crate::memory::Access;
-use crate::namespace::{FormatSettings, Formatting, NewNamespace};
+use crate::namespace::{FormatSettings, Formatting, NewNamespace, protection};
 use crate::{Controller, Media, Ticket};
 
 /// Bytes of a controller list, and of what a namespace is created from.
@@ -46,9 +47,11 @@ impl<T: Tap, C: Clock> Device<T, C> {
         if let Some(status) = self.sanitize.status() {
             return Err(status);
         }
-        if NamespaceManagementCdw11::from_bits(sqe.cdw11.get()).csi() != 0 {
-            return Err(Status::COMMAND_SET_NOT_SUPPORTED.dnr());
-        }
+        let zoned = match NamespaceManagementCdw11::from_bits(sqe.cdw11.get()).csi() {
+            0 => false,
+            ZONED_COMMAND_SET if self.config.zoned.is_some() => true,
+            _ => return Err(Status::COMMAND_SET_NOT_SUPPORTED.dnr()),
+        };
         let mut wanted = NamespaceCreation::default();
         data.walk(&self.memory, LIST_BYTES, Access::Read, &mut self.segments)?
             .read(wanted.as_mut_bytes());
@@ -56,20 +59,21 @@ impl<T: Tap, C: Clock> Device<T, C> {
             .config
             .formats
             .get(usize::from(format_index(wanted.flbas)));
-        let metadata = format.map_or(0, |format| format.metadata_bytes);
+        let format = *format.ok_or(Status::INVALID_FORMAT.dnr())?;
         let settings = FormatSettings {
             index: format_index(wanted.flbas),
             extended: wanted.flbas & IdentifyNamespace::FLBAS_METADATA_EXTENDED != 0,
             protection: wanted.dps & IdentifyNamespace::DPS_TYPE_MASK,
             protection_first: wanted.dps & IdentifyNamespace::DPS_FIRST != 0,
         };
-        check_settings(settings, metadata)?;
+        check_settings(settings, format)?;
         if wanted.nsze.get() != wanted.ncap.get() {
             return Err(Status::THIN_PROVISIONING_NOT_SUPPORTED.dnr());
         }
         let nsid = self.namespaces.create(NewNamespace {
             blocks: wanted.nsze.get(),
             settings,
+            zoned,
         })?;
         self.changed = true;
         Ok(nsid.0)
@@ -177,11 +181,10 @@ pub(super) const fn format_index(flbas: u8) -> u8 {
     flbas & 0xf | (flbas >> 5 & 0b11) << 4
 }
 
-/// Checks settings against a format with so much metadata
-/// (`NVM Command Set 1.1 §4.1.5.1`).
-pub(super) fn check_settings(settings: FormatSettings, metadata_bytes: u16) -> Result<(), Status> {
-    let protected = settings.protection != 0;
-    if settings.protection > 3 || protected && metadata_bytes < 8 {
+/// Checks that protection, where it is asked for, is one that the format has
+/// room for (`NVM Command Set 1.1 §4.1.5.1`).
+pub(super) fn check_settings(settings: FormatSettings, format: BlockFormat) -> Result<(), Status> {
+    if settings.protection != 0 && protection(format, settings).is_none() {
         return Err(Status::INVALID_FORMAT.dnr());
     }
     Ok(())

@@ -120,7 +120,7 @@ fn identify_tells_what_the_drive_is() {
     );
     assert_eq!((controller.sqes, controller.cqes), (0x66, 0x44));
     assert_eq!(controller.vwc & 1, 1);
-    assert_eq!(controller.sgls.get(), 0);
+    assert_eq!(controller.sgls.get() & 0b11, 1);
     assert!(
         controller
             .subnqn

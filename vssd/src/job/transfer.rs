@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use nvme::{NamespaceId, NvmOpcode, ReadWriteCdw12, Sqe, Status};
+use nvme::{Lba, NamespaceId, NvmOpcode, Prinfo, ReadWriteCdw12, Sqe, Status};
 use traces::{Clock, Tap};
 
 use super::{Op, Step};
@@ -12,6 +12,9 @@ use crate::device::Device;
 use crate::media::{Extent, MediaError, Outcome};
 use crate::memory::{Access, BounceId};
 use crate::namespace::Namespace;
+use crate::protection::{BlockProtection, Checks, Tags};
+use crate::transfer::MetadataPointer;
+use crate::zoned::Accepted;
 
 /// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +40,14 @@ pub(crate) struct Transfer {
     block_bytes: usize,
     metadata_bytes: usize,
     extended: bool,
+    protection: Option<BlockProtection>,
+    checks: Checks,
+    tags: Tags,
     durable: bool,
     /// Dwords 0 and 1 of the completion.
     result: u64,
+    /// The place in a zone that was given to it.
+    zone: Option<Accepted>,
     stage: Stage,
 }
 
@@ -60,6 +68,15 @@ impl Transfer {
         let cdw12 = ReadWriteCdw12::from_bits(sqe.cdw12.get());
         let blocks = u64::from(cdw12.blocks());
         let data = namespace.extent(lba, blocks)?;
+        let checks = Checks {
+            prinfo: Prinfo::from_bits(cdw12.prinfo()),
+            storage: cdw12.stc(),
+        };
+        let protection = namespace.protection;
+        let tags = protection.map_or_else(Tags::default, |kind| kind.tags(sqe));
+        if let Some(kind) = protection {
+            kind.check_command(checks.prinfo, Lba(lba), &tags)?;
+        }
         let transfer = Self {
             sqe: *sqe,
             opcode: NvmOpcode(sqe.opcode),
@@ -71,8 +88,12 @@ impl Transfer {
             block_bytes: length(u64::from(namespace.block_bytes)),
             metadata_bytes: usize::from(namespace.metadata_bytes),
             extended: namespace.settings.extended,
+            protection,
+            checks,
+            tags,
             durable: cdw12.fua() || through,
             result: 0,
+            zone: None,
             stage: Stage::Begin,
         };
         if transfer.moves() && transfer.host_bytes() > namespace.transfer_bytes_max {
@@ -87,9 +108,16 @@ impl Transfer {
         self
     }
 
+    /// The place in a zone that a write was given.
+    pub(crate) const fn in_zone(mut self, accepted: Accepted) -> Self {
+        self.zone = Some(accepted);
+        self
+    }
+
     /// The size of the buffer, bytes.
     pub(crate) fn buffer_bytes(&self) -> usize {
         match self.opcode {
+            NvmOpcode::WRITE_ZEROES if self.makes_protection() => length(self.metadata.bytes),
             NvmOpcode::WRITE_ZEROES => 0,
             _ => self.host_part().end,
         }
@@ -98,6 +126,19 @@ impl Transfer {
     /// Whether data crosses between host and controller.
     const fn moves(&self) -> bool {
         !matches!(self.opcode, NvmOpcode::VERIFY | NvmOpcode::WRITE_ZEROES)
+    }
+
+    /// Whether metadata crosses between host and controller, too.
+    fn moves_metadata(&self) -> bool {
+        let stripped = self
+            .protection
+            .is_some_and(|kind| !kind.moves_metadata(self.checks.prinfo));
+        self.metadata_bytes > 0 && !stripped
+    }
+
+    /// Whether the controller makes the protection information (PRACT).
+    const fn makes_protection(&self) -> bool {
+        self.protection.is_some() && self.checks.prinfo.pract()
     }
 
     fn data_part(&self) -> Range<usize> {
@@ -131,16 +172,24 @@ impl Transfer {
         outcome: Outcome,
     ) -> Step {
         if let Err(error) = outcome {
-            return Step::Done(Err(device.media_failed(error)));
+            let status = device.media_failed(error);
+            return self.fail(device, status);
         }
         let next = match self.opcode {
             NvmOpcode::READ | NvmOpcode::COMPARE | NvmOpcode::VERIFY => {
                 self.step_in(device, buffer)
             }
-            NvmOpcode::WRITE_ZEROES => Ok(self.step_zeroes()),
+            NvmOpcode::WRITE_ZEROES => Ok(self.step_zeroes(device, buffer)),
             _ => self.step_out(device, buffer),
         };
-        next.unwrap_or_else(|status| Step::Done(Err(status)))
+        next.unwrap_or_else(|status| self.fail(device, status))
+    }
+
+    fn fail<T: Tap, C: Clock>(&self, device: &mut Device<T, C>, status: Status) -> Step {
+        if let Some(accepted) = &self.zone {
+            device.zone_write_failed(self.nsid, accepted);
+        }
+        Step::Done(Err(status))
     }
 
     /// From the medium.
@@ -166,6 +215,7 @@ impl Transfer {
             }
             _ => {}
         }
+        self.check(device.bounces.data(buffer), true)?;
         if self.opcode == NvmOpcode::READ {
             self.deliver(device, buffer)?;
         } else if self.opcode == NvmOpcode::COMPARE {
@@ -183,6 +233,7 @@ impl Transfer {
         match self.stage {
             Stage::Begin => {
                 self.gather(device, buffer)?;
+                self.protect(device.bounces.data(buffer))?;
                 self.stage = Stage::Data;
                 Ok(Step::Media(Op::Write {
                     offset: self.data.offset,
@@ -205,8 +256,13 @@ impl Transfer {
         }
     }
 
-    /// Zeroes, whose protection information reads as that of deallocated blocks.
-    fn step_zeroes(&mut self) -> Step {
+    /// Zeroes, whose protection information reads as that of deallocated blocks
+    /// unless the controller is to make it.
+    fn step_zeroes<T: Tap, C: Clock>(
+        &mut self,
+        device: &mut Device<T, C>,
+        buffer: &BounceId,
+    ) -> Step {
         let deallocate = ReadWriteCdw12::from_bits(self.sqe.cdw12.get()).deac();
         let zeroes = |extent, durable| {
             Step::Media(Op::WriteZeroes {
@@ -220,12 +276,76 @@ impl Transfer {
                 self.stage = Stage::Data;
                 zeroes(self.data, self.durable && self.metadata.bytes == 0)
             }
+            Stage::Data if self.makes_protection() => {
+                self.stage = Stage::Metadata;
+                self.protect_zeroes(device.bounces.data(buffer));
+                Step::Media(Op::Write {
+                    offset: self.metadata.offset,
+                    part: 0..length(self.metadata.bytes),
+                    durable: self.durable,
+                })
+            }
             Stage::Data if self.metadata.bytes > 0 => {
                 self.stage = Stage::Metadata;
                 zeroes(self.metadata, self.durable)
             }
-            _ => Step::Done(Ok(0)),
+            _ => {
+                device.wrote(self.nsid, self.lba, self.blocks);
+                Step::Done(Ok(0))
+            }
         }
+    }
+
+    /// Makes the protection information of zeroes, as media keep it.
+    fn protect_zeroes(&self, metadata: &mut [u8]) {
+        let Some(kind) = self.protection else { return };
+        metadata.fill(0);
+        let zeroes = vec![0; self.block_bytes];
+        let mut tags = self.tags;
+        for metadata in metadata.chunks_exact_mut(self.metadata_bytes.max(1)) {
+            kind.generate(&zeroes, metadata, &tags);
+            if kind.counts_reference() {
+                tags.reference = tags.reference.wrapping_add(1);
+            }
+        }
+        kind.invert(metadata);
+    }
+
+    /// Checks what was read, or what is to be written, after it was turned from
+    /// how media keep it where that is where it comes from.
+    fn check(&self, own: &mut [u8], from_media: bool) -> Result<(), Status> {
+        let Some(kind) = self.protection else {
+            return Ok(());
+        };
+        let (data, rest) = own.split_at_mut(self.data_part().end);
+        let metadata = rest
+            .get_mut(..length(self.metadata.bytes))
+            .ok_or(Status::INTERNAL_ERROR)?;
+        if from_media {
+            kind.invert(metadata);
+        }
+        kind.check(data, metadata, &self.tags, self.checks)
+            .map_err(|mismatch| mismatch.status)
+    }
+
+    /// Checks or makes the protection information of what is to be written, and
+    /// turns it into how media keep it.
+    fn protect(&self, own: &mut [u8]) -> Result<(), Status> {
+        let Some(kind) = self.protection else {
+            return Ok(());
+        };
+        if !self.makes_protection() {
+            self.check(own, false)?;
+        }
+        let (data, rest) = own.split_at_mut(self.data_part().end);
+        let metadata = rest
+            .get_mut(..length(self.metadata.bytes))
+            .ok_or(Status::INTERNAL_ERROR)?;
+        if self.makes_protection() {
+            kind.generate(data, metadata, &self.tags);
+        }
+        kind.invert(metadata);
+        Ok(())
     }
 
     /// Brings the host's data and metadata into the buffer.
@@ -235,7 +355,7 @@ impl Transfer {
         buffer: &BounceId,
     ) -> Result<(), Status> {
         self.fetch(device, buffer)?;
-        if !self.extended || self.metadata_bytes == 0 {
+        if !self.extended || !self.moves_metadata() {
             return Ok(());
         }
         let (own, host) = device
@@ -262,7 +382,7 @@ impl Transfer {
         device: &mut Device<T, C>,
         buffer: &BounceId,
     ) -> Result<(), Status> {
-        let part = if self.extended {
+        let part = if self.extended && self.moves_metadata() {
             self.host_part()
         } else {
             self.data_part()
@@ -278,11 +398,18 @@ impl Transfer {
                 &mut device.segments,
             )?
             .read(to);
-        if !self.extended && self.metadata_bytes > 0 {
+        if !self.extended && self.moves_metadata() {
             let to = own
                 .get_mut(self.metadata_part())
                 .ok_or(Status::INTERNAL_ERROR)?;
-            memory.read_bytes(self.sqe.mptr.get(), to)?;
+            MetadataPointer::of(&self.sqe)?
+                .walk(
+                    memory,
+                    self.metadata.bytes,
+                    Access::Read,
+                    &mut device.segments,
+                )?
+                .read(to);
         }
         Ok(())
     }
@@ -295,7 +422,7 @@ impl Transfer {
     ) -> Result<(), Status> {
         let memory = &device.memory;
         let own = device.bounces.data(buffer);
-        let part = if self.extended && self.metadata_bytes > 0 {
+        let part = if self.extended && self.moves_metadata() {
             self.interleave(own);
             self.host_part()
         } else {
@@ -310,11 +437,18 @@ impl Transfer {
                 &mut device.segments,
             )?
             .write(from);
-        if !self.extended && self.metadata_bytes > 0 {
+        if !self.extended && self.moves_metadata() {
             let from = own
                 .get(self.metadata_part())
                 .ok_or(Status::INTERNAL_ERROR)?;
-            memory.write_bytes(self.sqe.mptr.get(), from)?;
+            MetadataPointer::of(&self.sqe)?
+                .walk(
+                    memory,
+                    self.metadata.bytes,
+                    Access::Write,
+                    &mut device.segments,
+                )?
+                .write(from);
         }
         Ok(())
     }
@@ -340,10 +474,15 @@ impl Transfer {
         device: &mut Device<T, C>,
         buffer: &BounceId,
     ) -> Result<(), Status> {
-        let mut theirs = vec![0; length(self.data.bytes.saturating_add(self.metadata.bytes))];
+        let moved = if self.moves_metadata() {
+            self.metadata.bytes
+        } else {
+            0
+        };
+        let mut theirs = vec![0; length(self.data.bytes.saturating_add(moved))];
         let memory = &device.memory;
         let own = device.bounces.data(buffer);
-        let interleaved = self.extended && self.metadata_bytes > 0;
+        let interleaved = self.extended && self.moves_metadata();
         if interleaved {
             self.interleave(own);
         }
@@ -357,12 +496,14 @@ impl Transfer {
             )?
             .read(data);
         if !metadata.is_empty() {
-            memory.read_bytes(self.sqe.mptr.get(), metadata)?;
+            MetadataPointer::of(&self.sqe)?
+                .walk(memory, moved, Access::Read, &mut device.segments)?
+                .read(metadata);
         }
         let part = if interleaved {
             self.host_part()
         } else {
-            0..self.metadata_part().end
+            0..self.data_part().end.saturating_add(length(moved))
         };
         if own.get(part) == Some(&*theirs) {
             Ok(())

@@ -1,24 +1,19 @@
-//! Memory of our own that the medium reads into and writes from, for commands
+//! Buffers of our own that the medium reads into and writes from, for commands
 //! that need to look at their data on the way.
-#![expect(
-    unsafe_code,
-    reason = "pieces are raw addresses, of our own memory here as of the guest's elsewhere"
-)]
 
-use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::{Access, Segments};
+use super::{Access, OwnBuffer, Segments};
 
 /// How many buffers there are at most: as many commands of several steps go on
 /// at a time, and others wait.
 pub(crate) const BOUNCES_MAX: usize = 64;
 
-/// One buffer, and the piece of it that the medium has.
+/// One buffer, and how much of it is in use.
 #[derive(Debug)]
 struct Bounce {
-    data: Vec<u8>,
-    piece: [libc::iovec; 1],
+    buffer: OwnBuffer,
+    bytes: usize,
     free: bool,
 }
 
@@ -27,10 +22,6 @@ struct Bounce {
 pub(crate) struct Bounces {
     buffers: Vec<Bounce>,
 }
-
-// SAFETY: the addresses in `piece` are used only through the `Segments` that
-// `Bounces::segments` makes of the same buffer at the same time.
-unsafe impl Send for Bounces {}
 
 /// Names a buffer that was taken.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,11 +35,8 @@ impl Bounces {
             Some(index) => index,
             None if self.buffers.len() < BOUNCES_MAX => {
                 self.buffers.push(Bounce {
-                    data: Vec::new(),
-                    piece: [libc::iovec {
-                        iov_base: std::ptr::null_mut(),
-                        iov_len: 0,
-                    }],
+                    buffer: OwnBuffer::new(bytes),
+                    bytes,
                     free: true,
                 });
                 self.buffers.len().saturating_sub(1)
@@ -56,8 +44,11 @@ impl Bounces {
             None => return None,
         };
         let bounce = self.buffers.get_mut(index)?;
+        if bounce.buffer.len() < bytes {
+            bounce.buffer = OwnBuffer::new(bytes);
+        }
+        bounce.bytes = bytes;
         bounce.free = false;
-        bounce.data.resize(bytes, 0);
         Some(BounceId(index))
     }
 
@@ -77,7 +68,8 @@ impl Bounces {
     pub(crate) fn data(&mut self, id: &BounceId) -> &mut [u8] {
         self.buffers
             .get_mut(id.0)
-            .map_or(&mut [][..], |bounce| &mut bounce.data)
+            .and_then(|bounce| bounce.buffer.data_mut().get_mut(..bounce.bytes))
+            .unwrap_or_default()
     }
 
     /// A part of the buffer, for the medium. The buffer is not looked at, nor
@@ -89,16 +81,10 @@ impl Bounces {
         access: Access,
     ) -> Option<Segments<'_>> {
         let bounce = self.buffers.get_mut(id.0)?;
-        let bytes = bounce.data.get_mut(part)?;
-        bounce.piece = [libc::iovec {
-            iov_base: bytes.as_mut_ptr().cast(),
-            iov_len: bytes.len(),
-        }];
-        Some(Segments {
-            pieces: &bounce.piece,
-            bytes: bytes.len(),
-            access,
-            table: PhantomData,
-        })
+        let bytes = part.end.checked_sub(part.start)?;
+        match access {
+            Access::Write => bounce.buffer.fill(part.start, bytes),
+            Access::Read => bounce.buffer.drain(part.start, bytes),
+        }
     }
 }

@@ -5,7 +5,7 @@ use nvme::{NvmOpcode, QueueId, ReadWriteCdw12, Sqe, Status};
 use traces::{Clock, Tap};
 
 use crate::device::Device;
-use crate::job::{CompareWrite, Job, Pair};
+use crate::job::{CompareWrite, Job, Transfer};
 use crate::{Controller, Media, Ticket};
 
 /// The first of a pair, until the second comes.
@@ -58,9 +58,9 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// Executes a pair.
     fn pair(&mut self, first: First, sqe: &Sqe, ticket: Ticket) {
         match self.device.check_pair(&first.sqe, sqe) {
-            Ok(pair) => {
+            Ok((compare, write)) => {
                 self.device.pend(first.ticket.queue(), first.ticket.cid());
-                let job = CompareWrite::new(pair, first.ticket);
+                let job = CompareWrite::new(compare, write, first.ticket);
                 let bytes = job.buffer_bytes();
                 self.begin(Job::CompareWrite(job), bytes, ticket);
             }
@@ -91,7 +91,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
     }
 
     /// Checks both commands of a pair before either is executed.
-    fn check_pair(&self, compare: &Sqe, write: &Sqe) -> Result<Pair, Status> {
+    fn check_pair(&self, compare: &Sqe, write: &Sqe) -> Result<(Transfer, Transfer), Status> {
         if let Some(status) = self.sanitize.status() {
             return Err(status);
         }
@@ -112,23 +112,23 @@ impl<T: Tap, C: Clock> Device<T, C> {
         if namespace.read_only {
             return Err(Status::NAMESPACE_WRITE_PROTECTED.dnr());
         }
+        // What is written in a zone cannot be written again.
+        if namespace.zones.is_some() {
+            return Err(Status::INVALID_FIELD.dnr());
+        }
         let cdw12 = ReadWriteCdw12::from_bits(write.cdw12.get());
         let (lba, blocks) = (write.slba().0, u64::from(cdw12.blocks()));
-        let extent = namespace.extent(lba, blocks)?;
-        if blocks > BLOCKS_MAX || namespace.metadata_bytes > 0 {
+        namespace.extent(lba, blocks)?;
+        if blocks > BLOCKS_MAX {
             return Err(Status::ATOMIC_WRITE_UNIT_EXCEEDED.dnr());
         }
         if namespace.has_uncorrectable(lba, blocks) {
             return Err(Status::UNRECOVERED_READ_ERROR);
         }
-        Ok(Pair {
-            compare: *compare,
-            write: *write,
-            nsid: namespace.nsid,
-            lba,
-            blocks,
-            extent,
-            durable: cdw12.fua() || !self.features.write_cache(),
-        })
+        let through = !self.features.write_cache();
+        Ok((
+            Transfer::new(compare, namespace, lba, through)?,
+            Transfer::new(write, namespace, lba, through)?,
+        ))
     }
 }

@@ -1,13 +1,13 @@
 //! What Identify tells of a namespace.
 
 use nvme::{
-    IdentifyNamespace, IdentifyNvmNamespace, IndependentNamespace, LbaFormat, NSID_ALL,
-    NamespaceId, NamespaceIdDescriptor, NamespaceIdType, PAGE_BYTES, Status,
+    ElbaFormat, GuardFormat, IdentifyNamespace, IdentifyNvmNamespace, IndependentNamespace,
+    LbaFormat, NSID_ALL, NamespaceId, NamespaceIdDescriptor, NamespaceIdType, PAGE_BYTES, Status,
 };
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
 
-use super::{CSI_NVM, Identity, NO_NAMESPACE, Page, copy, page};
+use super::{Identity, NO_NAMESPACE, Page, copy, page};
 use crate::config::BlockFormat;
 use crate::namespace::Namespace;
 
@@ -59,6 +59,11 @@ impl Identity<'_> {
             nsfeat: IdentifyNamespace::NSFEAT_OPTPERF,
             nlbaf: u8::try_from(last).unwrap_or(0),
             mc: IdentifyNamespace::MC_EXTENDED | IdentifyNamespace::MC_SEPARATE,
+            dpc: IdentifyNamespace::DPC_TYPE1
+                | IdentifyNamespace::DPC_TYPE2
+                | IdentifyNamespace::DPC_TYPE3
+                | IdentifyNamespace::DPC_FIRST
+                | IdentifyNamespace::DPC_LAST,
             fpi: IdentifyNamespace::FPI_SUPPORTED,
             dlfeat: IdentifyNamespace::DLFEAT_READ_ZEROES
                 | IdentifyNamespace::DLFEAT_WRITE_ZEROES_DEALLOCATES,
@@ -126,7 +131,37 @@ impl Identity<'_> {
         if !there {
             return Ok(page(&[]));
         }
-        Ok(page(&[IdentifyNvmNamespace::default().as_bytes()]))
+        let mut nvm = IdentifyNvmNamespace {
+            lbstm: U64::new(u64::MAX),
+            ..IdentifyNvmNamespace::default()
+        };
+        for (slot, format) in nvm.elbaf.iter_mut().zip(self.namespaces.formats()) {
+            let extended = ElbaFormat::new()
+                .with_sts(format.storage_tag_bits)
+                .with_pif(format.guard().map_or(0, GuardFormat::pif));
+            *slot = U32::new(extended.into_bits());
+        }
+        Ok(page(&[nvm.as_bytes()]))
+    }
+
+    /// Identify Namespace of the zoned namespace command set; zeroes for one
+    /// that is no zoned namespace.
+    pub(super) fn zoned_namespace(
+        &self,
+        nsid: NamespaceId,
+        attached_only: bool,
+    ) -> Result<Page, Status> {
+        self.valid(nsid)?;
+        let formats = self.namespaces.formats().len();
+        let zones = self
+            .namespaces
+            .get(nsid)
+            .filter(|namespace| self.namespaces.is_active(namespace) || !attached_only)
+            .and_then(|namespace| namespace.zones.as_ref());
+        Ok(match zones {
+            Some(zones) => page(&[zones.geometry().identify(formats).as_bytes()]),
+            None => page(&[]),
+        })
     }
 
     /// I/O Command Set Independent Identify Namespace.
@@ -161,7 +196,7 @@ impl Identity<'_> {
             header(NamespaceIdType::Uuid, 16).as_bytes(),
             &namespace.uuid,
             header(NamespaceIdType::CommandSet, 1).as_bytes(),
-            &[CSI_NVM],
+            &[namespace.command_set()],
         ]))
     }
 }

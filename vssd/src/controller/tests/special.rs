@@ -595,3 +595,74 @@ fn write_protection_is_set_and_kept() {
     let beyond = protect(&mut host, 4);
     assert!(!beyond.is_success());
 }
+
+/// A host whose namespace has blocks of 512 bytes and 8 of protection
+/// information of type 1, apart from the data.
+fn protected() -> (Host<Ram>, Pair, u64, u64) {
+    let (mut host, pair) = Host::ready(ram());
+    assert_eq!(format(&mut host, 1, FORMAT_512_8 | 1 << 5), Status::SUCCESS);
+    assert_eq!(identify(&mut host, 1).dps, 1);
+    let (data, metadata) = (host.pages(1), host.pages(1));
+    (host, pair, data, metadata)
+}
+
+const PRACT: u32 = 1 << 29;
+/// Guard and reference tag.
+const CHECKS: u32 = 1 << 28 | 1 << 26;
+
+fn protected_io(opcode: NvmOpcode, lba: u64, prinfo: u32, data: u64, metadata: u64) -> Sqe {
+    let mut sqe = io(opcode, lba, 2, data, 0);
+    sqe.cdw12 |= U32::new(prinfo);
+    sqe.cdw14 = U32::new(u32::try_from(lba).unwrap());
+    sqe.mptr = U64::new(metadata);
+    sqe
+}
+
+#[test]
+fn protection_information_is_made_checked_and_taken_away() {
+    let (mut host, mut pair, data, metadata) = protected();
+    host.write(data, &[0x5a; 1024]);
+    let write = protected_io(NvmOpcode::WRITE, 10, PRACT, data, 0xdead_0000);
+    assert_eq!(host.status(&mut pair, write), Status::SUCCESS);
+    // Without PRACT, it comes to the host: the CRC of 512 bytes of 5Ah, no
+    // application tag, and the address.
+    let read = protected_io(NvmOpcode::READ, 10, CHECKS, data, metadata);
+    assert_eq!(host.status(&mut pair, read), Status::SUCCESS);
+    let info = host.read(metadata, 16);
+    assert_eq!(info[2..8], [0, 0, 0, 0, 0, 10]);
+    assert_eq!(info[10..16], [0, 0, 0, 0, 0, 11]);
+    assert_eq!(info[..2], info[8..10]);
+    assert_ne!(info[..2], [0, 0]);
+    // It can be written as it came, and not at another place, nor damaged.
+    let same = protected_io(NvmOpcode::WRITE, 10, CHECKS, data, metadata);
+    assert_eq!(host.status(&mut pair, same), Status::SUCCESS);
+    let elsewhere = protected_io(NvmOpcode::WRITE, 20, CHECKS, data, metadata);
+    let status = host.status(&mut pair, elsewhere);
+    assert!(status.same_code(Status::REFERENCE_TAG_CHECK), "{status}");
+    host.write(data + 700, &[0]);
+    let status = host.status(&mut pair, same);
+    assert!(status.same_code(Status::GUARD_CHECK), "{status}");
+    let mut other_tag = read;
+    other_tag.cdw14 = U32::new(11);
+    let status = host.status(&mut pair, other_tag);
+    assert!(status.same_code(Status::INVALID_PROTECTION_INFORMATION));
+}
+
+#[test]
+fn what_is_not_written_passes_every_check() {
+    let (mut host, mut pair, data, metadata) = protected();
+    let read = protected_io(NvmOpcode::READ, 500, CHECKS, data, metadata);
+    assert_eq!(host.status(&mut pair, read), Status::SUCCESS);
+    assert_eq!(host.read(metadata, 16), [0xff; 16]);
+    let verify = protected_io(NvmOpcode::VERIFY, 500, CHECKS, 0, 0);
+    assert_eq!(host.status(&mut pair, verify), Status::SUCCESS);
+    // Zeroes with protection information, and without.
+    let zeroes = protected_io(NvmOpcode::WRITE_ZEROES, 500, PRACT, 0, 0);
+    assert_eq!(host.status(&mut pair, zeroes), Status::SUCCESS);
+    assert_eq!(host.status(&mut pair, read), Status::SUCCESS);
+    assert_eq!(host.read(metadata, 8), [0, 0, 0, 0, 0, 0, 1, 0xf4]);
+    let zeroes = protected_io(NvmOpcode::WRITE_ZEROES, 500, 0, 0, 0);
+    assert_eq!(host.status(&mut pair, zeroes), Status::SUCCESS);
+    assert_eq!(host.status(&mut pair, read), Status::SUCCESS);
+    assert_eq!(host.read(metadata, 8), [0xff; 8]);
+}
