@@ -47,6 +47,7 @@ mod namespace;
 mod protection;
 mod queue;
 mod registers;
+pub mod reservation;
 mod sanitize;
 mod special;
 pub mod state;
