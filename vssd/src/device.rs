@@ -22,6 +22,7 @@ use crate::memory::{Bounces, SegmentBuffer};
 use crate::namespace::Namespaces;
 use crate::queue::{Coalescing, Queues, Reply};
 use crate::registers::RegisterFile;
+use crate::reservation::Notices;
 use crate::sanitize::Sanitize;
 use crate::special::First;
 use crate::ticket::{DsmRanges, Ticket};
@@ -66,6 +67,8 @@ pub(crate) struct Device<T, C> {
     pub(crate) stepped: VecDeque<(Ticket, Outcome)>,
     /// Such commands that wait for the clock.
     pub(crate) waiting: Vec<Waiting>,
+    /// What the host has not read of reservations.
+    pub(crate) notices: Notices,
     pub(crate) sanitize: Sanitize,
     /// Whether a job does the work of a sanitize operation.
     pub(crate) sanitizing: bool,
@@ -128,6 +131,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             backlog: VecDeque::new(),
             stepped: VecDeque::new(),
             waiting: Vec::new(),
+            notices: Notices::default(),
             sanitize: Sanitize::default(),
             sanitizing: false,
             changed: false,
@@ -402,6 +406,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         self.in_flight = 0;
         self.flushed = false;
         self.events.reset();
+        self.notices.reset();
         self.reset_services(ResetKind::Controller);
         self.features.reset();
         self.queues.clear();
