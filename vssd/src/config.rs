@@ -61,6 +61,9 @@ pub struct ControllerConfig {
     pub queue_entries_max: u16,
     /// Size of a logical block, 512 or 4096 bytes.
     pub block_bytes: u32,
+    /// Size of the controller memory buffer, bytes: a power of two from 4 KiB to
+    /// 1 GiB, or 0 for none.
+    pub cmb_bytes: u64,
 }
 
 impl Default for ControllerConfig {
@@ -76,6 +79,7 @@ impl Default for ControllerConfig {
             queue_pairs_max: 64,
             queue_entries_max: 1024,
             block_bytes: 512,
+            cmb_bytes: 0,
         }
     }
 }
@@ -114,6 +118,14 @@ impl ControllerConfig {
                 field: "block_bytes",
                 value: self.block_bytes.to_string(),
                 range: "512 or 4096".to_owned(),
+            });
+        }
+        let cmb = self.cmb_bytes;
+        if cmb != 0 && !(cmb.is_power_of_two() && (4 << 10..=1 << 30).contains(&cmb)) {
+            return Err(VssdError::Config {
+                field: "cmb_bytes",
+                value: cmb.to_string(),
+                range: "0, or a power of two from 4096 to 1073741824".to_owned(),
             });
         }
         Ok(())
@@ -171,7 +183,7 @@ mod tests {
     #[test]
     fn the_default_is_legal_and_each_field_is_checked() {
         ControllerConfig::default().check().unwrap();
-        let broken: [fn(&mut ControllerConfig); 8] = [
+        let broken: [fn(&mut ControllerConfig); 11] = [
             |config| config.serial = String::new(),
             |config| config.serial = "x".repeat(21),
             |config| config.model = "Modell ä".to_owned(),
@@ -180,6 +192,9 @@ mod tests {
             |config| config.queue_entries_max = 1,
             |config| config.block_bytes = 520,
             |config| config.nqn = Some(String::new()),
+            |config| config.cmb_bytes = 2048,
+            |config| config.cmb_bytes = 12288,
+            |config| config.cmb_bytes = 2 << 30,
         ];
         for change in broken {
             let mut config = ControllerConfig::default();

@@ -9,6 +9,7 @@ use traces::{Clock, CommandRecord, Completion, Event, EventRecord, Tap};
 use crate::admin::events::AsyncEvents;
 use crate::admin::features::Features;
 use crate::admin::logs::ErrorLog;
+use crate::cmb::Cmb;
 use crate::command::Namespace;
 use crate::health::Health;
 use crate::lifecycle::Lifecycle;
@@ -36,6 +37,7 @@ pub(crate) struct Device<T, C> {
     pub(crate) registers: RegisterFile,
     pub(crate) memory: DmaTable,
     pub(crate) doorbells: Doorbells,
+    pub(crate) cmb: Cmb,
     pub(crate) interrupts: Box<dyn Interrupts + Send>,
     pub(crate) queues: Queues,
     pub(crate) features: Features,
@@ -64,6 +66,7 @@ pub(crate) struct Device<T, C> {
 /// What a device is made of beside its configuration.
 pub(crate) struct Parts<T, C> {
     pub(crate) doorbells: Doorbells,
+    pub(crate) cmb: Cmb,
     pub(crate) media: MediaInfo,
     pub(crate) tap: T,
     pub(crate) clock: C,
@@ -75,6 +78,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
     pub(crate) fn new(config: ControllerConfig, parts: Parts<T, C>) -> Self {
         let Parts {
             doorbells,
+            cmb,
             media,
             tap,
             clock,
@@ -93,6 +97,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             registers: RegisterFile::default(),
             memory: DmaTable::new(),
             doorbells,
+            cmb,
             interrupts: Box::new(()),
             queues: Queues::new(config.queue_pairs_max),
             features: Features::new(config.queue_pairs_max),

@@ -26,6 +26,7 @@
 //! that is for a front. It does not decide when to poll: that is for a worker.
 
 mod admin;
+mod cmb;
 mod command;
 mod config;
 mod controller;

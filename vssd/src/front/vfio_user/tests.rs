@@ -19,7 +19,7 @@ use wire::{
 use zerocopy::IntoBytes;
 
 use super::{Options, Server};
-use crate::front::{DoorbellFile, Function};
+use crate::front::{CmbFile, DoorbellFile, Function};
 use crate::media::Ram;
 use crate::worker::StopHandle;
 use crate::{
@@ -120,6 +120,22 @@ impl Function for Probe {
             offset: 0,
             bytes: 4096,
         }
+    }
+
+    fn cmb(&self) -> Option<CmbFile<'_>> {
+        None
+    }
+
+    fn set_bus_master(&mut self, enabled: bool) {
+        self.note(format!("master {enabled}"));
+    }
+
+    fn interrupt_pending(&mut self) -> bool {
+        false
+    }
+
+    fn serial_number(&self) -> u64 {
+        0x5254_0011_2233_4455
     }
 
     fn set_interrupts(&mut self, _interrupts: Box<dyn Interrupts + Send>) {}
