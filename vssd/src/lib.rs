@@ -33,22 +33,27 @@ mod controller;
 mod device;
 mod doorbells;
 mod error;
+mod execute;
 pub mod front;
 mod health;
 #[cfg(test)]
 mod host;
 mod interrupts;
+mod job;
 mod lifecycle;
 pub mod media;
 pub mod memory;
 mod namespace;
+mod protection;
 mod queue;
 mod registers;
+mod sanitize;
+mod special;
 mod ticket;
 mod transfer;
 pub mod worker;
 
-pub use config::{ControllerConfig, PciIdentity};
+pub use config::{BlockFormat, ControllerConfig, PciIdentity, PowerState};
 pub use controller::Controller;
 pub use doorbells::{DOORBELLS_BYTES, Doorbells};
 pub use error::VssdError;
