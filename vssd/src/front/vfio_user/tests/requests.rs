@@ -251,6 +251,8 @@ fn thousands_of_pages_are_mapped_without_a_reply_each() {
 fn vectors_are_signalled_masked_and_taken_away() {
     let served = Served::controller();
     let mut client = served.client();
+    // Messages are writes to memory.
+    client.write(CONFIG, 4, &[6, 0]).unwrap();
     let [a, b] = [0, 1].map(|_| eventfd(0, EventfdFlags::NONBLOCK).unwrap());
     let trigger = (IrqData::None, IrqAction::Trigger);
     let by_event = (IrqData::EventFd, IrqAction::Trigger);
