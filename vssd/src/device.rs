@@ -14,6 +14,7 @@ use crate::admin::logs::ErrorLog;
 use crate::admin::namespaces::ChangedNamespaces;
 use crate::admin::services::firmware::ResetKind;
 use crate::admin::services::{Reason, Services};
+use crate::cmb::Cmb;
 use crate::health::Health;
 use crate::job::{Job, Waiting};
 use crate::lifecycle::Lifecycle;
@@ -45,6 +46,7 @@ pub(crate) struct Device<T, C> {
     pub(crate) registers: RegisterFile,
     pub(crate) memory: DmaTable,
     pub(crate) doorbells: Doorbells,
+    pub(crate) cmb: Cmb,
     pub(crate) interrupts: Box<dyn Interrupts + Send>,
     pub(crate) queues: Queues,
     pub(crate) coalescing: Coalescing,
@@ -93,6 +95,7 @@ pub(crate) struct Device<T, C> {
 /// What a device is made of beside its configuration.
 pub(crate) struct Parts<T, C> {
     pub(crate) doorbells: Doorbells,
+    pub(crate) cmb: Cmb,
     pub(crate) media: MediaInfo,
     pub(crate) tap: T,
     pub(crate) clock: C,
@@ -104,6 +107,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
     pub(crate) fn new(config: ControllerConfig, parts: Parts<T, C>) -> Self {
         let Parts {
             doorbells,
+            cmb,
             media,
             tap,
             clock,
@@ -115,6 +119,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             registers: RegisterFile::default(),
             memory: DmaTable::new(),
             doorbells,
+            cmb,
             interrupts: Box::new(()),
             queues: Queues::new(config.queue_pairs_max),
             coalescing: Coalescing::default(),
