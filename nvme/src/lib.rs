@@ -37,9 +37,12 @@ mod namespace_management;
 mod nvm;
 mod opcode;
 mod open_enum;
+mod protection;
 mod register;
+mod sgl;
 mod status;
 mod zero_based;
+mod zns;
 
 pub use admin::{
     AbortCdw10, CapacityManagementCdw10, DirectiveCdw11, DirectiveEnableCdw12, FeaturesCdw10,
@@ -89,13 +92,23 @@ pub use nvm::{
     ReadWriteCdw12, ReadWriteCdw13, ReadWriteCdw15,
 };
 pub use opcode::{AdminOpcode, NvmOpcode};
+pub use protection::{
+    GuardFormat, Pi16, Pi32, Pi64, Prinfo, ProtectionInfo, ProtectionTag, ProtectionType,
+    TagCheckCdw15,
+};
 pub use register::{
     Aqa, BpReadSelect, BufferUnit, Cap, Cc, CmbLocation, CmbMemorySpace, CmbSize, CmbStatus, Crto,
     Csts, DOORBELL_BASE, Doorbell, DoorbellKind, NSSD_ABRUPT, NSSD_NORMAL, NSSR_RESET,
     REGISTERS_LEN, Registers, ShutdownNotification, ShutdownStatus, Vs, offset,
 };
+pub use sgl::{SGL_DESCRIPTOR_BYTES, SglDescriptor, SglSubtype, SglType};
 pub use status::{Status, StatusCodeType};
 pub use zero_based::ZeroBased;
+pub use zns::{
+    ChangedZoneList, IdentifyZonedController, IdentifyZonedNamespace, ZONED_COMMAND_SET,
+    ZoneAppendCdw12, ZoneAttributes, ZoneDescriptor, ZoneListHeader, ZoneReceiveAction,
+    ZoneReceiveCdw13, ZoneReporting, ZoneSendAction, ZoneSendCdw13, ZoneState, ZonedLbaFormat,
+};
 
 /// Size of a submission queue entry, bytes (SQES = 6).
 pub const SQE_BYTES: usize = 64;

@@ -1,5 +1,8 @@
 //! What a controller is made to be.
 
+use nvme::GuardFormat;
+use serde::{Deserialize, Serialize};
+
 use crate::VssdError;
 
 /// The PCI identity of a controller, for its configuration space and its
@@ -33,6 +36,121 @@ impl PciIdentity {
     };
 }
 
+/// An LBA format (`NVM Command Set 1.1 §4.1.5.1`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockFormat {
+    /// Size of a block's data, bytes: 512 or 4096.
+    pub block_bytes: u32,
+    /// Size of a block's metadata, bytes, 0 to 4096.
+    #[serde(default)]
+    pub metadata_bytes: u16,
+    /// Relative performance: 0 best to 3 degraded.
+    #[serde(default)]
+    pub performance: u8,
+    /// Bits of the guard of protection information: 16, 32 or 64. Those of 32
+    /// and 64 bits are for blocks of 4096 bytes with 16 of metadata or more.
+    #[serde(default = "guard_bits")]
+    pub guard_bits: u8,
+    /// Bits of the storage tag.
+    #[serde(default)]
+    pub storage_tag_bits: u8,
+}
+
+const fn guard_bits() -> u8 {
+    16
+}
+
+impl BlockFormat {
+    /// A format without metadata.
+    #[must_use]
+    pub const fn plain(block_bytes: u32) -> Self {
+        Self {
+            block_bytes,
+            metadata_bytes: 0,
+            performance: 0,
+            guard_bits: 16,
+            storage_tag_bits: 0,
+        }
+    }
+
+    const fn with_metadata(block_bytes: u32, metadata_bytes: u16) -> Self {
+        Self {
+            block_bytes,
+            metadata_bytes,
+            performance: 1,
+            guard_bits: 16,
+            storage_tag_bits: 0,
+        }
+    }
+
+    /// The format of the protection information; none where there is no such.
+    pub(crate) const fn guard(self) -> Option<GuardFormat> {
+        match self.guard_bits {
+            16 => Some(GuardFormat::Guard16),
+            32 => Some(GuardFormat::Guard32),
+            64 => Some(GuardFormat::Guard64),
+            _ => None,
+        }
+    }
+
+    /// Bytes of the medium that a block takes.
+    fn stride(self) -> u64 {
+        u64::from(self.block_bytes).saturating_add(u64::from(self.metadata_bytes))
+    }
+
+    /// How many blocks `bytes` bytes have room for.
+    pub(crate) fn blocks_in(self, bytes: u64) -> u64 {
+        bytes.checked_div(self.stride()).unwrap_or(0)
+    }
+
+    /// The bytes that `blocks` blocks take; none where that is no number.
+    pub(crate) fn bytes_of(self, blocks: u64) -> Option<u64> {
+        blocks.checked_mul(self.stride())
+    }
+}
+
+/// A power state (`NVMe Base 2.1 §5.1.13.2.1`, `§8.1.17`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PowerState {
+    /// Maximum power, milliwatts.
+    pub power_mw_max: u32,
+    /// Power when idle, milliwatts; 0 is not told.
+    pub power_mw_idle: u32,
+    /// Time to enter it, microseconds.
+    pub entry_us: u32,
+    /// Time to leave it, microseconds.
+    pub exit_us: u32,
+    /// No I/O commands are processed in it.
+    pub non_operational: bool,
+    /// Relative throughput and latency, 0 best.
+    pub rank: u8,
+}
+
+impl PowerState {
+    const fn operational(power_mw_max: u32, rank: u8) -> Self {
+        Self {
+            power_mw_max,
+            power_mw_idle: 0,
+            entry_us: 0,
+            exit_us: 0,
+            non_operational: false,
+            rank,
+        }
+    }
+
+    const fn resting(power_mw_max: u32, entry_us: u32, exit_us: u32, rank: u8) -> Self {
+        Self {
+            power_mw_max,
+            power_mw_idle: power_mw_max,
+            entry_us,
+            exit_us,
+            non_operational: true,
+            rank,
+        }
+    }
+}
+
 /// What a controller is made to be. [`ControllerConfig::default`] is a drive
 /// that every known guest is happy with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,8 +177,34 @@ pub struct ControllerConfig {
     pub queue_pairs_max: u16,
     /// Entries of an I/O queue, 2 to 4096.
     pub queue_entries_max: u16,
-    /// Size of a logical block, 512 or 4096 bytes.
+    /// Size of a logical block of the namespaces that a new drive has, 512 or
+    /// 4096 bytes.
     pub block_bytes: u32,
+    /// The LBA formats that namespaces can have, 1 to 16; one of them is
+    /// [`ControllerConfig::block_bytes`] without metadata.
+    pub formats: Vec<BlockFormat>,
+    /// How many namespaces there can be, 1 to 1024.
+    pub namespaces_max: u32,
+    /// Power states, 1 to 32, the one of the highest power first.
+    pub power_states: Vec<PowerState>,
+    /// Autonomous Power State Transition is offered.
+    pub apst: bool,
+    /// Temperature that counts as too warm, kelvin.
+    pub warning_kelvin: u16,
+    /// Temperature that counts as critical, kelvin.
+    pub critical_kelvin: u16,
+    /// Lowest and highest temperature of host controlled thermal management,
+    /// kelvin; none where it is not offered.
+    pub thermal_management: Option<(u16, u16)>,
+    /// How much host memory the controller would like, bytes; 0 where it takes
+    /// none.
+    pub hmb_preferred_bytes: u64,
+    /// Granularity of the Keep Alive Timer, milliseconds; 0 where there is none.
+    pub keep_alive_ms: u32,
+    /// How long a Format NVM takes at least, nanoseconds of the clock.
+    pub format_ns: u64,
+    /// How long a sanitize operation takes at least, nanoseconds of the clock.
+    pub sanitize_ns: u64,
 }
 
 impl Default for ControllerConfig {
@@ -76,6 +220,34 @@ impl Default for ControllerConfig {
             queue_pairs_max: 64,
             queue_entries_max: 1024,
             block_bytes: 512,
+            formats: vec![
+                BlockFormat::plain(512),
+                BlockFormat::plain(4096),
+                BlockFormat::with_metadata(512, 8),
+                BlockFormat::with_metadata(512, 16),
+                BlockFormat::with_metadata(4096, 8),
+                BlockFormat {
+                    guard_bits: 64,
+                    ..BlockFormat::with_metadata(4096, 16)
+                },
+                BlockFormat::with_metadata(4096, 64),
+            ],
+            namespaces_max: 256,
+            power_states: vec![
+                PowerState::operational(25_000, 0),
+                PowerState::operational(18_000, 1),
+                PowerState::operational(12_000, 2),
+                PowerState::resting(1_500, 2_000, 2_000, 3),
+                PowerState::resting(50, 10_000, 50_000, 4),
+            ],
+            apst: true,
+            warning_kelvin: 343,
+            critical_kelvin: 353,
+            thermal_management: Some((313, 353)),
+            hmb_preferred_bytes: 0,
+            keep_alive_ms: 100,
+            format_ns: 20_000_000,
+            sanitize_ns: 500_000_000,
         }
     }
 }
@@ -116,7 +288,85 @@ impl ControllerConfig {
                 range: "512 or 4096".to_owned(),
             });
         }
+        number("namespaces_max", self.namespaces_max, 1, 1024)?;
+        number(
+            "critical_kelvin",
+            self.critical_kelvin,
+            self.warning_kelvin,
+            u16::MAX,
+        )?;
+        let states = self.power_states.len();
+        number("number of power_states", states, 1, 32)?;
+        if self
+            .power_states
+            .first()
+            .is_some_and(|state| state.non_operational)
+        {
+            return Err(VssdError::Config {
+                field: "first of the power_states",
+                value: "non-operational".to_owned(),
+                range: "operational".to_owned(),
+            });
+        }
+        self.check_formats()
+    }
+
+    fn check_formats(&self) -> Result<(), VssdError> {
+        let wrong = |value: String, range: &str| VssdError::Config {
+            field: "formats",
+            value,
+            range: range.to_owned(),
+        };
+        if self.formats.is_empty() || self.formats.len() > 16 {
+            let count = format!("{} of them", self.formats.len());
+            return Err(wrong(count, "1 to 16"));
+        }
+        for format in &self.formats {
+            if !matches!(format.block_bytes, 512 | 4096) || format.metadata_bytes > 4096 {
+                let value = format!("{}+{}", format.block_bytes, format.metadata_bytes);
+                return Err(wrong(
+                    value,
+                    "512 or 4096 bytes of data and up to 4096 of metadata",
+                ));
+            }
+        }
+        for format in &self.formats {
+            let wide = format.guard_bits > 16;
+            let Some(guard) = format.guard() else {
+                let value = format!("guard_bits = {}", format.guard_bits);
+                return Err(wrong(value, "guards of 16, 32 or 64 bits"));
+            };
+            let (least, most) = guard.storage_tag_bits();
+            let tag = u32::from(format.storage_tag_bits);
+            if wide && format.block_bytes < 4096 || tag < least || tag > most {
+                let value = format!(
+                    "{} bytes with a guard of {} bits and a storage tag of {tag}",
+                    format.block_bytes, format.guard_bits
+                );
+                return Err(wrong(
+                    value,
+                    "blocks of 4096 bytes for wide guards, and a storage tag \
+                                         that the guard leaves room for",
+                ));
+            }
+        }
+        if self.first_format().is_none() {
+            let range = format!(
+                "such that {} bytes without metadata is one",
+                self.block_bytes
+            );
+            return Err(wrong("without that".to_owned(), &range));
+        }
         Ok(())
+    }
+
+    /// The format of the namespaces that a new drive has.
+    pub(crate) fn first_format(&self) -> Option<u8> {
+        let wanted = |format: &BlockFormat| {
+            format.block_bytes == self.block_bytes && format.metadata_bytes == 0
+        };
+        let index = self.formats.iter().position(wanted)?;
+        u8::try_from(index).ok()
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::os::fd::BorrowedFd;
 
-use nvme::{QueueId, Sqe};
+use nvme::{NvmOpcode, QueueId, Sqe, Status};
 use traces::{Clock, Event, Tap};
 
+use crate::command::{Command, is_simple};
 use crate::device::{Device, Parts};
 use crate::lifecycle::Change;
 use crate::media::Submission;
@@ -69,6 +70,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             done += self.media.poll(budget, &mut sink);
             self.finish_shutdown();
         }
+        done += self.advance_jobs();
         if self.device.lifecycle.is_ready() {
             done += self.serve(QueueId::ADMIN, BURST.min(budget));
             done += self.serve_io(budget.saturating_sub(done));
@@ -119,7 +121,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             };
             done += 1;
             if self.device.queues.is_in_flight(queue, ticket.cid()) {
-                let status = nvme::Status::COMMAND_ID_CONFLICT.dnr();
+                let status = Status::COMMAND_ID_CONFLICT.dnr();
                 self.device.finish(ticket, status, 0);
             } else if queue.is_admin() {
                 self.admin(&sqe, ticket);
@@ -130,16 +132,27 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         done
     }
 
-    /// Executes an I/O command.
+    /// Executes an I/O command: at once where it is a request to the medium as
+    /// it is, else by [`Controller::special`].
     #[inline]
-    fn io(&mut self, sqe: &Sqe, mut ticket: Ticket) {
+    fn io(&mut self, sqe: &Sqe, ticket: Ticket) {
+        let device = &mut self.device;
+        let simple = is_simple(NvmOpcode(sqe.opcode)) && sqe.fuse() == 0 && device.fused.is_empty();
+        match device.namespaces.plain(sqe.nsid()) {
+            Some(namespace) if simple => {
+                let command = namespace.decode(sqe);
+                self.run(command, ticket);
+            }
+            _ => self.special(sqe, ticket),
+        }
+    }
+
+    /// Asks the medium for what a decoded command wants.
+    #[inline]
+    pub(crate) fn run(&mut self, command: Result<Command, Status>, mut ticket: Ticket) {
         let (queue, cid) = (ticket.queue(), ticket.cid());
         let device = &mut self.device;
-        let request = device
-            .namespace
-            .decode(sqe)
-            .and_then(|command| device.request(command, &mut ticket));
-        match request {
+        match command.and_then(|command| device.request(command, &mut ticket)) {
             Ok(Some(request)) => match self.media.submit(ticket, request) {
                 Submission::Done(ticket, outcome) => self.device.finish_io(ticket, outcome),
                 Submission::Pending => self.device.pend(queue, cid),

@@ -23,6 +23,7 @@
 //! was found in, and is looked up again once that has passed.
 
 mod access;
+mod bounce;
 mod error;
 mod segments;
 
@@ -38,7 +39,9 @@ use memmap2::{MmapOptions, MmapRaw};
 use nvme::PAGE_BYTES;
 
 pub(crate) use access::Window;
+pub(crate) use bounce::{BounceId, Bounces};
 pub use error::{MapError, Unmapped};
+pub(crate) use segments::OwnBuffer;
 pub(crate) use segments::SegmentBuffer;
 pub use segments::Segments;
 

@@ -303,8 +303,8 @@ impl Queues {
             return true;
         };
         let mut cqe = Cqe {
-            result: U32::new(reply.result),
-            result_high: U32::new(0),
+            result: U32::from_bytes(reply.result()),
+            result_high: U32::from_bytes(reply.result_high()),
             sq_head: U16::new(head),
             sq_id: U16::new(reply.queue.0),
             command_id: U16::new(reply.cid.0),
@@ -408,8 +408,20 @@ pub(crate) struct Reply {
     pub(crate) cid: CommandId,
     /// How it went.
     pub(crate) status: Status,
-    /// Dword 0.
-    pub(crate) result: u32,
+    /// Dwords 0 and 1.
+    pub(crate) result: u64,
+}
+
+impl Reply {
+    const fn result(&self) -> [u8; 4] {
+        let [a, b, c, d, ..] = self.result.to_le_bytes();
+        [a, b, c, d]
+    }
+
+    const fn result_high(&self) -> [u8; 4] {
+        let [_, _, _, _, a, b, c, d] = self.result.to_le_bytes();
+        [a, b, c, d]
+    }
 }
 
 #[cfg(test)]

@@ -180,7 +180,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
 
     /// Makes everything durable; [`Change::Flushed`] follows.
     fn flush_for_shutdown(&mut self) {
-        let ticket = Ticket::of_shutdown(self.device.sequence, self.device.observed_ns());
+        let ticket = Ticket::internal(self.device.sequence, self.device.observed_ns());
         match self.media.submit(ticket, Request::Flush) {
             Submission::Done(ticket, outcome) => self.device.finish_media(ticket, outcome),
             Submission::Pending => {}

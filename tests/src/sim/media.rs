@@ -111,7 +111,7 @@ impl Media for Slow {
         self.pending.len()
     }
 
-    fn cancel(&mut self, _queue: QueueId, _cid: CommandId) -> Option<Ticket> {
+    fn cancel(&mut self, _wanted: &mut dyn FnMut(&Ticket) -> bool) -> Option<Ticket> {
         // It took effect when it was submitted.
         None
     }

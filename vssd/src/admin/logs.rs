@@ -4,50 +4,69 @@ use std::collections::VecDeque;
 
 use nvme::{
     AdminOpcode, CommandEffects, ErrorLogEntry, FirmwareSlotLog, GetLogPageCdw10, GetLogPageCdw11,
-    GetLogPageCdw14, LogPageId, NSID_ALL, NamespaceId, NvmOpcode, Sqe, Status, ascii_field,
+    GetLogPageCdw14, LogPageId, NamespaceId, NamespaceList, NvmOpcode, Sqe, Status, ascii_field,
 };
 use traces::CommandRecord;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
 
-use super::identify::{Page, page};
-use crate::command::NSID;
-
 /// Entries of the Error Information log (Identify Controller, ELPE + 1): a page.
 pub(crate) const ERRORS_MAX: usize = 64;
 
-/// The commands of the admin queue that are supported.
-const ADMIN: [AdminOpcode; 10] = [
-    AdminOpcode::DELETE_SQ,
-    AdminOpcode::CREATE_SQ,
-    AdminOpcode::GET_LOG_PAGE,
-    AdminOpcode::DELETE_CQ,
-    AdminOpcode::CREATE_CQ,
-    AdminOpcode::IDENTIFY,
-    AdminOpcode::ABORT,
-    AdminOpcode::SET_FEATURES,
-    AdminOpcode::GET_FEATURES,
-    AdminOpcode::ASYNC_EVENT_REQUEST,
+/// What a command changes beside logical blocks.
+const NOTHING: CommandEffects = CommandEffects::new().with_csupp(true);
+const BLOCKS: CommandEffects = NOTHING.with_lbcc(true);
+const NAMESPACES: CommandEffects = NOTHING.with_ncc(true).with_nic(true);
+/// How a command may be submitted beside others: only alone in its namespace,
+/// and only alone in the subsystem.
+const ALONE_IN_NAMESPACE: u8 = 1;
+const ALONE: u8 = 2;
+
+/// The admin commands that are offered, and what they change.
+const ADMIN: [(AdminOpcode, CommandEffects); 14] = [
+    (AdminOpcode::DELETE_SQ, NOTHING),
+    (AdminOpcode::CREATE_SQ, NOTHING),
+    (AdminOpcode::GET_LOG_PAGE, NOTHING),
+    (AdminOpcode::DELETE_CQ, NOTHING),
+    (AdminOpcode::CREATE_CQ, NOTHING),
+    (AdminOpcode::IDENTIFY, NOTHING),
+    (AdminOpcode::ABORT, NOTHING),
+    (AdminOpcode::SET_FEATURES, NOTHING),
+    (AdminOpcode::GET_FEATURES, NOTHING),
+    (AdminOpcode::ASYNC_EVENT_REQUEST, NOTHING),
+    (AdminOpcode::NAMESPACE_MANAGEMENT, NAMESPACES),
+    (AdminOpcode::NAMESPACE_ATTACHMENT, NAMESPACES),
+    (
+        AdminOpcode::FORMAT_NVM,
+        BLOCKS.with_ncc(true).with_cse(ALONE_IN_NAMESPACE),
+    ),
+    (AdminOpcode::SANITIZE, BLOCKS.with_cse(ALONE)),
 ];
 
-/// The I/O commands that are supported, and whether they change blocks.
-const IO: [(NvmOpcode, bool); 7] = [
-    (NvmOpcode::FLUSH, false),
-    (NvmOpcode::WRITE, true),
-    (NvmOpcode::READ, false),
-    (NvmOpcode::COMPARE, false),
-    (NvmOpcode::WRITE_ZEROES, true),
-    (NvmOpcode::DATASET_MANAGEMENT, true),
-    (NvmOpcode::VERIFY, false),
+/// The I/O commands that are offered, and what they change.
+const IO: [(NvmOpcode, CommandEffects); 10] = [
+    (NvmOpcode::FLUSH, NOTHING),
+    (NvmOpcode::WRITE, BLOCKS),
+    (NvmOpcode::READ, NOTHING),
+    (NvmOpcode::WRITE_UNCORRECTABLE, BLOCKS),
+    (NvmOpcode::COMPARE, NOTHING),
+    (NvmOpcode::WRITE_ZEROES, BLOCKS),
+    (NvmOpcode::DATASET_MANAGEMENT, BLOCKS),
+    (NvmOpcode::VERIFY, NOTHING),
+    (NvmOpcode::CANCEL, NOTHING),
+    (NvmOpcode::COPY, BLOCKS),
 ];
 
-const LOG_PAGES: [LogPageId; 6] = [
+/// The log pages that are offered.
+const LOG_PAGES: [LogPageId; 8] = [
     LogPageId::SUPPORTED,
     LogPageId::ERROR_INFORMATION,
     LogPageId::SMART,
     LogPageId::FIRMWARE_SLOT,
     LogPageId::CHANGED_NAMESPACES,
     LogPageId::COMMAND_EFFECTS,
+    LogPageId::FEATURE_EFFECTS,
+    LogPageId::SANITIZE_STATUS,
 ];
 
 /// What a Get Log Page command asks for (`NVMe Base 2.1 §5.1.12`).
@@ -73,12 +92,9 @@ impl LogRequest {
         if !LOG_PAGES.contains(&page) {
             return Err(Status::INVALID_LOG_PAGE.dnr());
         }
-        if !matches!(sqe.nsid(), NamespaceId(0) | NSID | NSID_ALL) {
-            return Err(Status::INVALID_NAMESPACE_OR_FORMAT.dnr());
-        }
         let dwords = u64::from(cdw11.numdu()) << 16 | u64::from(cdw10.numdl());
         let offset = u64::from(sqe.cdw13.get()) << 32 | u64::from(sqe.cdw12.get());
-        if cdw14.index_offset() || !offset.is_multiple_of(4) || offset > bytes_of(page) {
+        if cdw14.index_offset() || !offset.is_multiple_of(4) {
             return Err(Status::INVALID_FIELD.dnr());
         }
         Ok(Self {
@@ -91,46 +107,32 @@ impl LogRequest {
     }
 }
 
-/// The size of a log page, bytes.
-const fn bytes_of(page: LogPageId) -> u64 {
-    match page {
-        LogPageId::SUPPORTED => 1024,
-        LogPageId::SMART | LogPageId::FIRMWARE_SLOT => 512,
-        _ => 4096,
-    }
-}
-
 /// The Supported Log Pages page (`NVMe Base 2.1 §5.1.12.1.1`).
-pub(super) fn supported() -> Page {
+pub(super) fn supported() -> Vec<u8> {
     let mut entries = [U32::new(0); 256];
     for page in LOG_PAGES {
         if let Some(entry) = entries.get_mut(usize::from(page.0)) {
             *entry = U32::new(1);
         }
     }
-    page(&[entries.as_bytes()])
+    entries.as_bytes().to_vec()
 }
 
 /// The Commands Supported and Effects page (`NVMe Base 2.1 §5.1.12.1.6`).
-pub(super) fn command_effects() -> Page {
-    let mut entries = [U32::new(0); 512];
-    let supported = CommandEffects::new().with_csupp(true);
-    let changes = supported.with_lbcc(true);
-    let admin = ADMIN.map(|opcode| (usize::from(opcode.0), supported));
-    let io = IO.map(|(opcode, writes)| {
-        let effects = if writes { changes } else { supported };
-        (usize::from(opcode.0) + 256, effects)
-    });
+pub(super) fn command_effects() -> Vec<u8> {
+    let mut entries = [U32::new(0); 1024];
+    let admin = ADMIN.map(|(opcode, effects)| (usize::from(opcode.0), effects));
+    let io = IO.map(|(opcode, effects)| (usize::from(opcode.0) + 256, effects));
     for (index, effects) in admin.into_iter().chain(io) {
         if let Some(entry) = entries.get_mut(index) {
             *entry = U32::new(effects.into_bits());
         }
     }
-    page(&[entries.as_bytes()])
+    entries.as_bytes().to_vec()
 }
 
 /// The Firmware Slot Information page (`NVMe Base 2.1 §5.1.12.1.4`): slot 1.
-pub(super) fn firmware_slots(firmware: &str) -> Page {
+pub(super) fn firmware_slots(firmware: &str) -> Vec<u8> {
     let mut log = FirmwareSlotLog {
         active: 1,
         ..FirmwareSlotLog::default()
@@ -138,7 +140,16 @@ pub(super) fn firmware_slots(firmware: &str) -> Page {
     if let Some(first) = log.revisions.first_mut() {
         *first = ascii_field(firmware);
     }
-    page(&[log.as_bytes()])
+    log.as_bytes().to_vec()
+}
+
+/// A page that is a list of namespaces.
+pub(super) fn namespace_list(identifiers: &[NamespaceId]) -> Vec<u8> {
+    let mut list = NamespaceList::default();
+    for (slot, nsid) in list.ids.iter_mut().zip(identifiers) {
+        *slot = U32::new(nsid.0);
+    }
+    list.as_bytes().to_vec()
 }
 
 /// The Error Information log (`NVMe Base 2.1 §5.1.12.1.2`).
@@ -199,11 +210,11 @@ impl ErrorLog {
     }
 
     /// The log page.
-    pub(super) fn page(&self) -> Page {
+    pub(super) fn page(&self) -> Vec<u8> {
         let mut entries = [ErrorLogEntry::default(); ERRORS_MAX];
         for (slot, entry) in entries.iter_mut().zip(&self.entries) {
             *slot = *entry;
         }
-        page(&[entries.as_bytes()])
+        entries.as_bytes().to_vec()
     }
 }

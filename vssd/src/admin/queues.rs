@@ -8,7 +8,6 @@ use traces::{Clock, Tap};
 
 use super::Answer;
 use crate::Ticket;
-use crate::command::data_pointer;
 use crate::device::Device;
 use crate::queue::QueueSpec;
 
@@ -22,7 +21,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         given: u16,
         exists: impl Fn(QueueId) -> bool,
     ) -> Result<QueueSpec, Status> {
-        let base = data_pointer(sqe)?.prp1;
+        let base = sqe.prp1.get();
         let cdw10 = CreateQueueCdw10::from_bits(sqe.cdw10.get());
         let id = QueueId(cdw10.qid());
         if id.is_admin() || id.0 > given || exists(id) {
@@ -87,7 +86,6 @@ impl<T: Tap, C: Clock> Device<T, C> {
 
     /// Delete I/O Completion Queue (`NVMe Base 2.1 §5.2.3`).
     pub(super) fn delete_completion(&mut self, sqe: &Sqe) -> Answer {
-        data_pointer(sqe)?;
         let id = CreateQueueCdw10::from_bits(sqe.cdw10.get()).qid();
         self.queues.delete_completion(QueueId(id))?;
         Ok(0)
@@ -97,7 +95,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
     /// from it any more, and the command completes once what was fetched has.
     pub(super) fn delete_submission(&mut self, sqe: &Sqe, ticket: Ticket) {
         let id = QueueId(CreateQueueCdw10::from_bits(sqe.cdw10.get()).qid());
-        let closed = data_pointer(sqe).and_then(|_| self.queues.close_submission(id));
+        let closed = self.queues.close_submission(id);
         match closed {
             Ok(()) => {
                 self.queues

@@ -1,6 +1,7 @@
 mod fuzz;
 mod io;
 mod memory;
+mod special;
 
 use nvme::{
     AdminOpcode, AsyncEvent, DoorbellKind, NamespaceId, NvmOpcode, QueueId, Registers,
@@ -67,7 +68,7 @@ fn registers_read_as_written_while_enabled_and_after_a_reset() {
     host.controller.function_reset();
     assert_eq!(host.controller.read64(offset::ASQ), 0);
     assert_eq!(host.controller.read32(offset::CC), 0);
-    assert_eq!(host.controller.read32(offset::VS), 0x0001_0400);
+    assert_eq!(host.controller.read32(offset::VS), 0x0002_0100);
     let cap = nvme::Cap::from_bits(host.controller.read64(offset::CAP));
     assert_eq!(
         (cap.mqes(), cap.cqr(), cap.dstrd(), cap.css()),

@@ -160,7 +160,7 @@ fn entries_are_whole_when_they_are_seen() {
                     queue: ID,
                     cid: sqe.cid(),
                     status: Status::SUCCESS,
-                    result: sqe.cdw15.get(),
+                    result: sqe.cdw15.get().into(),
                 };
                 assert!(queues.post(&table, completion, &reply));
             }
