@@ -45,6 +45,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             AdminOpcode::CREATE_SQ => device.create_submission(sqe),
             AdminOpcode::CREATE_CQ => device.create_completion(sqe),
             AdminOpcode::DELETE_CQ => device.delete_completion(sqe),
+            AdminOpcode::DOORBELL_BUFFER_CONFIG => device.shadow_doorbells(sqe),
             AdminOpcode::IDENTIFY => device.identify(sqe),
             AdminOpcode::GET_LOG_PAGE => device.log_page(sqe),
             AdminOpcode::GET_FEATURES => device.get_features(sqe),
@@ -117,7 +118,11 @@ impl<T: Tap, C: Clock> Device<T, C> {
         if specific && self.namespaces.active(nsid).is_none() {
             return Err(Status::INVALID_NAMESPACE_OR_FORMAT.dnr());
         }
-        let page = self.log(&request).ok_or(Status::INVALID_LOG_PAGE.dnr())?;
+        let page = if request.page == LogPageId::CHANGED_ZONES {
+            self.changed_zones(nsid, request.retain)?
+        } else {
+            self.log(&request).ok_or(Status::INVALID_LOG_PAGE.dnr())?
+        };
         let offset = usize::try_from(request.offset)
             .ok()
             .filter(|&offset| offset <= page.len())
@@ -132,6 +137,16 @@ impl<T: Tap, C: Clock> Device<T, C> {
             }
         }
         Ok(0)
+    }
+
+    /// The Changed Zone List of a zoned namespace.
+    fn changed_zones(&mut self, nsid: NamespaceId, retain: bool) -> Result<Vec<u8>, Status> {
+        let zones = self
+            .namespaces
+            .get_mut(nsid)
+            .and_then(|namespace| namespace.zones.as_mut())
+            .ok_or(Status::INVALID_LOG_PAGE.dnr())?;
+        Ok(zones.changed_zones(retain).as_bytes().to_vec())
     }
 
     /// A log page; none where there is no such page.
@@ -228,6 +243,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         };
         let dword0 = self.features.set(sqe, value, around)?;
         self.changed |= self.features.take_changed();
+        self.coalescing.configure(self.features.coalescing());
         if feature == FeatureId::NAMESPACE_WRITE_PROTECTION {
             self.set_write_protection(sqe);
         }
@@ -280,7 +296,9 @@ impl<T: Tap, C: Clock> Device<T, C> {
     /// Takes a waiting event request, with room for its completion.
     fn take_event_request(&mut self, cid: CommandId) -> Option<Ticket> {
         if !self.queues.is_in_flight(QueueId::ADMIN, cid)
-            || !self.queues.reserve(QueueId::ADMIN, &self.doorbells)
+            || !self
+                .queues
+                .reserve(QueueId::ADMIN, &self.memory, &self.doorbells)
         {
             return None;
         }
@@ -295,7 +313,11 @@ impl<T: Tap, C: Clock> Device<T, C> {
     /// in the admin completion queue. Returns how many.
     pub(crate) fn deliver_events(&mut self) -> u32 {
         let mut told = 0;
-        while self.events.is_deliverable() && self.queues.reserve(QueueId::ADMIN, &self.doorbells) {
+        while self.events.is_deliverable()
+            && self
+                .queues
+                .reserve(QueueId::ADMIN, &self.memory, &self.doorbells)
+        {
             let Some((ticket, event)) = self.events.deliver() else {
                 self.queues.release(QueueId::ADMIN);
                 break;

@@ -1,21 +1,27 @@
 //! The controller: what a front and a worker drive.
 
+mod operator;
+
 use std::os::fd::BorrowedFd;
 
 use nvme::{NvmOpcode, QueueId, Sqe, Status};
 use traces::{Clock, Event, Tap};
 
+use crate::arbitration::Weighted;
 use crate::command::{Command, is_simple};
 use crate::device::{Device, Parts};
 use crate::lifecycle::Change;
 use crate::media::Submission;
+use crate::registers::AMS_WEIGHTED;
 use crate::ticket::Ticket;
 use crate::{
-    ControllerConfig, DmaTable, Doorbells, Interrupts, MapError, Media, Protection, VssdError,
+    ControllerConfig, DmaTable, Doorbells, Interrupts, MapError, Media, Protection, StateStore,
+    VssdError,
 };
 
 /// How many commands of one queue are fetched before the next has its turn.
-const BURST: u32 = 64;
+/// Where the host sets no limit.
+pub(crate) const BURST: u32 = 64;
 
 /// One NVMe function with one namespace on `M`, observed by `T`, in the time of
 /// `C`.
@@ -24,6 +30,10 @@ pub struct Controller<M: Media, T: Tap, C: Clock> {
     pub(crate) media: M,
     /// Which I/O submission queue has the first turn at the next poll.
     turn: usize,
+    /// Where the state is saved.
+    pub(crate) store: Option<Box<dyn StateStore>>,
+    /// Whose turn it is under weighted round robin.
+    pub(crate) weighted: Weighted,
 }
 
 impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
@@ -55,6 +65,8 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             device: Device::new(config, parts),
             media,
             turn: 0,
+            store: None,
+            weighted: Weighted::default(),
         })
     }
 
@@ -73,19 +85,45 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         done += self.advance_jobs();
         if self.device.lifecycle.is_ready() {
             done += self.serve(QueueId::ADMIN, BURST.min(budget));
-            done += self.serve_io(budget.saturating_sub(done));
+            let left = budget.saturating_sub(done);
+            done += if self.device.registers.cc.ams() == AMS_WEIGHTED {
+                self.serve_weighted(left)
+            } else {
+                self.serve_io(left)
+            };
             self.device.note_bad_doorbells();
             self.device.finish_deletions();
             done += self.device.deliver_events();
         }
         self.device.raise_interrupts();
+        if self.device.changed {
+            self.save();
+        }
         done
+    }
+
+    /// Gives each I/O submission queue its turns. Returns how many commands were
+    /// fetched.
+    #[inline]
+    fn serve_io(&mut self, budget: u32) -> u32 {
+        let Some(burst) = self.device.features.burst() else {
+            return self.serve_round(budget, BURST);
+        };
+        let mut done = 0;
+        loop {
+            let round = self.serve_round(budget.saturating_sub(done), burst);
+            done += round;
+            // A round that fetches nothing is the last.
+            if round == 0 {
+                return done;
+            }
+        }
     }
 
     /// Gives each I/O submission queue a turn. Returns how many commands were
     /// fetched.
     #[inline]
-    fn serve_io(&mut self, budget: u32) -> u32 {
+    fn serve_round(&mut self, budget: u32, burst: u32) -> u32 {
         let queues = self.device.queues.live();
         let mut done = 0;
         for _ in 0..queues {
@@ -97,7 +135,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
                 self.turn = 0;
             }
             if let Some(queue) = self.device.queues.live_at(self.turn) {
-                done += self.serve(queue, left.min(BURST));
+                done += self.serve(queue, left.min(burst));
             }
             self.turn += 1;
         }
@@ -107,8 +145,11 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// Fetches and executes at most `budget` commands of a queue. Returns how
     /// many.
     #[inline]
-    fn serve(&mut self, queue: QueueId, budget: u32) -> u32 {
-        let waiting = self.device.queues.waiting(queue, &self.device.doorbells);
+    pub(crate) fn serve(&mut self, queue: QueueId, budget: u32) -> u32 {
+        let device = &mut self.device;
+        let waiting = device
+            .queues
+            .waiting(queue, &device.memory, &device.doorbells);
         if waiting == 0 {
             return 0;
         }
@@ -129,6 +170,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
                 self.io(&sqe, ticket);
             }
         }
+        self.device.queues.acknowledge(queue, &self.device.memory);
         done
     }
 
@@ -168,6 +210,13 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// even so.
     pub fn idle(&self) -> bool {
         !self.device.is_busy() && !self.device.lifecycle.is_stopping()
+    }
+
+    /// When the controller has to be polled at the latest, by its own clock,
+    /// though nobody asks anything of it: an interrupt waits, for one.
+    pub fn next_deadline_ns(&self) -> Option<u64> {
+        let jobs = self.device.waiting.iter().map(|waiting| waiting.until_ns);
+        jobs.chain(self.device.coalescing.deadline_ns()).min()
     }
 
     /// Maps guest memory; see [`DmaTable::map`]. Live queues go on.
@@ -232,6 +281,8 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         self.device.registers = crate::registers::RegisterFile::default();
         let health = &mut self.device.health;
         health.power_cycles = health.power_cycles.saturating_add(1);
+        self.device.namespaces.power_cycle();
+        self.device.changed = true;
         self.device.event(Event::Connect);
     }
 
@@ -248,6 +299,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         self.device.memory.clear();
         self.device.interrupts = Box::new(());
         self.device.event(Event::Disconnect);
+        self.save();
     }
 
     /// The PCI function was reset: commands in flight are abandoned, queues are
@@ -256,6 +308,15 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         self.change(Change::Reset);
         self.device.registers = crate::registers::RegisterFile::default();
         self.device.event(Event::FunctionReset);
+    }
+
+    /// The NVM subsystem was reset (`NVMe Base 2.1 §3.7.1`): as a function reset,
+    /// and CSTS.NSSRO tells of it until the host clears that.
+    pub fn subsystem_reset(&mut self) {
+        self.change(Change::Reset);
+        self.device.registers = crate::registers::RegisterFile::default();
+        self.device.registers.nssro = true;
+        self.device.event(Event::Reset);
     }
 
     /// What the controller was made to be.
@@ -301,6 +362,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
 impl<M: Media, T: Tap, C: Clock> Drop for Controller<M, T, C> {
     fn drop(&mut self) {
         self.change(Change::Reset);
+        self.save();
     }
 }
 

@@ -18,7 +18,7 @@ use crate::lifecycle::Lifecycle;
 use crate::media::{Extent, MediaError, MediaInfo, Outcome};
 use crate::memory::{Bounces, SegmentBuffer};
 use crate::namespace::Namespaces;
-use crate::queue::{Queues, Reply};
+use crate::queue::{Coalescing, Queues, Reply};
 use crate::registers::RegisterFile;
 use crate::sanitize::Sanitize;
 use crate::special::First;
@@ -44,6 +44,7 @@ pub(crate) struct Device<T, C> {
     pub(crate) doorbells: Doorbells,
     pub(crate) interrupts: Box<dyn Interrupts + Send>,
     pub(crate) queues: Queues,
+    pub(crate) coalescing: Coalescing,
     pub(crate) features: Features,
     pub(crate) events: AsyncEvents,
     pub(crate) changed_namespaces: ChangedNamespaces,
@@ -110,6 +111,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             doorbells,
             interrupts: Box::new(()),
             queues: Queues::new(config.queue_pairs_max),
+            coalescing: Coalescing::default(),
             features: Features::new(&config),
             events: AsyncEvents::new(),
             changed_namespaces: ChangedNamespaces::default(),
@@ -272,6 +274,9 @@ impl<T: Tap, C: Clock> Device<T, C> {
         if expected.iter().any(|known| known.same_code(status)) {
             return status;
         }
+        if let Some(completion) = ticket.completion() {
+            self.queues.hurry(completion);
+        }
         self.errors.enter(ticket.record(), status);
         status.more()
     }
@@ -391,6 +396,8 @@ impl<T: Tap, C: Clock> Device<T, C> {
         self.events.reset();
         self.features.reset();
         self.queues.clear();
+        self.coalescing.reset();
+        self.coalescing.configure(self.features.coalescing());
         self.registers.intms = 0;
         self.doorbells.reset_all();
     }
@@ -419,13 +426,39 @@ impl<T: Tap, C: Clock> Device<T, C> {
         }
     }
 
-    /// Raises the interrupts that are due, one for each completion queue.
+    /// Raises the interrupts that are due, one for each completion queue, or
+    /// has them wait for more, where the host wants that.
     #[inline]
     pub(crate) fn raise_interrupts(&mut self) {
-        while let Some(vector) = self.queues.take_due() {
-            if !crate::queue::is_masked(self.registers.intms, vector) {
-                self.interrupts.notify(vector);
+        if self.coalescing.is_active() {
+            self.raise_coalesced();
+            return;
+        }
+        while let Some(due) = self.queues.take_due() {
+            self.notify(due.vector);
+        }
+    }
+
+    /// The clock is read only where there is an interrupt or one waits.
+    fn raise_coalesced(&mut self) {
+        if !self.queues.is_due() && self.coalescing.deadline_ns().is_none() {
+            return;
+        }
+        let now_ns = self.clock.now_ns();
+        while let Some(due) = self.queues.take_due() {
+            let may_wait = self.features.coalesces(due.vector);
+            if self.coalescing.is_due(due, may_wait, now_ns) {
+                self.notify(due.vector);
             }
+        }
+        while let Some(vector) = self.coalescing.take_overdue(now_ns) {
+            self.notify(vector);
+        }
+    }
+
+    fn notify(&mut self, vector: u16) {
+        if !crate::queue::is_masked(self.registers.intms, vector) {
+            self.interrupts.notify(vector);
         }
     }
 }

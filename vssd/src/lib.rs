@@ -26,6 +26,7 @@
 //! that is for a front. It does not decide when to poll: that is for a worker.
 
 mod admin;
+mod arbitration;
 mod command;
 mod config;
 mod controller;
@@ -48,16 +49,18 @@ mod queue;
 mod registers;
 mod sanitize;
 mod special;
+pub mod state;
 mod ticket;
 mod transfer;
 pub mod worker;
 pub mod zoned;
 
-pub use config::{BlockFormat, ControllerConfig, PciIdentity, PowerState};
+pub use config::{BlockFormat, ControllerConfig, PciIdentity, PowerState, ZonedConfig};
 pub use controller::Controller;
 pub use doorbells::{DOORBELLS_BYTES, Doorbells};
 pub use error::VssdError;
 pub use interrupts::Interrupts;
 pub use media::{Media, MediaError};
 pub use memory::{DmaTable, MapError, Protection, Segments};
+pub use state::{FileStore, State, StateFileError, StateStore};
 pub use ticket::Ticket;
