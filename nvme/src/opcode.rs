@@ -49,8 +49,28 @@ open_enum! {
         NVME_MI_RECEIVE = 0x1e, "NVMe-MI Receive";
         /// Capacity Management.
         CAPACITY_MANAGEMENT = 0x20, "Capacity Management";
+        /// Discovery Information Management.
+        DISCOVERY_INFORMATION_MANAGEMENT = 0x21, "Discovery Information Management";
+        /// Fabric Zoning Receive.
+        FABRIC_ZONING_RECEIVE = 0x22, "Fabric Zoning Receive";
         /// Lockdown.
         LOCKDOWN = 0x24, "Lockdown";
+        /// Fabric Zoning Lookup.
+        FABRIC_ZONING_LOOKUP = 0x25, "Fabric Zoning Lookup";
+        /// Clear Exported NVM Resource Configuration.
+        CLEAR_EXPORTED_RESOURCES = 0x28, "Clear Exported NVM Resource Configuration";
+        /// Fabric Zoning Send.
+        FABRIC_ZONING_SEND = 0x29, "Fabric Zoning Send";
+        /// Create Exported NVM Subsystem.
+        CREATE_EXPORTED_SUBSYSTEM = 0x2a, "Create Exported NVM Subsystem";
+        /// Manage Exported NVM Subsystem.
+        MANAGE_EXPORTED_SUBSYSTEM = 0x2d, "Manage Exported NVM Subsystem";
+        /// Manage Exported Namespace.
+        MANAGE_EXPORTED_NAMESPACE = 0x31, "Manage Exported Namespace";
+        /// Manage Exported Port.
+        MANAGE_EXPORTED_PORT = 0x35, "Manage Exported Port";
+        /// Send Discovery Log Page.
+        SEND_DISCOVERY_LOG_PAGE = 0x39, "Send Discovery Log Page";
         /// Track Send.
         TRACK_SEND = 0x3d, "Track Send";
         /// Track Receive.

@@ -39,6 +39,10 @@ macro_rules! statuses {
         impl Status {
             $($(#[$doc])* pub const $name: Self = Self($value);)*
 
+            /// Every status that has a name, in order, and what its constant is
+            /// called.
+            pub const NAMED: &[(Self, &'static str)] = &[$((Self($value), stringify!($name))),*];
+
             /// The specification's name of type and code; none where it has
             /// none here.
             #[must_use]

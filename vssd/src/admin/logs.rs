@@ -10,6 +10,7 @@ use traces::CommandRecord;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
 
+use crate::ControllerConfig;
 use crate::special::is_zoned;
 
 /// Entries of the Error Information log (Identify Controller, ELPE + 1): a page.
@@ -25,7 +26,7 @@ const ALONE_IN_NAMESPACE: u8 = 1;
 const ALONE: u8 = 2;
 
 /// The admin commands that are offered, and what they change.
-const ADMIN: [(AdminOpcode, CommandEffects); 25] = [
+const ADMIN: [(AdminOpcode, CommandEffects); 26] = [
     (AdminOpcode::DELETE_SQ, NOTHING),
     (AdminOpcode::CREATE_SQ, NOTHING),
     (AdminOpcode::GET_LOG_PAGE, NOTHING),
@@ -39,6 +40,7 @@ const ADMIN: [(AdminOpcode, CommandEffects); 25] = [
     (AdminOpcode::FIRMWARE_COMMIT, NOTHING.with_ccc(true)),
     (AdminOpcode::FIRMWARE_DOWNLOAD, NOTHING),
     (AdminOpcode::DEVICE_SELF_TEST, NOTHING),
+    (AdminOpcode::KEEP_ALIVE, NOTHING),
     (AdminOpcode::DIRECTIVE_SEND, NOTHING),
     (AdminOpcode::DIRECTIVE_RECEIVE, NOTHING),
     (AdminOpcode::NVME_MI_SEND, NOTHING),
@@ -150,12 +152,25 @@ pub(super) fn supported(zoned: bool) -> Vec<u8> {
 }
 
 /// The Commands Supported and Effects page (`NVMe Base 2.1 §5.1.12.1.6`).
-pub(super) fn command_effects(zoned: bool) -> Vec<u8> {
+pub(super) fn command_effects(config: &ControllerConfig) -> Vec<u8> {
     let mut entries = [U32::new(0); 1024];
-    let admin = ADMIN.map(|(opcode, effects)| (usize::from(opcode.0), effects));
+    let zoned = config.zoned.is_some();
+    let admin = ADMIN.map(|(opcode, effects)| {
+        let there = opcode != AdminOpcode::KEEP_ALIVE || config.keep_alive_ms > 0;
+        let effects = if there {
+            effects
+        } else {
+            CommandEffects::new()
+        };
+        (usize::from(opcode.0), effects)
+    });
     let io = IO.map(|(opcode, effects)| {
         let there = zoned || !is_zoned(opcode);
-        let effects = if there { effects } else { CommandEffects::new() };
+        let effects = if there {
+            effects
+        } else {
+            CommandEffects::new()
+        };
         (usize::from(opcode.0) + 256, effects)
     });
     for (index, effects) in admin.into_iter().chain(io) {

@@ -1,3 +1,4 @@
+mod coverage;
 mod fuzz;
 mod io;
 mod kept;

@@ -58,5 +58,12 @@ mod session;
 pub use listener::BindError;
 pub use server::{Options, ServeError, Server};
 
+/// The configuration space of a function at power-on, for those who compare it
+/// with what is told of it.
+#[cfg(test)]
+pub(crate) fn configuration_at_power_on() -> Vec<u8> {
+    config_space::at_power_on()
+}
+
 #[cfg(test)]
 mod tests;

@@ -33,7 +33,7 @@ fn drive(directory: &Path, config: ControllerConfig) -> Host<RawFile> {
     host
 }
 
-fn admin(opcode: AdminOpcode, nsid: u32, cdw10: u32, cdw11: u32) -> Sqe {
+pub(super) fn admin(opcode: AdminOpcode, nsid: u32, cdw10: u32, cdw11: u32) -> Sqe {
     let mut sqe = Sqe::new(opcode.0, NamespaceId(nsid));
     sqe.cdw10 = U32::new(cdw10);
     sqe.cdw11 = U32::new(cdw11);
@@ -131,7 +131,7 @@ fn an_operator_adds_resizes_and_removes_namespaces_and_the_host_is_told() {
 }
 
 /// A drive of 16 zones of 1 MiB, of which 768 KiB can be written.
-fn zoned() -> ControllerConfig {
+pub(super) fn zoned() -> ControllerConfig {
     ControllerConfig {
         zoned: Some(ZonedConfig {
             zone_bytes: MIB,
@@ -149,7 +149,7 @@ fn zoned() -> ControllerConfig {
 
 const ZONE: u64 = MIB / 512;
 
-fn ready<M: Media>(mut host: Host<M>) -> (Host<M>, Pair) {
+pub(super) fn ready<M: Media>(mut host: Host<M>) -> (Host<M>, Pair) {
     host.tell_admin_queues();
     let cc = Host::<M>::cc().with_css(6);
     host.controller.write32(offset::CC, cc.into_bits());

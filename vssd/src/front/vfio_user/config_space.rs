@@ -306,5 +306,18 @@ impl ConfigSpace {
     }
 }
 
+/// The space at power-on, byte for byte.
+#[cfg(test)]
+pub(super) fn at_power_on() -> Vec<u8> {
+    let shape = Shape {
+        identity: PciIdentity::QEMU,
+        serial: 0,
+        vectors: 65,
+        cmb_bytes: 0,
+    };
+    let space = ConfigSpace::new(shape);
+    space.cells.iter().map(|cell| cell.value).collect()
+}
+
 #[cfg(test)]
 mod tests;
