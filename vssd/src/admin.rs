@@ -36,7 +36,8 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         let device = &mut self.device;
         let allowed = not_fused(sqe)
             .and_then(|()| prps_only(sqe))
-            .and_then(|()| device.admit(sqe));
+            .and_then(|()| device.admit(sqe))
+            .and_then(|()| device.allow_while_sanitizing(sqe));
         if let Err(status) = allowed {
             return device.answer(ticket, Err(status));
         }
@@ -88,6 +89,25 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
 }
 
 impl<T: Tap, C: Clock> Device<T, C> {
+    /// Keeps commands away from a sanitize operation that are neither allowed
+    /// beside one nor look for one themselves (`NVMe Base 2.1 §8.1.24`).
+    fn allow_while_sanitizing(&self, sqe: &Sqe) -> Result<(), Status> {
+        let kept_away = matches!(
+            AdminOpcode(sqe.opcode),
+            AdminOpcode::FIRMWARE_COMMIT
+                | AdminOpcode::FIRMWARE_DOWNLOAD
+                | AdminOpcode::NAMESPACE_ATTACHMENT
+                | AdminOpcode::SECURITY_SEND
+                | AdminOpcode::SECURITY_RECEIVE
+                | AdminOpcode::DIRECTIVE_SEND
+                | AdminOpcode::DIRECTIVE_RECEIVE
+        );
+        match self.sanitize.status() {
+            Some(status) if kept_away => Err(status),
+            _ => Ok(()),
+        }
+    }
+
     /// Completes a command with its answer.
     pub(crate) fn answer(&mut self, ticket: Ticket, answer: Answer) {
         match answer {

@@ -5,6 +5,7 @@ mod kept;
 mod memory;
 mod queues;
 mod special;
+mod statuses;
 
 use nvme::{
     AdminOpcode, AsyncEvent, DoorbellKind, NamespaceId, NvmOpcode, QueueId, Registers,

@@ -38,7 +38,9 @@ fn gather(directory: &Path, text: &mut String) {
             continue;
         }
         let source = std::fs::read_to_string(&path).unwrap();
-        let end = source.find("#[cfg(test)]\nmod").unwrap_or(source.len());
+        let end = source
+            .find("#[cfg(test)]\nmod tests {")
+            .unwrap_or(source.len());
         for line in source[..end].lines() {
             if !line.trim_start().starts_with("//") {
                 text.push_str(line);
