@@ -25,6 +25,7 @@ use crate::device::Device;
 use crate::health::TEMPERATURE_K;
 use crate::memory::Access;
 use crate::namespace::WriteProtection;
+use crate::reservation::CommandClass;
 use crate::{Controller, Media, Ticket};
 
 /// How an admin command ended: dword 0 of its completion, or why it failed.
@@ -37,7 +38,8 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         let allowed = not_fused(sqe)
             .and_then(|()| prps_only(sqe))
             .and_then(|()| device.admit(sqe))
-            .and_then(|()| device.allow_while_sanitizing(sqe));
+            .and_then(|()| device.allow_while_sanitizing(sqe))
+            .and_then(|()| device.heed_reservations(sqe));
         if let Err(status) = allowed {
             return device.answer(ticket, Err(status));
         }
@@ -106,6 +108,27 @@ impl<T: Tap, C: Clock> Device<T, C> {
             Some(status) if kept_away => Err(status),
             _ => Ok(()),
         }
+    }
+
+    /// Keeps commands off namespaces that other hosts have reserved
+    /// (`NVMe Base 2.1 §8.1.22`). Format NVM and deletions look for themselves.
+    fn heed_reservations(&self, sqe: &Sqe) -> Result<(), Status> {
+        let opcode = AdminOpcode(sqe.opcode);
+        let all = match opcode {
+            AdminOpcode::SANITIZE => true,
+            AdminOpcode::NAMESPACE_ATTACHMENT
+            | AdminOpcode::SECURITY_SEND
+            | AdminOpcode::SECURITY_RECEIVE => sqe.nsid() == NSID_ALL,
+            _ => return Ok(()),
+        };
+        let host = self.features.reservation_host();
+        for namespace in self.namespaces.iter() {
+            if all || namespace.nsid == sqe.nsid() {
+                let class = CommandClass::of_admin(opcode);
+                namespace.reservations.permits(&host, class)?;
+            }
+        }
+        Ok(())
     }
 
     /// Completes a command with its answer.

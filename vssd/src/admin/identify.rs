@@ -90,7 +90,8 @@ impl Identity<'_> {
                 Ok(page(&[IdentifyZonedController::default().as_bytes()]))
             }
             Cns::IO_CONTROLLER => Ok(page(&[self.nvm_controller().as_bytes()])),
-            Cns::INDEPENDENT_NAMESPACE => self.independent(nsid),
+            Cns::INDEPENDENT_NAMESPACE => self.independent(nsid, true),
+            Cns::INDEPENDENT_ALLOCATED_NAMESPACE => self.independent(nsid, false),
             Cns::NAMESPACE_CONTROLLERS => {
                 let namespace = self.namespaces.get(nsid).ok_or(NO_NAMESPACE)?;
                 let attached = namespace.attached.then_some(CONTROLLER_ID);

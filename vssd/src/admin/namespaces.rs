@@ -160,10 +160,14 @@ impl<T: Tap, C: Clock> Device<T, C> {
             return Err(Status::CONTROLLER_LIST_INVALID.dnr());
         }
         let nsid = sqe.nsid();
+        let zones_enabled = self.namespaces.zones_enabled;
         let namespace = self
             .namespaces
             .get_mut(nsid)
             .ok_or(Status::INVALID_NAMESPACE_OR_FORMAT.dnr())?;
+        if attach && namespace.zones.is_some() && !zones_enabled {
+            return Err(Status::COMMAND_SET_NOT_ENABLED.dnr());
+        }
         match (attach, namespace.attached) {
             (true, true) => return Err(Status::NAMESPACE_ALREADY_ATTACHED.dnr()),
             (false, false) => return Err(Status::NAMESPACE_NOT_ATTACHED.dnr()),

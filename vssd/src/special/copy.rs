@@ -1,6 +1,6 @@
 //! What a Copy command asks for (`NVM Command Set 1.1 §3.3.2`).
 
-use nvme::{CopyCdw12, CopyRange, CopyRangeExtended, NamespaceId, Sqe, Status};
+use nvme::{CopyCdw12, CopyRange, CopyRangeExtended, NamespaceId, NvmOpcode, Sqe, Status};
 use traces::{Clock, Tap};
 use zerocopy::FromBytes;
 
@@ -11,6 +11,7 @@ use crate::device::Device;
 use crate::job::{Copy, Job, Source};
 use crate::memory::Access;
 use crate::namespace::Namespace;
+use crate::reservation::CommandClass;
 
 /// Bytes of the largest list of ranges.
 const LIST_BYTES_MAX: usize = 40 * (COPY_RANGES_LAST as usize + 1);
@@ -101,6 +102,11 @@ impl<T: Tap, C: Clock> Device<T, C> {
             }
             if from.formatting.is_some() {
                 return Err(Status::FORMAT_IN_PROGRESS);
+            }
+            if !from.reservations.is_clear() {
+                let host = self.features.reservation_host();
+                let class = CommandClass::of_io(NvmOpcode::READ);
+                from.reservations.permits(&host, class)?;
             }
             if source.blocks > u64::from(COPY_BLOCKS_MAX) {
                 return Err(Status::COMMAND_SIZE_LIMIT_EXCEEDED.dnr());

@@ -167,9 +167,14 @@ impl Identity<'_> {
     }
 
     /// I/O Command Set Independent Identify Namespace.
-    pub(super) fn independent(&self, nsid: NamespaceId) -> Result<Page, Status> {
+    pub(super) fn independent(&self, nsid: NamespaceId, active: bool) -> Result<Page, Status> {
         self.valid(nsid)?;
-        let Some(namespace) = self.namespaces.active(nsid) else {
+        let found = if active {
+            self.namespaces.active(nsid)
+        } else {
+            self.namespaces.get(nsid)
+        };
+        let Some(namespace) = found else {
             return Ok(page(&[]));
         };
         let identity = IndependentNamespace {

@@ -1,24 +1,24 @@
 //! The status tables of the commands, as far as no other test has them: what
 //! each command answers where something is in its way.
 
+mod shared;
+mod zones;
+
 use nvme::{
     AdminOpcode, CopyRange, DsmRange, FeatureId, HostBehavior, Lba, NSID_ALL, NamespaceId,
-    NvmOpcode, SanitizeCdw10, Sqe, Status, ZoneReceiveCdw13, ZoneSendCdw13,
+    NvmOpcode, SanitizeCdw10, Sqe, Status,
 };
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U32, U64};
 
-use super::kept::{admin, ready, zoned};
+use super::kept::admin;
 use super::{MIB, ram};
 use crate::host::{Host, Pair, dsm, io};
 use crate::media::Ram;
-use crate::zoned::Injury;
 use crate::{ControllerConfig, Media};
 
 /// Blocks of the namespace.
 const BLOCKS: u64 = 16 * MIB / 512;
-/// Blocks of a zone.
-const ZONE: u64 = MIB / 512;
 /// The opcodes of the NVM command set that name blocks of a namespace.
 const TRANSFERS: [NvmOpcode; 6] = [
     NvmOpcode::READ,
@@ -399,118 +399,26 @@ fn admin_commands_of_a_namespace_mind_it() {
 }
 
 #[test]
-fn commands_in_zones_mind_their_states() {
-    let (mut host, mut pair) = ready(Host::new(zoned(), ram()));
+fn a_namespace_that_is_not_attached_is_identified_as_allocated_alone() {
+    let mut host = Host::enabled(ram());
     let page = host.pages(1);
-    let offline = Lba(2 * ZONE);
-    let read_only = Lba(3 * ZONE);
-    let one = NamespaceId(1);
-    let broken = [(offline, Injury::Offline), (read_only, Injury::ReadOnly)];
-    for (zone, injury) in broken {
-        host.controller.injure_zone(one, zone, injury).unwrap();
-    }
-    let full = io(NvmOpcode::ZONE_MANAGEMENT_SEND, 4 * ZONE, 1, 0, 0);
-    let finish = Sqe {
-        cdw12: U32::new(0),
-        cdw13: U32::new(ZoneSendCdw13::new().with_zsa(2).into_bits()),
-        ..full
-    };
-    assert_eq!(host.status(&mut pair, finish), Status::SUCCESS);
-    for opcode in [
-        NvmOpcode::WRITE,
-        NvmOpcode::WRITE_ZEROES,
-        NvmOpcode::WRITE_UNCORRECTABLE,
-        NvmOpcode::ZONE_APPEND,
+    host.write(page, nvme::ControllerList::new(&[1]).as_bytes());
+    let mut detach = admin(AdminOpcode::NAMESPACE_ATTACHMENT, 1, 1, 0);
+    detach.prp1 = U64::new(page);
+    assert_eq!(host.admin_status(detach), Status::SUCCESS);
+    for (cns, there) in [
+        (nvme::Cns::INDEPENDENT_NAMESPACE, false),
+        (nvme::Cns::INDEPENDENT_ALLOCATED_NAMESPACE, true),
+        (nvme::Cns::NAMESPACE, false),
+        (nvme::Cns::ALLOCATED_NAMESPACE, true),
     ] {
-        for (lba, blocks, expected) in [
-            (offline.0, 1, Status::ZONE_IS_OFFLINE),
-            (read_only.0, 1, Status::ZONE_IS_READ_ONLY),
-            (4 * ZONE, 1, Status::ZONE_IS_FULL),
-            (ZONE, 1537, Status::ZONE_BOUNDARY_ERROR),
-            (16 * ZONE, 1, Status::LBA_OUT_OF_RANGE),
-        ] {
-            let sqe = io(opcode, lba, blocks, page, page);
-            expect(host.status(&mut pair, sqe), expected, sqe);
-        }
-        let sqe = io(opcode, ZONE + 8, 1, page, 0);
-        let expected = match opcode {
-            // An append names its zone.
-            NvmOpcode::ZONE_APPEND => Status::INVALID_FIELD,
-            _ => Status::ZONE_INVALID_WRITE,
-        };
-        expect(host.status(&mut pair, sqe), expected, sqe);
-    }
-    for opcode in [NvmOpcode::READ, NvmOpcode::COMPARE, NvmOpcode::VERIFY] {
-        for (lba, blocks, expected) in [
-            (offline.0, 1, Status::ZONE_IS_OFFLINE),
-            (2 * ZONE - 1, 2, Status::ZONE_BOUNDARY_ERROR),
-            (16 * ZONE, 1, Status::LBA_OUT_OF_RANGE),
-        ] {
-            let sqe = io(opcode, lba, blocks, page, page);
-            expect(host.status(&mut pair, sqe), expected, sqe);
-        }
-    }
-    // A copy into a zone is a write, and one out of it a read.
-    host.write(page, CopyRange::new(Lba(0), 1).unwrap().as_bytes());
-    for (to, expected) in [
-        (offline.0, Status::ZONE_IS_OFFLINE),
-        (read_only.0, Status::ZONE_IS_READ_ONLY),
-        (ZONE + 8, Status::ZONE_INVALID_WRITE),
-    ] {
-        let sqe = copy(page, to);
-        expect(host.status(&mut pair, sqe), expected, sqe);
-    }
-    host.write(page, CopyRange::new(offline, 1).unwrap().as_bytes());
-    let sqe = copy(page, ZONE);
-    expect(host.status(&mut pair, sqe), Status::ZONE_IS_OFFLINE, sqe);
-}
-
-#[test]
-fn zone_management_minds_its_fields() {
-    let (mut host, mut pair) = ready(Host::new(zoned(), ram()));
-    let page = host.pages(1);
-    let send = |lba, action| Sqe {
-        cdw12: U32::new(0),
-        cdw13: U32::new(ZoneSendCdw13::new().with_zsa(action).into_bits()),
-        ..io(NvmOpcode::ZONE_MANAGEMENT_SEND, lba, 1, page, 0)
-    };
-    for (sqe, expected) in [
-        (send(0, 0), Status::INVALID_FIELD),
-        (send(0, 6), Status::INVALID_FIELD),
-        (send(1, 4), Status::INVALID_FIELD),
-        (send(16 * ZONE, 4), Status::LBA_OUT_OF_RANGE),
-        // An empty zone cannot be closed, nor put offline.
-        (send(0, 1), Status::INVALID_ZONE_STATE_TRANSITION),
-        (send(0, 5), Status::INVALID_ZONE_STATE_TRANSITION),
-    ] {
-        expect(host.status(&mut pair, sqe), expected, sqe);
-    }
-    let receive = |lba, action| Sqe {
-        cdw12: U32::new(1023),
-        cdw13: U32::new(ZoneReceiveCdw13::new().with_zra(action).into_bits()),
-        ..io(NvmOpcode::ZONE_MANAGEMENT_RECEIVE, lba, 1, page, 0)
-    };
-    for (sqe, expected) in [
-        (receive(16 * ZONE, 0), Status::LBA_OUT_OF_RANGE),
-        (receive(0, 2), Status::INVALID_FIELD),
-        // There are no descriptor extensions.
-        (receive(0, 1), Status::INVALID_FIELD),
-    ] {
-        expect(host.status(&mut pair, sqe), expected, sqe);
-    }
-}
-
-#[test]
-fn a_log_of_zones_is_of_a_namespace_that_has_them() {
-    let (mut host, _) = ready(Host::new(zoned(), ram()));
-    let page = host.pages(1);
-    let log = |nsid| Sqe {
-        prp1: U64::new(page),
-        ..admin(AdminOpcode::GET_LOG_PAGE, nsid, 0xbf | 1023 << 16, 0)
-    };
-    assert_eq!(host.admin_status(log(1)), Status::SUCCESS);
-    for nsid in [0, NSID_ALL.0] {
-        let status = host.admin_status(log(nsid));
-        assert!(!status.is_success(), "{nsid}: {status}");
+        let mut sqe = admin(AdminOpcode::IDENTIFY, 1, cns.0.into(), 0);
+        sqe.prp1 = U64::new(page);
+        assert_eq!(host.admin_status(sqe), Status::SUCCESS, "{cns}");
+        let found = host.read(page, 4096) != [0; 4096];
+        assert_eq!(found, there, "{cns}");
+        sqe.namespace_id = U32::new(300);
+        let status = host.admin_status(sqe);
+        assert!(status.same_code(Status::INVALID_NAMESPACE_OR_FORMAT));
     }
 }
