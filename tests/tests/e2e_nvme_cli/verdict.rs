@@ -121,6 +121,11 @@ pub(crate) enum When {
     Always,
     /// Where this holds, which the text names; elsewhere one of the codes is due.
     Offered(&'static str, fn(&Drive) -> bool, &'static [u16]),
+    /// Where the drive likes: the specification has no bit that tells, but says with
+    /// which codes else.
+    Optional(&'static [u16]),
+    /// The check knows, of failures too.
+    Judged,
 }
 
 /// One row of the table.
@@ -139,15 +144,20 @@ pub(crate) type Verdict = Result<String, String>;
 
 /// Judges an answer by what the drive says of itself.
 pub(crate) fn judge(case: &Case, reply: &Reply, drive: &Drive) -> Verdict {
-    if let When::Offered(what, offered, refusals) = case.when {
-        if !offered(drive) {
-            return match reply.status() {
-                Some(status) if refusals.contains(&status) => {
-                    Ok(format!("not offered ({what}), refused as it is to be"))
-                }
-                _ => Err(format!("not offered ({what}): expected {refusals:#x?}")),
+    let refused = |refusals: &[u16]| reply.status().is_some_and(|code| refusals.contains(&code));
+    match case.when {
+        When::Offered(what, offered, refusals) if !offered(drive) => {
+            return if refused(refusals) {
+                Ok(format!("not offered ({what}), refused as it is to be"))
+            } else {
+                Err(format!("not offered ({what}): expected {refusals:x?}"))
             };
         }
+        When::Optional(refusals) if refused(refusals) => {
+            return Ok("optional, refused as it is to be".to_owned());
+        }
+        When::Judged => return (case.check)(reply, drive),
+        _ => {}
     }
     if reply.succeeded() {
         (case.check)(reply, drive)
