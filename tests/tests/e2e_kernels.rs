@@ -1,10 +1,9 @@
 //! Three kernels, years apart, each with its own NVMe driver: boot from a vssd, work on
 //! three file systems on another, reset it, put it to sleep, take it out.
 //!
-//! Under emulation both kinds of sleep work: suspend to idle, which ends by the power
-//! button, and suspend to RAM (ACPI S3), which QEMU's monitor ends. Over the first
-//! the driver shuts the controller down or keeps it as it was, over the second the
-//! machine resets it.
+//! The sleep is to RAM (ACPI S3), which QEMU's monitor ends: the machine, and with it
+//! the drive, is reset meanwhile. Nothing here would end a suspend to idle, which an
+//! emulated PC has no source of waking for; the drive's state D3 is tried without it.
 #![expect(
     clippy::print_stderr,
     reason = "tests that boot guests tell what they see"
@@ -57,18 +56,15 @@ fn works(name: &'static str, kernel: Kernel, release: &str) {
         .drive(second.drive())
         .qemu_args(vm.file_system_tools());
     let mut guest = start(&vm, launch);
-    for (kind, wake) in [("freeze", None), ("mem", Some("system_wakeup"))] {
-        let line = guest.wait_for_line("asleep: ", PATIENCE);
-        let line = line.unwrap_or_else(|e| panic!("{e}"));
-        assert!(line.ends_with(kind), "{line}");
-        // Long enough for the machine to be asleep, however slow it is.
-        pause(Duration::from_secs(4));
-        vm.say(&format!("waking it from {kind}"));
-        match wake {
-            Some(command) => drop(guest.control(command).unwrap_or_else(|e| panic!("{e}"))),
-            None => guest.press_power_button().unwrap_or_else(|e| panic!("{e}")),
-        }
-    }
+    guest
+        .wait_for_line("asleep", PATIENCE)
+        .unwrap_or_else(|e| panic!("{e}"));
+    // Long enough for the machine to be asleep, however slow it is.
+    pause(Duration::from_secs(4));
+    vm.say("waking it");
+    guest
+        .control("system_wakeup")
+        .unwrap_or_else(|e| panic!("{e}"));
     let outcome = guest.wait(PATIENCE).unwrap_or_else(|e| panic!("{e}"));
     outcome.lines.iter().for_each(|line| eprintln!("| {line}"));
     succeeded(&outcome);
