@@ -1,10 +1,11 @@
 # The root file system is on one vssd; the other is made one file system after
-# another, reset, powered down, pulled out and put back, put to sleep. Sections for the host stand
+# another, reset, powered down, pulled out and put back. Sections for the host stand
 # between <name> and </name>.
 set -e
 drive=/dev/nvme1n1
 trap 'echo "failed; the last of dmesg:"; dmesg | tail -n 40' EXIT
 
+echo 1 >/sys/devices/system/cpu/cpu1/online
 [ "$(findmnt -n -o SOURCE /)" = /dev/nvme0n1 ]
 mkdir -p /extras /mnt
 mount -o ro "$(readlink -f /dev/disk/by-id/virtio-extras 2>/dev/null || echo /dev/vda)" /extras
@@ -84,11 +85,6 @@ echo 1 >"/sys/bus/pci/devices/$slot/remove"
 echo 1 >/sys/bus/pci/rescan
 back
 same removal
-
-sync
-echo asleep
-echo mem >/sys/power/state
-same sleep
 
 trap - EXIT
 # Linux distrusts the identifiers of whatever has the identity of QEMU's own drive.
