@@ -1,5 +1,6 @@
 //! The driver on a vssd, over a socket.
 
+mod admin;
 mod bring_up;
 mod common;
 mod data;
