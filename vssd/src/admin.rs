@@ -117,7 +117,11 @@ impl<T: Tap, C: Clock> Device<T, C> {
         if specific && self.namespaces.active(nsid).is_none() {
             return Err(Status::INVALID_NAMESPACE_OR_FORMAT.dnr());
         }
-        let page = self.log(&request).ok_or(Status::INVALID_LOG_PAGE.dnr())?;
+        let page = if request.page == LogPageId::CHANGED_ZONES {
+            self.changed_zones(nsid, request.retain)?
+        } else {
+            self.log(&request).ok_or(Status::INVALID_LOG_PAGE.dnr())?
+        };
         let offset = usize::try_from(request.offset)
             .ok()
             .filter(|&offset| offset <= page.len())
@@ -132,6 +136,16 @@ impl<T: Tap, C: Clock> Device<T, C> {
             }
         }
         Ok(0)
+    }
+
+    /// The Changed Zone List of a zoned namespace.
+    fn changed_zones(&mut self, nsid: NamespaceId, retain: bool) -> Result<Vec<u8>, Status> {
+        let zones = self
+            .namespaces
+            .get_mut(nsid)
+            .and_then(|namespace| namespace.zones.as_mut())
+            .ok_or(Status::INVALID_LOG_PAGE.dnr())?;
+        Ok(zones.changed_zones(retain).as_bytes().to_vec())
     }
 
     /// A log page; none where there is no such page.

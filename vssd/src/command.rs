@@ -50,6 +50,8 @@ pub(crate) enum Command {
         data: DataPointer,
         deallocate: bool,
     },
+    /// The extents that the device has gathered.
+    Deallocate,
     Flush,
 }
 

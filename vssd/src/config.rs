@@ -4,6 +4,7 @@ use nvme::GuardFormat;
 use serde::{Deserialize, Serialize};
 
 use crate::VssdError;
+use crate::zoned::{ZonedGeometry, Zrwa};
 
 /// The PCI identity of a controller, for its configuration space and its
 /// Identify Controller structure.
@@ -94,6 +95,19 @@ impl BlockFormat {
         }
     }
 
+    /// Whether there can be such a format.
+    pub(crate) fn is_legal(self) -> bool {
+        let Some(guard) = self.guard() else {
+            return false;
+        };
+        let (least, most) = guard.storage_tag_bits();
+        let tag = u32::from(self.storage_tag_bits);
+        matches!(self.block_bytes, 512 | 4096)
+            && self.metadata_bytes <= 4096
+            && (self.guard_bits == 16 || self.block_bytes == 4096)
+            && (least..=most).contains(&tag)
+    }
+
     /// Bytes of the medium that a block takes.
     fn stride(self) -> u64 {
         u64::from(self.block_bytes).saturating_add(u64::from(self.metadata_bytes))
@@ -107,6 +121,54 @@ impl BlockFormat {
     /// The bytes that `blocks` blocks take; none where that is no number.
     pub(crate) fn bytes_of(self, blocks: u64) -> Option<u64> {
         blocks.checked_mul(self.stride())
+    }
+}
+
+/// How namespaces of zones are laid out (`ZNS Command Set 1.1 §2.1`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ZonedConfig {
+    /// Size of a zone, bytes; a multiple of 4096, and a power of two for Linux.
+    pub zone_bytes: u64,
+    /// How much of a zone can be written, bytes.
+    pub capacity_bytes: u64,
+    /// How many zones may be active; none for no limit.
+    #[serde(default)]
+    pub active_max: Option<u32>,
+    /// How many zones may be open; none for no limit.
+    #[serde(default)]
+    pub open_max: Option<u32>,
+    /// Bytes of a zone's descriptor extension, a multiple of 64.
+    #[serde(default)]
+    pub extension_bytes: u32,
+    /// Zone random write areas; none where there are none.
+    #[serde(default)]
+    pub zrwa: Option<Zrwa>,
+    /// Whether a read may cross from a zone into the next.
+    #[serde(default)]
+    pub read_across: bool,
+    /// Whether the namespace that a new drive has is one of zones.
+    #[serde(default)]
+    pub first_namespace: bool,
+}
+
+impl ZonedConfig {
+    /// The zones of a namespace with `blocks` blocks of a format.
+    pub(crate) fn geometry(&self, blocks: u64, block_bytes: u32) -> Option<ZonedGeometry> {
+        let in_blocks = |bytes: u64| bytes.checked_div(u64::from(block_bytes));
+        let zone_blocks = in_blocks(self.zone_bytes)?;
+        let zones = u32::try_from(blocks.checked_div(zone_blocks)?).ok()?;
+        let geometry = ZonedGeometry {
+            zone_blocks,
+            capacity_blocks: in_blocks(self.capacity_bytes)?,
+            zones,
+            active_max: self.active_max,
+            open_max: self.open_max,
+            extension_bytes: self.extension_bytes,
+            zrwa: self.zrwa,
+            read_across: self.read_across,
+        };
+        geometry.check().is_ok().then_some(geometry)
     }
 }
 
@@ -186,6 +248,8 @@ pub struct ControllerConfig {
     pub formats: Vec<BlockFormat>,
     /// How many namespaces there can be, 1 to 1024.
     pub namespaces_max: u32,
+    /// How namespaces of zones are laid out; none where there are none.
+    pub zoned: Option<ZonedConfig>,
     /// Power states, 1 to 32, the one of the highest power first.
     pub power_states: Vec<PowerState>,
     /// Autonomous Power State Transition is offered.
@@ -234,6 +298,7 @@ impl Default for ControllerConfig {
                 BlockFormat::with_metadata(4096, 64),
             ],
             namespaces_max: 256,
+            zoned: None,
             power_states: vec![
                 PowerState::operational(25_000, 0),
                 PowerState::operational(18_000, 1),
@@ -296,6 +361,17 @@ impl ControllerConfig {
             self.warning_kelvin,
             u16::MAX,
         )?;
+        if let Some(zoned) = &self.zoned
+            && zoned.geometry(zoned.zone_bytes / 512, 512).is_none()
+        {
+            return Err(VssdError::Config {
+                field: "zoned",
+                value: format!("{zoned:?}"),
+                range: "such that a zone is one: a multiple of 4096 bytes, no smaller than its \
+                        capacity, with no more open zones than active ones"
+                    .to_owned(),
+            });
+        }
         let states = self.power_states.len();
         number("number of power_states", states, 1, 32)?;
         if self
@@ -323,31 +399,18 @@ impl ControllerConfig {
             return Err(wrong(count, "1 to 16"));
         }
         for format in &self.formats {
-            if !matches!(format.block_bytes, 512 | 4096) || format.metadata_bytes > 4096 {
-                let value = format!("{}+{}", format.block_bytes, format.metadata_bytes);
-                return Err(wrong(
-                    value,
-                    "512 or 4096 bytes of data and up to 4096 of metadata",
-                ));
-            }
-        }
-        for format in &self.formats {
-            let wide = format.guard_bits > 16;
-            let Some(guard) = format.guard() else {
-                let value = format!("guard_bits = {}", format.guard_bits);
-                return Err(wrong(value, "guards of 16, 32 or 64 bits"));
-            };
-            let (least, most) = guard.storage_tag_bits();
-            let tag = u32::from(format.storage_tag_bits);
-            if wide && format.block_bytes < 4096 || tag < least || tag > most {
+            if !format.is_legal() {
                 let value = format!(
-                    "{} bytes with a guard of {} bits and a storage tag of {tag}",
-                    format.block_bytes, format.guard_bits
+                    "{}+{} with a guard of {} bits and a storage tag of {}",
+                    format.block_bytes,
+                    format.metadata_bytes,
+                    format.guard_bits,
+                    format.storage_tag_bits
                 );
                 return Err(wrong(
                     value,
-                    "blocks of 4096 bytes for wide guards, and a storage tag \
-                                         that the guard leaves room for",
+                    "512 or 4096 bytes of data, up to 4096 of metadata, a guard of 16 bits (32 or \
+                     64 with 4096 bytes of data), and a storage tag that it leaves room for",
                 ));
             }
         }

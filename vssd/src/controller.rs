@@ -1,5 +1,7 @@
 //! The controller: what a front and a worker drive.
 
+mod operator;
+
 use std::os::fd::BorrowedFd;
 
 use nvme::{NvmOpcode, QueueId, Sqe, Status};
@@ -11,7 +13,8 @@ use crate::lifecycle::Change;
 use crate::media::Submission;
 use crate::ticket::Ticket;
 use crate::{
-    ControllerConfig, DmaTable, Doorbells, Interrupts, MapError, Media, Protection, VssdError,
+    ControllerConfig, DmaTable, Doorbells, Interrupts, MapError, Media, Protection, StateStore,
+    VssdError,
 };
 
 /// How many commands of one queue are fetched before the next has its turn.
@@ -24,6 +27,8 @@ pub struct Controller<M: Media, T: Tap, C: Clock> {
     pub(crate) media: M,
     /// Which I/O submission queue has the first turn at the next poll.
     turn: usize,
+    /// Where the state is saved.
+    pub(crate) store: Option<Box<dyn StateStore>>,
 }
 
 impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
@@ -55,6 +60,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             device: Device::new(config, parts),
             media,
             turn: 0,
+            store: None,
         })
     }
 
@@ -79,6 +85,9 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             done += self.device.deliver_events();
         }
         self.device.raise_interrupts();
+        if self.device.changed {
+            self.save();
+        }
         done
     }
 
@@ -232,6 +241,8 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         self.device.registers = crate::registers::RegisterFile::default();
         let health = &mut self.device.health;
         health.power_cycles = health.power_cycles.saturating_add(1);
+        self.device.namespaces.power_cycle();
+        self.device.changed = true;
         self.device.event(Event::Connect);
     }
 
@@ -248,6 +259,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         self.device.memory.clear();
         self.device.interrupts = Box::new(());
         self.device.event(Event::Disconnect);
+        self.save();
     }
 
     /// The PCI function was reset: commands in flight are abandoned, queues are
@@ -301,6 +313,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
 impl<M: Media, T: Tap, C: Clock> Drop for Controller<M, T, C> {
     fn drop(&mut self) {
         self.change(Change::Reset);
+        self.save();
     }
 }
 

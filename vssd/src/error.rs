@@ -18,6 +18,15 @@ pub enum VssdError {
         /// What it may be.
         range: String,
     },
+    /// A saved state is not one of this drive.
+    #[error(
+        "the saved state is not one of this drive: {what}; name the image that it belongs to, or \
+         move the state away to start with a new one"
+    )]
+    State {
+        /// What does not fit.
+        what: String,
+    },
     /// The doorbell page could not be made.
     #[error("cannot make the doorbell page: {source}")]
     Doorbells {

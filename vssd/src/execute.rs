@@ -8,6 +8,7 @@ use crate::command::Command;
 use crate::device::Device;
 use crate::media::Request;
 use crate::memory::Access;
+use crate::special::parts;
 use crate::ticket::{DsmRanges, Ticket};
 use crate::transfer::DataPointer;
 
@@ -36,12 +37,10 @@ impl<T: Tap, C: Clock> Device<T, C> {
             let checked = self.gather_extents(nsid, kept.get(), deallocate);
             ticket.set_ranges(kept);
             checked?;
-            if self.extents.is_empty() {
-                return Ok(None);
-            }
-            return Ok(Some(Request::Discard {
-                extents: &self.extents,
-            }));
+            return Ok(self.deallocate_gathered());
+        }
+        if command == Command::Deallocate {
+            return Ok(self.deallocate_gathered());
         }
         // Without a write cache, a write is not answered before it is durable.
         let through = !self.features.write_cache();
@@ -70,7 +69,9 @@ impl<T: Tap, C: Clock> Device<T, C> {
                 durable: fua || through,
             },
             Command::Verify { extent } => Request::Verify { extent },
-            Command::Flush | Command::DatasetManagement { .. } => Request::Flush,
+            Command::Flush | Command::Deallocate | Command::DatasetManagement { .. } => {
+                Request::Flush
+            }
         }))
     }
 
@@ -91,11 +92,18 @@ impl<T: Tap, C: Clock> Device<T, C> {
         for range in ranges {
             let (lba, blocks) = (range.lba().0, u64::from(range.blocks.get()));
             let data = namespace.extent(lba, blocks)?;
-            if deallocate && blocks > 0 {
-                self.extents.push(data);
-                if namespace.metadata_bytes > 0 {
-                    self.extents.push(namespace.metadata_extent(lba, blocks));
-                }
+            if !deallocate || blocks == 0 {
+                continue;
+            }
+            if let Some(zones) = &namespace.zones {
+                zones.deallocate(range.lba(), blocks, |range| {
+                    self.extents.extend(parts(namespace, range));
+                })?;
+                continue;
+            }
+            self.extents.push(data);
+            if namespace.metadata_bytes > 0 {
+                self.extents.push(namespace.metadata_extent(lba, blocks));
             }
         }
         if deallocate {
@@ -104,6 +112,12 @@ impl<T: Tap, C: Clock> Device<T, C> {
             }
         }
         Ok(())
+    }
+
+    fn deallocate_gathered(&self) -> Option<Request<'_>> {
+        (!self.extents.is_empty()).then_some(Request::Discard {
+            extents: &self.extents,
+        })
     }
 
     fn copy_ranges(&mut self, to: &mut [u8], data: DataPointer) -> Result<(), Status> {

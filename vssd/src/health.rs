@@ -1,6 +1,7 @@
 //! What a drive counts about itself: the SMART / Health Information log.
 
 use nvme::{NvmOpcode, SmartLog};
+use serde::{Deserialize, Serialize};
 use traces::CommandRecord;
 use zerocopy::little_endian::U16;
 
@@ -9,7 +10,7 @@ pub(crate) const TEMPERATURE_K: u16 = 303;
 
 /// Counters over the life of the drive, which is that of this process. A guest
 /// that attaches powers it on.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Health {
     /// Read, in units of 512 bytes.
     sectors_read: u64,

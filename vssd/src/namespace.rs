@@ -25,14 +25,15 @@
 
 mod table;
 
-use nvme::{NamespaceId, ProtectionType, Status, WriteProtectionState};
+use nvme::{NamespaceId, ProtectionType, Status, WriteProtectionState, ZONED_COMMAND_SET};
 use rangemap::RangeSet;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::table::{Namespaces, Request as NewNamespace};
-use crate::config::BlockFormat;
+use crate::config::{BlockFormat, ZonedConfig};
 use crate::media::Extent;
 use crate::protection::BlockProtection;
+use crate::zoned::Zones;
 
 /// A part of a namespace's extent has to start and end here, bytes: the largest
 /// block there is.
@@ -98,7 +99,7 @@ pub(crate) struct Formatting {
 }
 
 /// A namespace. What every command needs comes first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Namespace {
     /// Which it is.
     pub(crate) nsid: NamespaceId,
@@ -130,6 +131,8 @@ pub(crate) struct Namespace {
     /// Blocks that read as errors, because Write Uncorrectable said so.
     pub(crate) uncorrectable: RangeSet<u64>,
     pub(crate) formatting: Option<Formatting>,
+    /// Its zones, where it is a zoned one.
+    pub(crate) zones: Option<Zones>,
 }
 
 impl Namespace {
@@ -140,6 +143,7 @@ impl Namespace {
         self.plain = self.attached
             && self.metadata_bytes == 0
             && self.formatting.is_none()
+            && self.zones.is_none()
             && self.uncorrectable.is_empty();
     }
 
@@ -152,6 +156,28 @@ impl Namespace {
         self.blocks = format.blocks_in(self.extent.bytes);
         self.uncorrectable.clear();
         self.classify();
+    }
+
+    /// Becomes a namespace of zones, as many as there is room for; whether it
+    /// can be one.
+    pub(crate) fn set_zones(&mut self, zoned: &ZonedConfig) -> bool {
+        let zones = zoned
+            .geometry(self.blocks, self.block_bytes)
+            .and_then(|geometry| Zones::new(geometry).ok());
+        if let Some(zones) = &zones {
+            self.blocks = zones.geometry().blocks();
+        }
+        self.zones = zones;
+        self.classify();
+        self.zones.is_some()
+    }
+
+    /// The command set that it belongs to.
+    pub(crate) const fn command_set(&self) -> u8 {
+        match self.zones {
+            Some(_) => ZONED_COMMAND_SET,
+            None => 0,
+        }
     }
 
     /// The bytes of the medium that hold the data of `blocks` blocks from `lba`
@@ -184,11 +210,6 @@ impl Namespace {
                 .saturating_add(lba.saturating_mul(size)),
             bytes: blocks.saturating_mul(size),
         }
-    }
-
-    /// The capacity that blocks can use, bytes.
-    pub(crate) fn data_bytes(&self) -> u64 {
-        self.blocks.saturating_mul(u64::from(self.block_bytes))
     }
 
     /// Whether a block of the range reads as an error.

@@ -224,6 +224,8 @@ impl<T: Tap, C: Clock> Device<T, C> {
     fn start(&mut self) {
         let registers = self.registers;
         self.doorbells.reset_all();
+        const ALL_COMMAND_SETS: u8 = 0b110;
+        self.namespaces.zones_enabled = registers.cc.css() == ALL_COMMAND_SETS;
         let queue = |base, last: u16| QueueSpec {
             id: QueueId::ADMIN,
             base,

@@ -13,8 +13,10 @@
 
 mod copy;
 mod fused;
+mod zones;
 
 pub(crate) use self::fused::{BLOCKS_MAX as FUSED_BLOCKS_MAX, First};
+pub(crate) use self::zones::parts;
 
 use nvme::{GuardFormat, NSID_ALL, NvmOpcode, ReadWriteCdw12, Sqe, Status};
 use traces::{Clock, Tap};
@@ -41,8 +43,23 @@ pub(crate) const fn is_offered(opcode: NvmOpcode) -> bool {
     is_simple(opcode)
         || matches!(
             opcode,
-            NvmOpcode::WRITE_UNCORRECTABLE | NvmOpcode::COPY | NvmOpcode::CANCEL
+            NvmOpcode::WRITE_UNCORRECTABLE
+                | NvmOpcode::COPY
+                | NvmOpcode::CANCEL
+                | NvmOpcode::ZONE_MANAGEMENT_SEND
+                | NvmOpcode::ZONE_MANAGEMENT_RECEIVE
+                | NvmOpcode::ZONE_APPEND
         )
+}
+
+/// Whether the command is one of zones.
+const fn is_zoned(opcode: NvmOpcode) -> bool {
+    matches!(
+        opcode,
+        NvmOpcode::ZONE_MANAGEMENT_SEND
+            | NvmOpcode::ZONE_MANAGEMENT_RECEIVE
+            | NvmOpcode::ZONE_APPEND
+    )
 }
 
 /// Whether the command changes what a namespace holds.
@@ -54,6 +71,8 @@ const fn writes(opcode: NvmOpcode) -> bool {
             | NvmOpcode::WRITE_UNCORRECTABLE
             | NvmOpcode::DATASET_MANAGEMENT
             | NvmOpcode::COPY
+            | NvmOpcode::ZONE_MANAGEMENT_SEND
+            | NvmOpcode::ZONE_APPEND
     )
 }
 
@@ -145,6 +164,9 @@ impl<T: Tap, C: Clock> Device<T, C> {
         }
         if writes(opcode) && namespace.read_only {
             return Err(Status::NAMESPACE_WRITE_PROTECTED.dnr());
+        }
+        if namespace.zones.is_some() || is_zoned(opcode) {
+            return self.zoned_way(sqe, through);
         }
         match opcode {
             NvmOpcode::FLUSH | NvmOpcode::DATASET_MANAGEMENT => namespace.decode(sqe).map(Way::Run),

@@ -50,6 +50,13 @@ impl<T: Tap, C: Clock> Device<T, C> {
             return Err(Status::INVALID_FIELD.dnr());
         }
         let nsid = sqe.nsid();
+        let zoned = |nsid| {
+            let namespace = self.namespaces.get(nsid);
+            namespace.is_some_and(|namespace| namespace.zones.is_some())
+        };
+        if settings.protection != 0 && zoned(sqe.nsid()) {
+            return Err(Status::INVALID_FORMAT.dnr());
+        }
         let chosen: Vec<NamespaceId> = self
             .namespaces
             .iter()
@@ -81,6 +88,11 @@ impl<T: Tap, C: Clock> Device<T, C> {
             });
             if let Some((format, settings)) = format {
                 namespace.set_format(format, settings);
+                if namespace.zones.is_some()
+                    && let Some(zoned) = &self.config.zoned
+                {
+                    namespace.set_zones(zoned);
+                }
             }
             namespace.classify();
         }
@@ -123,6 +135,9 @@ impl<T: Tap, C: Clock> Device<T, C> {
             self.sanitize.erased = true;
             for namespace in self.namespaces.iter_mut() {
                 namespace.uncorrectable.clear();
+                if let Some(zones) = &mut namespace.zones {
+                    zones.format();
+                }
                 namespace.classify();
             }
         }

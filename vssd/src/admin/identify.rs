@@ -6,9 +6,9 @@ pub(crate) use self::namespace::{COPY_BLOCKS_MAX, COPY_RANGES_LAST};
 
 use nvme::{
     Cns, CommandSetCombinations, ControllerList, IDENTIFY_BYTES, IdentifyCdw10, IdentifyCdw11,
-    IdentifyController, IdentifyNvmController, NSID_ALL, NamespaceGranularity,
-    NamespaceGranularityList, NamespaceId, NamespaceList, PowerStateDescriptor, Sqe, Status, Vs,
-    ascii_field,
+    IdentifyController, IdentifyNvmController, IdentifyZonedController, NSID_ALL,
+    NamespaceGranularity, NamespaceGranularityList, NamespaceId, NamespaceList,
+    PowerStateDescriptor, Sqe, Status, Vs, ZONED_COMMAND_SET, ascii_field,
 };
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
@@ -61,18 +61,27 @@ impl Identity<'_> {
                 | Cns::IO_ALLOCATED_NAMESPACES
                 | Cns::IO_ALLOCATED_NAMESPACE
         );
-        if takes_csi && csi != CSI_NVM {
+        let zoned = csi == ZONED_COMMAND_SET && self.config.zoned.is_some();
+        if takes_csi && csi != CSI_NVM && !zoned {
             return Err(Status::INVALID_FIELD.dnr());
         }
         match cns {
             Cns::CONTROLLER => Ok(page(&[self.controller().as_bytes()])),
             Cns::NAMESPACE => self.namespace(nsid),
             Cns::ALLOCATED_NAMESPACE => self.allocated_namespace(nsid),
-            Cns::ACTIVE_NAMESPACES | Cns::IO_ACTIVE_NAMESPACES => self.list(nsid, true),
-            Cns::ALLOCATED_NAMESPACES | Cns::IO_ALLOCATED_NAMESPACES => self.list(nsid, false),
+            Cns::ACTIVE_NAMESPACES => self.list(nsid, true, None),
+            Cns::IO_ACTIVE_NAMESPACES => self.list(nsid, true, Some(csi)),
+            Cns::ALLOCATED_NAMESPACES => self.list(nsid, false, None),
+            Cns::IO_ALLOCATED_NAMESPACES => self.list(nsid, false, Some(csi)),
             Cns::NAMESPACE_DESCRIPTORS => self.descriptors(nsid),
+            Cns::IO_NAMESPACE if zoned => self.zoned_namespace(nsid, true),
             Cns::IO_NAMESPACE => self.nvm_namespace(nsid, true),
+            Cns::IO_ALLOCATED_NAMESPACE if zoned => self.zoned_namespace(nsid, false),
             Cns::IO_ALLOCATED_NAMESPACE => self.nvm_namespace(nsid, false),
+            // Appends are as large as MDTS lets them.
+            Cns::IO_CONTROLLER if zoned => {
+                Ok(page(&[IdentifyZonedController::default().as_bytes()]))
+            }
             Cns::IO_CONTROLLER => Ok(page(&[self.nvm_controller().as_bytes()])),
             Cns::INDEPENDENT_NAMESPACE => self.independent(nsid),
             Cns::NAMESPACE_CONTROLLERS => {
@@ -87,7 +96,10 @@ impl Identity<'_> {
                 if !matches!(cdw10.cntid(), 0 | CONTROLLER_ID | u16::MAX) {
                     return Err(Status::INVALID_FIELD.dnr());
                 }
-                let sets = CommandSetCombinations::NVM;
+                let sets = match self.config.zoned {
+                    Some(_) => CommandSetCombinations::NVM | CommandSetCombinations::ZONED,
+                    None => CommandSetCombinations::NVM,
+                };
                 Ok(page(&[&sets.to_le_bytes()]))
             }
             _ => Err(Status::INVALID_FIELD.dnr()),
@@ -125,7 +137,13 @@ impl Identity<'_> {
             ver: U32::new(VERSION.into_bits()),
             rtd3r: U32::new(1_000_000),
             rtd3e: U32::new(SHUTDOWN_US),
-            oaes: U32::new(IdentifyController::OAES_NAMESPACE_ATTRIBUTE),
+            oaes: U32::new(
+                IdentifyController::OAES_NAMESPACE_ATTRIBUTE
+                    | flag(
+                        config.zoned.is_some(),
+                        IdentifyController::OAES_ZONE_DESCRIPTOR,
+                    ),
+            ),
             ctratt: U32::new(
                 IdentifyController::CTRATT_HOST_ID_128
                     | IdentifyController::CTRATT_NAMESPACE_GRANULARITY
@@ -232,15 +250,21 @@ impl Identity<'_> {
     }
 
     /// The namespaces behind `nsid`: those that are attached, or all.
-    fn list(&self, nsid: NamespaceId, attached_only: bool) -> Result<Page, Status> {
+    fn list(
+        &self,
+        nsid: NamespaceId,
+        attached_only: bool,
+        command_set: Option<u8>,
+    ) -> Result<Page, Status> {
         if nsid.0 >= NSID_ALL.0 - 1 {
             return Err(NO_NAMESPACE);
         }
         let mut list = NamespaceList::default();
-        let behind = self
-            .namespaces
-            .iter()
-            .filter(|namespace| namespace.nsid > nsid && (namespace.attached || !attached_only));
+        let behind = self.namespaces.iter().filter(|namespace| {
+            namespace.nsid > nsid
+                && (self.namespaces.is_active(namespace) || !attached_only)
+                && command_set.is_none_or(|set| set == namespace.command_set())
+        });
         for (slot, namespace) in list.ids.iter_mut().zip(behind) {
             *slot = U32::new(namespace.nsid.0);
         }

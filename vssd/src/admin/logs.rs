@@ -44,7 +44,7 @@ const ADMIN: [(AdminOpcode, CommandEffects); 14] = [
 ];
 
 /// The I/O commands that are offered, and what they change.
-const IO: [(NvmOpcode, CommandEffects); 10] = [
+const IO: [(NvmOpcode, CommandEffects); 13] = [
     (NvmOpcode::FLUSH, NOTHING),
     (NvmOpcode::WRITE, BLOCKS),
     (NvmOpcode::READ, NOTHING),
@@ -55,10 +55,13 @@ const IO: [(NvmOpcode, CommandEffects); 10] = [
     (NvmOpcode::VERIFY, NOTHING),
     (NvmOpcode::CANCEL, NOTHING),
     (NvmOpcode::COPY, BLOCKS),
+    (NvmOpcode::ZONE_MANAGEMENT_SEND, BLOCKS),
+    (NvmOpcode::ZONE_MANAGEMENT_RECEIVE, NOTHING),
+    (NvmOpcode::ZONE_APPEND, BLOCKS),
 ];
 
 /// The log pages that are offered.
-const LOG_PAGES: [LogPageId; 8] = [
+const LOG_PAGES: [LogPageId; 9] = [
     LogPageId::SUPPORTED,
     LogPageId::ERROR_INFORMATION,
     LogPageId::SMART,
@@ -67,6 +70,7 @@ const LOG_PAGES: [LogPageId; 8] = [
     LogPageId::COMMAND_EFFECTS,
     LogPageId::FEATURE_EFFECTS,
     LogPageId::SANITIZE_STATUS,
+    LogPageId::CHANGED_ZONES,
 ];
 
 /// What a Get Log Page command asks for (`NVMe Base 2.1 §5.1.12`).
@@ -171,6 +175,11 @@ impl ErrorLog {
     /// Entries over the life of the drive.
     pub(crate) const fn count(&self) -> u64 {
         self.count
+    }
+
+    /// Goes on counting from `count`.
+    pub(crate) const fn resume(&mut self, count: u64) {
+        self.count = count;
     }
 
     /// Enters a command that failed with `status`.

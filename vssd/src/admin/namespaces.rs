@@ -3,7 +3,7 @@
 
 use nvme::{
     AsyncEvent, ControllerList, IdentifyNamespace, NSID_ALL, NamespaceCreation, NamespaceId,
-    NamespaceManagementCdw10, NamespaceManagementCdw11, Sqe, Status,
+    NamespaceManagementCdw10, NamespaceManagementCdw11, Sqe, Status, ZONED_COMMAND_SET,
 };
 use traces::{Clock, Tap};
 use zerocopy::IntoBytes;
@@ -47,9 +47,11 @@ impl<T: Tap, C: Clock> Device<T, C> {
         if let Some(status) = self.sanitize.status() {
             return Err(status);
         }
-        if NamespaceManagementCdw11::from_bits(sqe.cdw11.get()).csi() != 0 {
-            return Err(Status::COMMAND_SET_NOT_SUPPORTED.dnr());
-        }
+        let zoned = match NamespaceManagementCdw11::from_bits(sqe.cdw11.get()).csi() {
+            0 => false,
+            ZONED_COMMAND_SET if self.config.zoned.is_some() => true,
+            _ => return Err(Status::COMMAND_SET_NOT_SUPPORTED.dnr()),
+        };
         let mut wanted = NamespaceCreation::default();
         data.walk(&self.memory, LIST_BYTES, Access::Read, &mut self.segments)?
             .read(wanted.as_mut_bytes());
@@ -71,6 +73,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         let nsid = self.namespaces.create(NewNamespace {
             blocks: wanted.nsze.get(),
             settings,
+            zoned,
         })?;
         self.changed = true;
         Ok(nsid.0)

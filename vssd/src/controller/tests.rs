@@ -1,5 +1,6 @@
 mod fuzz;
 mod io;
+mod kept;
 mod memory;
 mod special;
 

@@ -14,6 +14,7 @@ use crate::memory::{Access, BounceId};
 use crate::namespace::Namespace;
 use crate::protection::{BlockProtection, Checks, Tags};
 use crate::transfer::MetadataPointer;
+use crate::zoned::Accepted;
 
 /// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub(crate) struct Transfer {
     durable: bool,
     /// Dwords 0 and 1 of the completion.
     result: u64,
+    /// The place in a zone that was given to it.
+    zone: Option<Accepted>,
     stage: Stage,
 }
 
@@ -90,6 +93,7 @@ impl Transfer {
             tags,
             durable: cdw12.fua() || through,
             result: 0,
+            zone: None,
             stage: Stage::Begin,
         };
         if transfer.moves() && transfer.host_bytes() > namespace.transfer_bytes_max {
@@ -101,6 +105,12 @@ impl Transfer {
     /// Has the completion tell `result` in its dwords 0 and 1.
     pub(crate) const fn with_result(mut self, result: u64) -> Self {
         self.result = result;
+        self
+    }
+
+    /// The place in a zone that a write was given.
+    pub(crate) const fn in_zone(mut self, accepted: Accepted) -> Self {
+        self.zone = Some(accepted);
         self
     }
 
@@ -162,7 +172,8 @@ impl Transfer {
         outcome: Outcome,
     ) -> Step {
         if let Err(error) = outcome {
-            return Step::Done(Err(device.media_failed(error)));
+            let status = device.media_failed(error);
+            return self.fail(device, status);
         }
         let next = match self.opcode {
             NvmOpcode::READ | NvmOpcode::COMPARE | NvmOpcode::VERIFY => {
@@ -171,7 +182,14 @@ impl Transfer {
             NvmOpcode::WRITE_ZEROES => Ok(self.step_zeroes(device, buffer)),
             _ => self.step_out(device, buffer),
         };
-        next.unwrap_or_else(|status| Step::Done(Err(status)))
+        next.unwrap_or_else(|status| self.fail(device, status))
+    }
+
+    fn fail<T: Tap, C: Clock>(&self, device: &mut Device<T, C>, status: Status) -> Step {
+        if let Some(accepted) = &self.zone {
+            device.zone_write_failed(self.nsid, accepted);
+        }
+        Step::Done(Err(status))
     }
 
     /// From the medium.

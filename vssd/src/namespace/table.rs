@@ -5,7 +5,7 @@ use rangemap::RangeSet;
 
 use super::{FormatSettings, GRANULE, Namespace, WriteProtection};
 use crate::ControllerConfig;
-use crate::config::BlockFormat;
+use crate::config::{BlockFormat, ZonedConfig};
 use crate::media::{Extent, MediaInfo};
 
 /// What a namespace is to be like.
@@ -14,6 +14,8 @@ pub(crate) struct Request {
     /// Blocks.
     pub(crate) blocks: u64,
     pub(crate) settings: FormatSettings,
+    /// Of zones.
+    pub(crate) zoned: bool,
 }
 
 /// All namespaces.
@@ -29,6 +31,10 @@ pub(crate) struct Namespaces {
     /// Whether something keeps commands off all namespaces, such as a sanitize
     /// operation.
     pub(crate) gated: bool,
+    /// Whether the host has enabled the command set of zoned namespaces, which
+    /// are not there for it otherwise.
+    pub(crate) zones_enabled: bool,
+    zoned: Option<ZonedConfig>,
 }
 
 impl Namespaces {
@@ -46,6 +52,8 @@ impl Namespaces {
                 .unwrap_or(u64::MAX),
             uuid: config.uuid(),
             gated: false,
+            zones_enabled: false,
+            zoned: config.zoned,
         }
     }
 
@@ -65,6 +73,9 @@ impl Namespaces {
         if let Some(&format) = namespaces.formats.get(usize::from(settings.index)) {
             first.attached = true;
             first.set_format(format, settings);
+            if let Some(zoned) = config.zoned.filter(|zoned| zoned.first_namespace) {
+                first.set_zones(&zoned);
+            }
             namespaces.put(first);
         }
         namespaces
@@ -118,7 +129,25 @@ impl Namespaces {
 
     /// The attached namespace `nsid`.
     pub(crate) fn active(&self, nsid: NamespaceId) -> Option<&Namespace> {
-        self.get(nsid).filter(|namespace| namespace.attached)
+        self.get(nsid).filter(|namespace| self.is_active(namespace))
+    }
+
+    /// Whether the host can use a namespace.
+    pub(crate) const fn is_active(&self, namespace: &Namespace) -> bool {
+        namespace.attached && (namespace.zones.is_none() || self.zones_enabled)
+    }
+
+    /// Power was off and is on again.
+    pub(crate) fn power_cycle(&mut self) {
+        for namespace in self.iter_mut() {
+            if namespace.write_protection == WriteProtection::UntilPowerCycle {
+                namespace.write_protection = WriteProtection::None;
+            }
+            if let Some(zones) = &mut namespace.zones {
+                zones.power_cycle();
+            }
+            namespace.classify();
+        }
     }
 
     /// Whether there can be a namespace `nsid`.
@@ -178,6 +207,13 @@ impl Namespaces {
         let mut namespace = self.blank(nsid, extent);
         namespace.set_format(format, request.settings);
         namespace.blocks = request.blocks;
+        if request.zoned {
+            let made = self.zoned.is_some_and(|zoned| namespace.set_zones(&zoned));
+            // A part of a zone is none, and zones have no protection.
+            if !made || namespace.blocks != request.blocks || namespace.protection.is_some() {
+                return Err(Status::INVALID_FIELD.dnr());
+            }
+        }
         self.put(namespace);
         Ok(nsid)
     }
@@ -209,6 +245,7 @@ impl Namespaces {
             media_read_only: self.media.read_only,
             uncorrectable: RangeSet::new(),
             formatting: None,
+            zones: None,
         }
     }
 
@@ -217,6 +254,41 @@ impl Namespaces {
     fn uuid_of(&self, nsid: NamespaceId) -> [u8; 16] {
         let bits = u128::from_be_bytes(self.uuid);
         (bits ^ u128::from(nsid.0.wrapping_sub(1))).to_be_bytes()
+    }
+
+    /// Gives a namespace another size, in place.
+    ///
+    /// # Errors
+    ///
+    /// Invalid Namespace or Format, Invalid Field, Namespace Insufficient
+    /// Capacity.
+    pub(crate) fn resize(&mut self, nsid: NamespaceId, blocks: u64) -> Result<(), Status> {
+        let missing = Status::INVALID_NAMESPACE_OR_FORMAT.dnr();
+        let namespace = self.get(nsid).ok_or(missing)?;
+        if namespace.metadata_bytes > 0 || namespace.zones.is_some() {
+            return Err(missing);
+        }
+        if blocks == 0 {
+            return Err(Status::INVALID_FIELD.dnr());
+        }
+        let start = namespace.extent.offset;
+        let behind = self
+            .iter()
+            .map(|other| other.extent.offset)
+            .filter(|&offset| offset > start)
+            .fold(self.media.bytes, u64::min);
+        let bytes = blocks
+            .checked_mul(u64::from(namespace.block_bytes))
+            .and_then(|bytes| bytes.checked_next_multiple_of(GRANULE))
+            .filter(|&bytes| bytes <= behind.saturating_sub(start))
+            .ok_or(Status::NAMESPACE_INSUFFICIENT_CAPACITY.dnr())?;
+        if let Some(namespace) = self.get_mut(nsid) {
+            namespace.extent.bytes = bytes;
+            namespace.blocks = blocks;
+            namespace.uncorrectable.remove(blocks..u64::MAX);
+            namespace.classify();
+        }
+        Ok(())
     }
 
     /// Removes a namespace; its part of the medium is returned.

@@ -22,6 +22,7 @@ fn request(blocks: u64, index: u8) -> NewNamespace {
             index,
             ..FormatSettings::default()
         },
+        zoned: false,
     }
 }
 

@@ -54,8 +54,32 @@ impl<T: Tap, C: Clock> Device<T, C> {
             .active(sqe.nsid())
             .ok_or(Status::INVALID_NAMESPACE_OR_FORMAT.dnr())?;
         let bytes = Copy::buffer_bytes(to.block_bytes, to.metadata_bytes);
-        let job = Copy::new(sources, to.nsid, sqe.slba().0, durable);
+        let to = to.nsid;
+        self.enter_zones(to, sqe.slba(), &sources)?;
+        let job = Copy::new(sources, to, sqe.slba().0, durable);
         Ok(Way::Job(Job::Copy(job), bytes))
+    }
+
+    /// Asks the zones of sources and destination, where they have zones.
+    fn enter_zones(
+        &mut self,
+        to: NamespaceId,
+        slba: nvme::Lba,
+        sources: &[Source],
+    ) -> Result<(), Status> {
+        let mut total = 0_u64;
+        for source in sources {
+            total = total.saturating_add(source.blocks);
+            let from = self.namespaces.get(source.nsid);
+            if let Some(zones) = from.and_then(|from| from.zones.as_ref()) {
+                zones.read(nvme::Lba(source.lba), source.blocks)?;
+            }
+        }
+        let to = self.namespaces.get_mut(to);
+        if let Some(zones) = to.and_then(|to| to.zones.as_mut()) {
+            zones.begin_write(slba, total)?;
+        }
+        Ok(())
     }
 
     /// Whether the host has enabled the descriptor format

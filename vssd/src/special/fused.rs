@@ -112,6 +112,10 @@ impl<T: Tap, C: Clock> Device<T, C> {
         if namespace.read_only {
             return Err(Status::NAMESPACE_WRITE_PROTECTED.dnr());
         }
+        // What is written in a zone cannot be written again.
+        if namespace.zones.is_some() {
+            return Err(Status::INVALID_FIELD.dnr());
+        }
         let cdw12 = ReadWriteCdw12::from_bits(write.cdw12.get());
         let (lba, blocks) = (write.slba().0, u64::from(cdw12.blocks()));
         namespace.extent(lba, blocks)?;

@@ -7,7 +7,7 @@ use nvme::{
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
 
-use super::{CSI_NVM, Identity, NO_NAMESPACE, Page, copy, page};
+use super::{Identity, NO_NAMESPACE, Page, copy, page};
 use crate::config::BlockFormat;
 use crate::namespace::Namespace;
 
@@ -144,6 +144,26 @@ impl Identity<'_> {
         Ok(page(&[nvm.as_bytes()]))
     }
 
+    /// Identify Namespace of the zoned namespace command set; zeroes for one
+    /// that is no zoned namespace.
+    pub(super) fn zoned_namespace(
+        &self,
+        nsid: NamespaceId,
+        attached_only: bool,
+    ) -> Result<Page, Status> {
+        self.valid(nsid)?;
+        let formats = self.namespaces.formats().len();
+        let zones = self
+            .namespaces
+            .get(nsid)
+            .filter(|namespace| self.namespaces.is_active(namespace) || !attached_only)
+            .and_then(|namespace| namespace.zones.as_ref());
+        Ok(match zones {
+            Some(zones) => page(&[zones.geometry().identify(formats).as_bytes()]),
+            None => page(&[]),
+        })
+    }
+
     /// I/O Command Set Independent Identify Namespace.
     pub(super) fn independent(&self, nsid: NamespaceId) -> Result<Page, Status> {
         self.valid(nsid)?;
@@ -176,7 +196,7 @@ impl Identity<'_> {
             header(NamespaceIdType::Uuid, 16).as_bytes(),
             &namespace.uuid,
             header(NamespaceIdType::CommandSet, 1).as_bytes(),
-            &[CSI_NVM],
+            &[namespace.command_set()],
         ]))
     }
 }
