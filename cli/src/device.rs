@@ -9,6 +9,7 @@ mod list;
 mod log;
 mod namespace;
 mod number;
+mod profile;
 mod raw;
 mod report;
 mod reset;
@@ -45,6 +46,7 @@ enum What {
         json: bool,
     },
     Identify(identify::IdentifyArguments),
+    Profile(profile::DeviceProfileArguments),
     Smart(log::SmartArguments),
     Log(log::LogArguments),
     #[command(subcommand)]
@@ -111,6 +113,7 @@ pub(crate) fn run(arguments: &DeviceArguments) -> Result<Answer> {
     match &arguments.what {
         What::List { json } => list::run(*json)?,
         What::Identify(arguments) => identify::run(arguments)?,
+        What::Profile(arguments) => profile::run(arguments)?,
         What::Smart(arguments) => log::smart(arguments)?,
         What::Log(arguments) => log::run(arguments)?,
         What::Feature(command) => feature::run(command)?,

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use self::drive::{Drive, DriveProfile};
 pub use self::error::{Place, ProfileError};
 
-use crate::{BlockFormat, ControllerConfig, PowerState};
+use crate::{BlockFormat, ControllerConfig, PowerState, ZonedConfig};
 
 /// The longest file that is read, bytes: the longest profile with a comment on
 /// every line has a tenth of it.
@@ -204,6 +204,8 @@ pub struct Profile {
     pub times: Times,
     /// Power.
     pub power: Power,
+    /// Namespaces of zones; none where there are none.
+    pub zoned: Option<ZonedConfig>,
     /// The LBA formats.
     pub format: Vec<BlockFormat>,
 }

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use super::Profile;
 use super::error::Refused;
-use crate::{BlockFormat, ControllerConfig, PowerState, VssdError};
+use crate::{BlockFormat, ControllerConfig, PowerState, VssdError, ZonedConfig};
 
 /// The units of a Keep Alive Timer and how many of them there can be
 /// (`NVMe Base 2.1 §5.1.13.2.1`, KAS).
@@ -52,6 +52,9 @@ pub(super) fn units(profile: &Profile) -> Result<(), Refused> {
     let max = thermal.management_kelvin_max;
     number("thermal.management_kelvin_min", min, 1..=u16::MAX)?;
     number("thermal.management_kelvin_max", max, min..=u16::MAX)?;
+    if let Some(zones) = &profile.zoned {
+        zoned(zones)?;
+    }
     for (index, state) in profile.power.state.iter().enumerate() {
         power_state(state).map_err(|refused| Refused {
             field: format!("power.state[{index}].{}", refused.field),
@@ -63,6 +66,39 @@ pub(super) fn units(profile: &Profile) -> Result<(), Refused> {
             field: format!("format[{index}]{}", refused.field),
             ..refused
         })?;
+    }
+    Ok(())
+}
+
+/// Checks namespaces of zones, as far as one field is at fault.
+fn zoned(zones: &ZonedConfig) -> Result<(), Refused> {
+    /// Units of a zone descriptor extension (`ZNS Command Set 1.1 §4.1.5.2.1`,
+    /// ZDES), and how many of them there can be.
+    const EXTENSION_UNIT: u32 = 64;
+    const EXTENSION_MAX: u32 = EXTENSION_UNIT * u8::MAX as u32;
+    let whole = |field: &str, bytes: u64, max: u64| {
+        if (nvme::PAGE_BYTES..=max).contains(&bytes) && bytes.is_multiple_of(nvme::PAGE_BYTES) {
+            return Ok(());
+        }
+        let unit = nvme::PAGE_BYTES;
+        let range = format!("a multiple of {unit} from {unit} to {max}");
+        Err(Refused::new(field, bytes, range))
+    };
+    // A file has room for no more.
+    whole("zoned.zone_bytes", zones.zone_bytes, 1 << 62)?;
+    whole(
+        "zoned.capacity_bytes",
+        zones.capacity_bytes,
+        zones.zone_bytes,
+    )?;
+    let active_max = zones.active_max.unwrap_or(u32::MAX);
+    number("zoned.active_max", active_max, 1..=u32::MAX)?;
+    let open_max = zones.open_max.unwrap_or(active_max);
+    number("zoned.open_max", open_max, 1..=active_max)?;
+    let extension = zones.extension_bytes;
+    if extension > EXTENSION_MAX || !extension.is_multiple_of(EXTENSION_UNIT) {
+        let range = format!("a multiple of {EXTENSION_UNIT} up to {EXTENSION_MAX}");
+        return Err(Refused::new("zoned.extension_bytes", extension, range));
     }
     Ok(())
 }
@@ -128,6 +164,7 @@ pub(super) fn renamed(error: VssdError) -> Refused {
         "namespaces_max" => "limits.namespaces_max",
         "block_bytes" => "capacity.block_bytes",
         "formats" => "format",
+        "zoned" => "zoned",
         "critical_kelvin" => "thermal.critical_kelvin",
         "number of power_states" => "power.state",
         "first of the power_states" => "power.state[0].non_operational",

@@ -31,6 +31,7 @@ pub(super) fn to_config(profile: &Profile) -> Result<ControllerConfig, Refused> 
         thermal,
         times,
         power: Power { state },
+        zoned,
         format,
     } = profile;
     let Identity {
@@ -70,6 +71,7 @@ pub(super) fn to_config(profile: &Profile) -> Result<ControllerConfig, Refused> 
         block_bytes: *block_bytes,
         formats: format.clone(),
         namespaces_max: *namespaces_max,
+        zoned: *zoned,
         power_states: state.clone(),
         apst: *apst,
         warning_kelvin: *warning_kelvin,
@@ -100,6 +102,7 @@ pub(super) fn of_config(config: &ControllerConfig) -> Profile {
         block_bytes,
         formats,
         namespaces_max,
+        zoned,
         power_states,
         apst,
         warning_kelvin,
@@ -154,6 +157,7 @@ pub(super) fn of_config(config: &ControllerConfig) -> Profile {
         power: Power {
             state: power_states.clone(),
         },
+        zoned: *zoned,
         format: formats.clone(),
     }
 }

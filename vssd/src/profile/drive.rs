@@ -71,8 +71,14 @@ impl DriveProfile {
         };
         let changed: Vec<&str> = self.changed.iter().map(String::as_str).collect();
         list("Where this profile is not as the drive:", &changed);
-        list("What the drive has and the virtual SSD has not:", &self.only_drive);
-        list("What the virtual SSD has and the drive has not:", &self.only_vssd);
+        list(
+            "What the drive has and the virtual SSD has not:",
+            &self.only_drive,
+        );
+        list(
+            "What the virtual SSD has and the drive has not:",
+            &self.only_vssd,
+        );
         text.push('\n');
         text.push_str(&self.profile.to_toml()?);
         Ok(text)
@@ -309,8 +315,16 @@ impl Taken<'_> {
         self.profile.thermal = Thermal {
             warning_kelvin,
             critical_kelvin,
-            management_kelvin_min: if sound { min } else { default.management_kelvin_min },
-            management_kelvin_max: if sound { max } else { default.management_kelvin_max },
+            management_kelvin_min: if sound {
+                min
+            } else {
+                default.management_kelvin_min
+            },
+            management_kelvin_max: if sound {
+                max
+            } else {
+                default.management_kelvin_max
+            },
         };
     }
 

@@ -1,6 +1,8 @@
 //! What a drive can do and the virtual SSD cannot, and the other way round.
 
-use nvme::{Cns, IdentifyCdw10, IdentifyController, IdentifyNamespace, NamespaceId, Sqe};
+use nvme::{
+    AdminOpcode, Cns, IdentifyCdw10, IdentifyController, IdentifyNamespace, NamespaceId, Sqe,
+};
 use zerocopy::FromBytes as _;
 
 use super::Drive;
@@ -25,7 +27,7 @@ macro_rules! capabilities {
     };
 }
 
-/// A field of bits, of any width and order of bytes.
+/// A field of bits, of any width.
 trait IntoBits {
     type Bits;
     fn into_bits(self) -> Self::Bits;
@@ -96,9 +98,6 @@ const CONTROLLER: &[Capability] = capabilities! {
         SANICAP_BLOCK_ERASE: "sanitize by block erase",
         SANICAP_OVERWRITE: "sanitize by overwrite",
         SANICAP_VERIFICATION: "verification of media after sanitize",
-    }
-    anacap {
-        ANACAP_OPTIMIZED: "the ANA state optimized",
     }
     oncs {
         ONCS_COMPARE: "Compare",
@@ -183,8 +182,7 @@ fn virtual_drive(config: &ControllerConfig) -> Option<(IdentifyController, Ident
         now_ns: 0,
     };
     let ask = |cns: Cns, nsid: u32| {
-        let mut sqe = Sqe::default();
-        sqe.nsid.set(NamespaceId(nsid).0);
+        let mut sqe = Sqe::new(AdminOpcode::IDENTIFY.0, NamespaceId(nsid));
         sqe.cdw10
             .set(IdentifyCdw10::new().with_cns(cns.0).into_bits());
         identity.answer(&sqe).ok()
