@@ -7,6 +7,7 @@ pub(crate) mod identify;
 pub(crate) mod logs;
 pub(crate) mod namespaces;
 mod queues;
+pub(crate) mod services;
 
 use nvme::{
     AbortCdw10, AdminOpcode, AsyncEvent, CommandId, FeatureId, FeatureSelect, FeaturesCdw10,
@@ -33,7 +34,10 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// Executes an admin command.
     pub(crate) fn admin(&mut self, sqe: &Sqe, ticket: Ticket) {
         let device = &mut self.device;
-        if let Err(status) = not_fused(sqe).and_then(|()| prps_only(sqe)) {
+        let allowed = not_fused(sqe)
+            .and_then(|()| prps_only(sqe))
+            .and_then(|()| device.admit(sqe));
+        if let Err(status) = allowed {
             return device.answer(ticket, Err(status));
         }
         let answer = match AdminOpcode(sqe.opcode) {
@@ -45,13 +49,14 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             AdminOpcode::CREATE_SQ => device.create_submission(sqe),
             AdminOpcode::CREATE_CQ => device.create_completion(sqe),
             AdminOpcode::DELETE_CQ => device.delete_completion(sqe),
+            AdminOpcode::DOORBELL_BUFFER_CONFIG => device.shadow_doorbells(sqe),
             AdminOpcode::IDENTIFY => device.identify(sqe),
             AdminOpcode::GET_LOG_PAGE => device.log_page(sqe),
             AdminOpcode::GET_FEATURES => device.get_features(sqe),
             AdminOpcode::SET_FEATURES => device.set_features(sqe),
             AdminOpcode::NAMESPACE_ATTACHMENT => device.attach_namespace(sqe),
             AdminOpcode::SANITIZE => device.start_sanitize(sqe),
-            _ => Err(Status::INVALID_OPCODE.dnr()),
+            _ => device.service(sqe),
         };
         self.device.answer(ticket, answer);
     }
@@ -96,7 +101,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         let identity = Identity {
             config: &self.config,
             namespaces: &self.namespaces,
-            firmware: &self.config.firmware,
+            firmware: self.services.firmware.revision(),
             now_ns: self.clock.now_ns(),
         };
         let page = identity.answer(sqe)?;
@@ -119,6 +124,8 @@ impl<T: Tap, C: Clock> Device<T, C> {
         }
         let page = if request.page == LogPageId::CHANGED_ZONES {
             self.changed_zones(nsid, request.retain)?
+        } else if let Some(page) = self.service_log(sqe, &request)? {
+            page
         } else {
             self.log(&request).ok_or(Status::INVALID_LOG_PAGE.dnr())?
         };
@@ -131,6 +138,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         segments.write(page.get(offset..).unwrap_or_default());
         if !request.retain {
             self.events.clear(request.page);
+            self.service_log_read(request.page);
             if request.page == LogPageId::CHANGED_NAMESPACES {
                 self.changed_namespaces.clear();
             }
@@ -153,7 +161,6 @@ impl<T: Tap, C: Clock> Device<T, C> {
         Some(match request.page {
             LogPageId::ERROR_INFORMATION => self.errors.page(),
             LogPageId::SMART => self.smart(),
-            LogPageId::FIRMWARE_SLOT => logs::firmware_slots(&self.config.firmware),
             LogPageId::COMMAND_EFFECTS => logs::command_effects(),
             LogPageId::SUPPORTED => logs::supported(),
             LogPageId::CHANGED_NAMESPACES => {
@@ -166,14 +173,14 @@ impl<T: Tap, C: Clock> Device<T, C> {
     }
 
     /// The Sanitize Status page (`NVMe Base 2.1 §5.1.12.1.33`).
-    fn sanitize_log(&self) -> Vec<u8> {
+    pub(crate) fn sanitize_log(&self) -> Vec<u8> {
         let bytes = self.namespaces.media().bytes;
         let seconds = self.config.sanitize_ns.div_ceil(1_000_000_000);
         let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
         self.sanitize.log(bytes, seconds).as_bytes().to_vec()
     }
 
-    fn smart(&self) -> Vec<u8> {
+    pub(crate) fn smart(&self) -> Vec<u8> {
         let read_only = if self.namespaces.media().read_only {
             SmartLog::WARNING_READ_ONLY
         } else {
@@ -241,7 +248,9 @@ impl<T: Tap, C: Clock> Device<T, C> {
             has_io: self.queues.has_io(),
         };
         let dword0 = self.features.set(sqe, value, around)?;
+        self.feature_was_set(sqe);
         self.changed |= self.features.take_changed();
+        self.coalescing.configure(self.features.coalescing());
         if feature == FeatureId::NAMESPACE_WRITE_PROTECTION {
             self.set_write_protection(sqe);
         }
@@ -294,7 +303,9 @@ impl<T: Tap, C: Clock> Device<T, C> {
     /// Takes a waiting event request, with room for its completion.
     fn take_event_request(&mut self, cid: CommandId) -> Option<Ticket> {
         if !self.queues.is_in_flight(QueueId::ADMIN, cid)
-            || !self.queues.reserve(QueueId::ADMIN, &self.doorbells)
+            || !self
+                .queues
+                .reserve(QueueId::ADMIN, &self.memory, &self.doorbells)
         {
             return None;
         }
@@ -309,7 +320,11 @@ impl<T: Tap, C: Clock> Device<T, C> {
     /// in the admin completion queue. Returns how many.
     pub(crate) fn deliver_events(&mut self) -> u32 {
         let mut told = 0;
-        while self.events.is_deliverable() && self.queues.reserve(QueueId::ADMIN, &self.doorbells) {
+        while self.events.is_deliverable()
+            && self
+                .queues
+                .reserve(QueueId::ADMIN, &self.memory, &self.doorbells)
+        {
             let Some((ticket, event)) = self.events.deliver() else {
                 self.queues.release(QueueId::ADMIN);
                 break;

@@ -4,6 +4,7 @@ use nvme::GuardFormat;
 use serde::{Deserialize, Serialize};
 
 use crate::VssdError;
+use crate::admin::services::ServicesConfig;
 use crate::zoned::{ZonedGeometry, Zrwa};
 
 /// The PCI identity of a controller, for its configuration space and its
@@ -240,6 +241,9 @@ pub struct ControllerConfig {
     pub queue_pairs_max: u16,
     /// Entries of an I/O queue, 2 to 4096.
     pub queue_entries_max: u16,
+    /// Whether I/O queues have to be contiguous in the guest's addresses
+    /// (CAP.CQR). Guests make no others, where they have the choice.
+    pub contiguous_queues_required: bool,
     /// Size of a logical block of the namespaces that a new drive has, 512 or
     /// 4096 bytes.
     pub block_bytes: u32,
@@ -270,6 +274,8 @@ pub struct ControllerConfig {
     pub format_ns: u64,
     /// How long a sanitize operation takes at least, nanoseconds of the clock.
     pub sanitize_ns: u64,
+    /// Firmware and self-tests.
+    pub services: ServicesConfig,
 }
 
 impl Default for ControllerConfig {
@@ -284,6 +290,7 @@ impl Default for ControllerConfig {
             mdts: 8,
             queue_pairs_max: 64,
             queue_entries_max: 1024,
+            contiguous_queues_required: true,
             block_bytes: 512,
             formats: vec![
                 BlockFormat::plain(512),
@@ -314,6 +321,7 @@ impl Default for ControllerConfig {
             keep_alive_ms: 100,
             format_ns: 20_000_000,
             sanitize_ns: 500_000_000,
+            services: ServicesConfig::default(),
         }
     }
 }
@@ -345,6 +353,7 @@ impl ControllerConfig {
             text("nqn", nqn, 223)?;
         }
         number("mdts", self.mdts, 1, 13)?;
+        self.services.check()?;
         number("queue_pairs_max", self.queue_pairs_max, 1, 511)?;
         number("queue_entries_max", self.queue_entries_max, 2, 4096)?;
         if !matches!(self.block_bytes, 512 | 4096) {
@@ -446,7 +455,7 @@ fn text(field: &'static str, value: &str, max: usize) -> Result<(), VssdError> {
     Ok(())
 }
 
-fn number<N: PartialOrd + std::fmt::Display>(
+pub(crate) fn number<N: PartialOrd + std::fmt::Display>(
     field: &'static str,
     value: N,
     min: N,

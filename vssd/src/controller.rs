@@ -4,13 +4,16 @@ mod operator;
 
 use std::os::fd::BorrowedFd;
 
-use nvme::{NvmOpcode, QueueId, Sqe, Status};
+use nvme::{NvmOpcode, QueueId, ReadWriteCdw12, Sqe, Status};
 use traces::{Clock, Event, Tap};
 
+use crate::admin::services::firmware::ResetKind;
+use crate::arbitration::Weighted;
 use crate::command::{Command, is_simple};
 use crate::device::{Device, Parts};
 use crate::lifecycle::Change;
 use crate::media::Submission;
+use crate::registers::AMS_WEIGHTED;
 use crate::ticket::Ticket;
 use crate::{
     ControllerConfig, DmaTable, Doorbells, Interrupts, MapError, Media, Protection, StateStore,
@@ -18,7 +21,8 @@ use crate::{
 };
 
 /// How many commands of one queue are fetched before the next has its turn.
-const BURST: u32 = 64;
+/// Where the host sets no limit.
+pub(crate) const BURST: u32 = 64;
 
 /// One NVMe function with one namespace on `M`, observed by `T`, in the time of
 /// `C`.
@@ -29,6 +33,8 @@ pub struct Controller<M: Media, T: Tap, C: Clock> {
     turn: usize,
     /// Where the state is saved.
     pub(crate) store: Option<Box<dyn StateStore>>,
+    /// Whose turn it is under weighted round robin.
+    pub(crate) weighted: Weighted,
 }
 
 impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
@@ -61,6 +67,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             media,
             turn: 0,
             store: None,
+            weighted: Weighted::default(),
         })
     }
 
@@ -77,9 +84,15 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             self.finish_shutdown();
         }
         done += self.advance_jobs();
-        if self.device.lifecycle.is_ready() {
+        done += self.tick_services();
+        if self.device.lifecycle.is_ready() && !self.device.services.firmware.is_activating() {
             done += self.serve(QueueId::ADMIN, BURST.min(budget));
-            done += self.serve_io(budget.saturating_sub(done));
+            let left = budget.saturating_sub(done);
+            done += if self.device.registers.cc.ams() == AMS_WEIGHTED {
+                self.serve_weighted(left)
+            } else {
+                self.serve_io(left)
+            };
             self.device.note_bad_doorbells();
             self.device.finish_deletions();
             done += self.device.deliver_events();
@@ -91,10 +104,28 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         done
     }
 
-    /// Gives each I/O submission queue a turn. Returns how many commands were
+    /// Gives each I/O submission queue its turns. Returns how many commands were
     /// fetched.
     #[inline]
     fn serve_io(&mut self, budget: u32) -> u32 {
+        let Some(burst) = self.device.features.burst() else {
+            return self.serve_round(budget, BURST);
+        };
+        let mut done = 0;
+        loop {
+            let round = self.serve_round(budget.saturating_sub(done), burst);
+            done += round;
+            // A round that fetches nothing is the last.
+            if round == 0 {
+                return done;
+            }
+        }
+    }
+
+    /// Gives each I/O submission queue a turn. Returns how many commands were
+    /// fetched.
+    #[inline]
+    fn serve_round(&mut self, budget: u32, burst: u32) -> u32 {
         let queues = self.device.queues.live();
         let mut done = 0;
         for _ in 0..queues {
@@ -106,7 +137,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
                 self.turn = 0;
             }
             if let Some(queue) = self.device.queues.live_at(self.turn) {
-                done += self.serve(queue, left.min(BURST));
+                done += self.serve(queue, left.min(burst));
             }
             self.turn += 1;
         }
@@ -116,8 +147,11 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// Fetches and executes at most `budget` commands of a queue. Returns how
     /// many.
     #[inline]
-    fn serve(&mut self, queue: QueueId, budget: u32) -> u32 {
-        let waiting = self.device.queues.waiting(queue, &self.device.doorbells);
+    pub(crate) fn serve(&mut self, queue: QueueId, budget: u32) -> u32 {
+        let device = &mut self.device;
+        let waiting = device
+            .queues
+            .waiting(queue, &device.memory, &device.doorbells);
         if waiting == 0 {
             return 0;
         }
@@ -138,6 +172,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
                 self.io(&sqe, ticket);
             }
         }
+        self.device.queues.acknowledge(queue, &self.device.memory);
         done
     }
 
@@ -146,7 +181,13 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     #[inline]
     fn io(&mut self, sqe: &Sqe, ticket: Ticket) {
         let device = &mut self.device;
-        let simple = is_simple(NvmOpcode(sqe.opcode)) && sqe.fuse() == 0 && device.fused.is_empty();
+        let opcode = NvmOpcode(sqe.opcode);
+        let directed =
+            opcode == NvmOpcode::WRITE && ReadWriteCdw12::from_bits(sqe.cdw12.get()).dtype() != 0;
+        if directed && let Err(status) = device.direct_write(sqe) {
+            return device.finish(ticket, status, 0);
+        }
+        let simple = is_simple(opcode) && sqe.fuse() == 0 && device.fused.is_empty();
         match device.namespaces.plain(sqe.nsid()) {
             Some(namespace) if simple => {
                 let command = namespace.decode(sqe);
@@ -177,6 +218,13 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// even so.
     pub fn idle(&self) -> bool {
         !self.device.is_busy() && !self.device.lifecycle.is_stopping()
+    }
+
+    /// When the controller has to be polled at the latest, by its own clock,
+    /// though nobody asks anything of it: an interrupt waits, for one.
+    pub fn next_deadline_ns(&self) -> Option<u64> {
+        let jobs = self.device.waiting.iter().map(|waiting| waiting.until_ns);
+        jobs.chain(self.device.coalescing.deadline_ns()).min()
     }
 
     /// Maps guest memory; see [`DmaTable::map`]. Live queues go on.
@@ -243,6 +291,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         health.power_cycles = health.power_cycles.saturating_add(1);
         self.device.namespaces.power_cycle();
         self.device.changed = true;
+        self.device.reset_services(ResetKind::Subsystem);
         self.device.event(Event::Connect);
     }
 
@@ -268,6 +317,16 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         self.change(Change::Reset);
         self.device.registers = crate::registers::RegisterFile::default();
         self.device.event(Event::FunctionReset);
+    }
+
+    /// The NVM subsystem was reset (`NVMe Base 2.1 §3.7.1`): as a function reset,
+    /// and CSTS.NSSRO tells of it until the host clears that.
+    pub fn subsystem_reset(&mut self) {
+        self.change(Change::Reset);
+        self.device.registers = crate::registers::RegisterFile::default();
+        self.device.registers.nssro = true;
+        self.device.reset_services(ResetKind::Subsystem);
+        self.device.event(Event::Reset);
     }
 
     /// What the controller was made to be.

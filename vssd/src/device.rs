@@ -12,13 +12,15 @@ use crate::admin::events::AsyncEvents;
 use crate::admin::features::Features;
 use crate::admin::logs::ErrorLog;
 use crate::admin::namespaces::ChangedNamespaces;
+use crate::admin::services::firmware::ResetKind;
+use crate::admin::services::{Reason, Services};
 use crate::health::Health;
 use crate::job::{Job, Waiting};
 use crate::lifecycle::Lifecycle;
 use crate::media::{Extent, MediaError, MediaInfo, Outcome};
 use crate::memory::{Bounces, SegmentBuffer};
 use crate::namespace::Namespaces;
-use crate::queue::{Queues, Reply};
+use crate::queue::{Coalescing, Queues, Reply};
 use crate::registers::RegisterFile;
 use crate::sanitize::Sanitize;
 use crate::special::First;
@@ -44,11 +46,13 @@ pub(crate) struct Device<T, C> {
     pub(crate) doorbells: Doorbells,
     pub(crate) interrupts: Box<dyn Interrupts + Send>,
     pub(crate) queues: Queues,
+    pub(crate) coalescing: Coalescing,
     pub(crate) features: Features,
     pub(crate) events: AsyncEvents,
     pub(crate) changed_namespaces: ChangedNamespaces,
     pub(crate) errors: ErrorLog,
     pub(crate) health: Health,
+    pub(crate) services: Services,
     /// Deletions of submission queues that wait for commands in flight.
     pub(crate) closing: Vec<(QueueId, Ticket)>,
     stalled: Vec<Stalled>,
@@ -110,11 +114,13 @@ impl<T: Tap, C: Clock> Device<T, C> {
             doorbells,
             interrupts: Box::new(()),
             queues: Queues::new(config.queue_pairs_max),
+            coalescing: Coalescing::default(),
             features: Features::new(&config),
             events: AsyncEvents::new(),
             changed_namespaces: ChangedNamespaces::default(),
             errors: ErrorLog::new(),
             health: Health::default(),
+            services: Services::new(&config.firmware),
             closing: Vec::new(),
             stalled: Vec::new(),
             fused: Vec::new(),
@@ -165,6 +171,9 @@ impl<T: Tap, C: Clock> Device<T, C> {
         if ticket.job.is_some() {
             self.stepped.push_back((ticket, outcome));
             return;
+        }
+        if ticket.is_self_test() {
+            return self.finish_self_test_read(ticket, outcome);
         }
         if ticket.completion().is_none() {
             self.flushed = true;
@@ -219,6 +228,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
     pub(crate) fn media_failed(&mut self, error: MediaError) -> Status {
         if matches!(error, MediaError::Read | MediaError::Write) {
             self.health.count_media_error();
+            self.trigger_telemetry(Reason::MediaError);
         }
         error.status()
     }
@@ -271,6 +281,9 @@ impl<T: Tap, C: Clock> Device<T, C> {
         let expected = [Status::ABORT_REQUESTED, Status::COMPARE_FAILURE];
         if expected.iter().any(|known| known.same_code(status)) {
             return status;
+        }
+        if let Some(completion) = ticket.completion() {
+            self.queues.hurry(completion);
         }
         self.errors.enter(ticket.record(), status);
         status.more()
@@ -389,8 +402,11 @@ impl<T: Tap, C: Clock> Device<T, C> {
         self.in_flight = 0;
         self.flushed = false;
         self.events.reset();
+        self.reset_services(ResetKind::Controller);
         self.features.reset();
         self.queues.clear();
+        self.coalescing.reset();
+        self.coalescing.configure(self.features.coalescing());
         self.registers.intms = 0;
         self.doorbells.reset_all();
     }
@@ -419,13 +435,39 @@ impl<T: Tap, C: Clock> Device<T, C> {
         }
     }
 
-    /// Raises the interrupts that are due, one for each completion queue.
+    /// Raises the interrupts that are due, one for each completion queue, or
+    /// has them wait for more, where the host wants that.
     #[inline]
     pub(crate) fn raise_interrupts(&mut self) {
-        while let Some(vector) = self.queues.take_due() {
-            if !crate::queue::is_masked(self.registers.intms, vector) {
-                self.interrupts.notify(vector);
+        if self.coalescing.is_active() {
+            self.raise_coalesced();
+            return;
+        }
+        while let Some(due) = self.queues.take_due() {
+            self.notify(due.vector);
+        }
+    }
+
+    /// The clock is read only where there is an interrupt or one waits.
+    fn raise_coalesced(&mut self) {
+        if !self.queues.is_due() && self.coalescing.deadline_ns().is_none() {
+            return;
+        }
+        let now_ns = self.clock.now_ns();
+        while let Some(due) = self.queues.take_due() {
+            let may_wait = self.features.coalesces(due.vector);
+            if self.coalescing.is_due(due, may_wait, now_ns) {
+                self.notify(due.vector);
             }
+        }
+        while let Some(vector) = self.coalescing.take_overdue(now_ns) {
+            self.notify(vector);
+        }
+    }
+
+    fn notify(&mut self, vector: u16) {
+        if !crate::queue::is_masked(self.registers.intms, vector) {
+            self.interrupts.notify(vector);
         }
     }
 }

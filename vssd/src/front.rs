@@ -49,6 +49,9 @@ pub trait Function: Registers {
     fn poll(&mut self, budget: u32) -> u32;
     /// Whether nothing is in flight; see [`Controller::idle`].
     fn idle(&self) -> bool;
+    /// When it has to be polled at the latest; see
+    /// [`Controller::next_deadline_ns`].
+    fn next_deadline_ns(&self) -> Option<u64>;
     /// The time of the controller's clock, nanoseconds.
     fn now_ns(&self) -> u64;
     /// Maps guest memory.
@@ -91,6 +94,10 @@ impl<M: Media, T: Tap, C: Clock> Function for Controller<M, T, C> {
 
     fn idle(&self) -> bool {
         Self::idle(self)
+    }
+
+    fn next_deadline_ns(&self) -> Option<u64> {
+        Self::next_deadline_ns(self)
     }
 
     fn now_ns(&self) -> u64 {

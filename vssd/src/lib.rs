@@ -26,6 +26,7 @@
 //! that is for a front. It does not decide when to poll: that is for a worker.
 
 mod admin;
+mod arbitration;
 mod command;
 mod config;
 mod controller;
@@ -47,6 +48,7 @@ pub mod profile;
 mod protection;
 mod queue;
 mod registers;
+pub mod reservation;
 mod sanitize;
 mod special;
 pub mod state;
@@ -55,6 +57,9 @@ mod transfer;
 pub mod worker;
 pub mod zoned;
 
+pub use admin::services::ServicesConfig;
+pub use admin::services::firmware::{Activation, FirmwareConfig, image as firmware_image};
+pub use admin::services::self_test::SelfTestConfig;
 pub use config::{BlockFormat, ControllerConfig, PciIdentity, PowerState, ZonedConfig};
 pub use controller::Controller;
 pub use doorbells::{DOORBELLS_BYTES, Doorbells};

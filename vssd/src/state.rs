@@ -20,6 +20,7 @@ use traces::{Clock, Tap};
 
 pub use self::file::{FileStore, StateFileError};
 use crate::admin::features::SavedFeatures;
+use crate::admin::services::SavedServices;
 use crate::config::BlockFormat;
 use crate::health::Health;
 use crate::media::Extent;
@@ -48,7 +49,7 @@ struct SavedNamespace {
 }
 
 /// Everything that a drive keeps over restarts, but the data.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct State {
     version: u32,
     /// Size of the medium, bytes.
@@ -60,6 +61,7 @@ pub struct State {
     health: Health,
     errors: u64,
     sanitize: Sanitize,
+    services: SavedServices,
 }
 
 /// Where a [`State`] goes.
@@ -128,6 +130,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         }
         device.errors.resume(state.errors);
         device.sanitize = state.sanitize;
+        device.services.restore(state.services);
         device.namespaces.gated = device.sanitize.status().is_some();
         Ok(())
     }
@@ -149,6 +152,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             health: device.health,
             errors: device.errors.count(),
             sanitize: device.sanitize.clone(),
+            services: device.services.saved(),
         }
     }
 

@@ -10,7 +10,7 @@
 //!        | longer                                         |
 //!        v                                                |
 //!   ppoll on socket and stop, a quarter of the idle time, |
-//!   at most `sleep_ns_max` ------------------------------>+
+//!   at most `sleep_ns_max`, and not past a deadline ----->+
 //!        (without end while the controller is disabled or shut down)
 //! ```
 //!
@@ -194,7 +194,11 @@ pub(crate) fn drive<F: Attachment>(
             std::hint::spin_loop();
             continue;
         }
-        let sleep_ns = takes_commands(function).then(|| policy.sleep_ns(idle_ns));
+        let doorbell_ns = takes_commands(function).then(|| policy.sleep_ns(idle_ns));
+        let timer_ns = function
+            .next_deadline_ns()
+            .map(|at_ns| at_ns.saturating_sub(now_ns));
+        let sleep_ns = doorbell_ns.into_iter().chain(timer_ns).min();
         due = sleep(front, stop, sleep_ns);
         // If nothing is there, do not ask again at once.
         serviced_ns = now_ns.saturating_add(sleep_ns.unwrap_or(0));

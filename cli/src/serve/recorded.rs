@@ -181,6 +181,10 @@ impl<M: Media> Function for Recorded<M> {
         self.controller.idle()
     }
 
+    fn next_deadline_ns(&self) -> Option<u64> {
+        self.controller.clock().next_deadline_ns()
+    }
+
     fn now_ns(&self) -> u64 {
         self.controller.clock().now_ns()
     }

@@ -68,6 +68,9 @@ pub(crate) struct Features {
     saved: Store,
     /// What every write asks for.
     write_cache: bool,
+    /// How many commands of a queue are fetched in one turn, where there is a
+    /// limit.
+    burst: Option<u32>,
     /// The timestamp that the host set, and when.
     timestamp: Option<(u64, u64)>,
     /// Something was saved since this was last asked.
@@ -85,6 +88,7 @@ impl Features {
             current: Store::default(),
             saved: Store::default(),
             write_cache: true,
+            burst: None,
             timestamp: None,
             changed: false,
         };
@@ -118,6 +122,11 @@ impl Features {
 
     fn refresh(&mut self) {
         self.write_cache = self.dword(Key::of(FeatureId::VOLATILE_WRITE_CACHE)) & SWITCH != 0;
+        let arbitration = self.dword(Key::of(FeatureId::ARBITRATION));
+        self.burst = match arbitration & traits::BURST_UNLIMITED {
+            traits::BURST_UNLIMITED => None,
+            exponent => Some(1 << exponent),
+        };
     }
 
     fn dword(&self, key: Key) -> u32 {
@@ -132,14 +141,35 @@ impl Features {
         self.write_cache
     }
 
-    /// The dword of a feature that is the controller's.
-    pub(crate) fn controller_dword(&self, feature: FeatureId) -> u32 {
-        self.dword(Key::of(feature))
-    }
-
     /// The dword of a feature that is a namespace's.
     pub(crate) fn namespace_dword(&self, feature: FeatureId, nsid: NamespaceId) -> u32 {
         self.dword(Key::of(feature).for_namespace(nsid))
+    }
+
+    /// The Interrupt Coalescing feature, as it was set.
+    pub(crate) fn coalescing(&self) -> u32 {
+        self.dword(Key::of(FeatureId::INTERRUPT_COALESCING))
+    }
+
+    /// Whether interrupts of a vector may wait.
+    pub(crate) fn coalesces(&self, vector: u16) -> bool {
+        let key = Key::of(FeatureId::INTERRUPT_VECTOR_CONFIG).sub(vector);
+        !VectorConfig::from_bits(self.dword(key)).cd()
+    }
+
+    /// How many commands of a queue are fetched before the next has its turn;
+    /// none where there is no limit (`NVMe Base 2.1 §5.1.25.1.1`).
+    #[inline]
+    pub(crate) const fn burst(&self) -> Option<u32> {
+        self.burst
+    }
+
+    /// How many commands of the high, medium and low priority class there may
+    /// be in a round.
+    pub(crate) fn weights(&self) -> [u32; 3] {
+        let arbitration = self.dword(Key::of(FeatureId::ARBITRATION));
+        let [_, low, medium, high] = arbitration.to_le_bytes();
+        [high, medium, low].map(|weight| u32::from(weight).saturating_add(1))
     }
 
     fn queues(&self) -> NumberOfQueues {
@@ -154,12 +184,6 @@ impl Features {
     /// The I/O completion queues that the host was given.
     pub(crate) fn completion_queues(&self) -> u16 {
         self.queues().ncq().saturating_add(1)
-    }
-
-    /// Whether interrupts of `vector` are coalesced, where coalescing is on.
-    pub(crate) fn is_coalesced(&self, vector: u16) -> bool {
-        let key = Key::of(FeatureId::INTERRUPT_VECTOR_CONFIG).sub(vector);
-        !VectorConfig::from_bits(self.dword(key)).cd()
     }
 
     /// The 128-bit host identifier; all zero where the host gave none.

@@ -75,6 +75,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             settings,
             zoned,
         })?;
+        self.namespace_changes(sqe.cdw10.get(), nsid, wanted.nsze.get());
         self.changed = true;
         Ok(nsid.0)
     }
@@ -127,6 +128,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             let attached = self.namespaces.active(nsid).is_some();
             self.namespaces.delete(nsid);
             self.features.forget(nsid);
+            self.namespace_changes(NamespaceManagementCdw10::DELETE.into(), nsid, 0);
             if attached {
                 self.note_namespace(nsid);
             }

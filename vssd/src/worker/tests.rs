@@ -14,6 +14,7 @@ struct Dial {
     clock: MonotonicClock,
     enabled: bool,
     idle: bool,
+    deadline_ns: Option<u64>,
     shutdown: ShutdownStatus,
     /// What each poll returns.
     work: u32,
@@ -26,6 +27,7 @@ impl Dial {
             clock: MonotonicClock::start(),
             enabled,
             idle,
+            deadline_ns: None,
             shutdown: ShutdownStatus::Normal,
             work,
             polls: Arc::default(),
@@ -53,6 +55,10 @@ impl Function for Dial {
 
     fn idle(&self) -> bool {
         self.idle
+    }
+
+    fn next_deadline_ns(&self) -> Option<u64> {
+        self.deadline_ns
     }
 
     fn now_ns(&self) -> u64 {

@@ -111,7 +111,7 @@ impl Traits {
 }
 
 /// The Arbitration feature's burst that stands for "no limit".
-const BURST_UNLIMITED: u32 = 0b111;
+pub(super) const BURST_UNLIMITED: u32 = 0b111;
 
 /// The value that a feature has before anybody sets it.
 pub(super) fn default_dword(config: &ControllerConfig, key: Key) -> u32 {

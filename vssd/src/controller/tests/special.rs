@@ -11,7 +11,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::{MIB, ram};
 use crate::ControllerConfig;
-use crate::host::{Held, Host, PAGE, Pair, dsm, io};
+use crate::host::{Held, Host, Pair, dsm, io};
 use crate::media::Ram;
 use crate::{Media, MediaError};
 

@@ -86,6 +86,10 @@ impl Function for Probe {
         true
     }
 
+    fn next_deadline_ns(&self) -> Option<u64> {
+        None
+    }
+
     fn now_ns(&self) -> u64 {
         self.clock.now_ns()
     }
