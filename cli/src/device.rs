@@ -4,6 +4,7 @@ mod confirm;
 mod feature;
 mod firmware;
 mod format;
+mod hint;
 mod identify;
 mod list;
 mod log;
@@ -133,7 +134,7 @@ pub(crate) fn run(arguments: &DeviceArguments) -> Result<Answer> {
 /// is printed after it may go to a reader that goes away.
 fn with<R>(device: &Device, work: impl FnOnce(&mut Opened) -> Result<R>) -> Result<R> {
     let mut opened = device.open(MonotonicClock::start())?;
-    let result = work(&mut opened);
+    let result = work(&mut opened).map_err(|error| hint::add(error, device));
     let shut_down = opened.shutdown();
     drop(opened);
     let result = result?;

@@ -6,8 +6,11 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use driver::{DriverError, FeatureQuery, FeatureSetting};
-use nvme::{FeatureId, FeatureSelect, HostIdentifierCdw11, NamespaceId};
+use nvme::{
+    FeatureEffects, FeatureId, FeatureSelect, HostIdentifierCdw11, LogPageId, NSID_ALL, NamespaceId,
+};
 use serde_json::Value;
+use zerocopy::little_endian::U32;
 
 use super::report::dump;
 use super::show::feature;
@@ -179,8 +182,8 @@ fn get(arguments: &GetArguments, feature: FeatureId) -> Result<()> {
 fn get_all(arguments: &GetArguments) -> Result<()> {
     let all = with(&arguments.device, |device| {
         let mut all = Vec::new();
-        for feature in FeatureId::NAMED {
-            match arguments.ask(device, *feature) {
+        for feature in features(device)? {
+            match arguments.ask(device, feature) {
                 Ok(got) => all.push(got),
                 // The device does not have it, or not like this.
                 Err(DriverError::CommandFailed { .. }) => {}
@@ -198,6 +201,22 @@ fn get_all(arguments: &GetArguments) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The features with a name that the device says it has; all of them where it
+/// does not say. Asking for one that it lacks leaves an entry in its error log.
+fn features(device: &mut Opened) -> Result<Vec<FeatureId>, DriverError> {
+    let page = LogPageId::FEATURE_EFFECTS;
+    let effects = match device.log_as::<[U32; 256]>(page, NSID_ALL) {
+        Ok(effects) => Some(effects),
+        Err(DriverError::CommandFailed { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let has = |feature: &&FeatureId| {
+        let entry = effects.and_then(|table| table.get(usize::from(feature.0)).copied());
+        entry.is_none_or(|bits| FeatureEffects::from_bits(bits.get()).fsupp())
+    };
+    Ok(FeatureId::NAMED.iter().filter(has).copied().collect())
 }
 
 fn set(arguments: &SetArguments) -> Result<()> {

@@ -134,8 +134,10 @@ mod tests {
 
     #[test]
     fn a_format_is_found_by_its_blocks() {
-        let mut id = IdentifyNamespace::default();
-        id.nlbaf = 2;
+        let mut id = IdentifyNamespace {
+            nlbaf: 2,
+            ..IdentifyNamespace::default()
+        };
         id.lbaf[0].lbads = 9;
         id.lbaf[1].lbads = 12;
         id.lbaf[1].ms.set(8);

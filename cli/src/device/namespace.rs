@@ -216,10 +216,12 @@ fn attach(arguments: &AttachArguments, attach: bool) -> Result<()> {
             [] => this(opened)?,
             controllers => controllers.to_vec(),
         };
-        Ok(match attach {
-            true => opened.namespace_attach(nsid, &controllers)?,
-            false => opened.namespace_detach(nsid, &controllers)?,
-        })
+        if attach {
+            opened.namespace_attach(nsid, &controllers)?;
+        } else {
+            opened.namespace_detach(nsid, &controllers)?;
+        }
+        Ok(())
     })?;
     let done = if attach { "attached" } else { "detached" };
     println!("{device}: {done} {nsid}");
@@ -239,7 +241,12 @@ mod tests {
     fn sizes_are_whole_blocks() {
         assert_eq!(blocks(1 << 20, 4096).unwrap(), 256);
         assert!(blocks(1000, 512).unwrap_err().to_string().contains("512"));
-        assert!(blocks(0, 512).is_err());
+        assert!(
+            blocks(0, 512)
+                .unwrap_err()
+                .to_string()
+                .starts_with("0 bytes")
+        );
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value};
 
+use super::number::slug;
+
 /// Named values, in order, with lists of more.
 #[derive(Debug, Default)]
 pub(super) struct Report {
@@ -136,8 +138,7 @@ impl Report {
                 }
                 Item::List(name, list) => (name, list.iter().map(Self::to_json).collect()),
             };
-            // Names are indented for people only.
-            object.insert(name.trim_start().to_owned(), value);
+            object.insert(key(name), value);
         }
         Value::Object(object)
     }
@@ -150,6 +151,11 @@ impl Report {
             print!("{}", self.to_text());
         }
     }
+}
+
+/// The name of a value as JSON has it: `Data Units Read` is `data_units_read`.
+fn key(name: &str) -> String {
+    slug(name).replace('-', "_")
 }
 
 /// A number as C's `%#x` has it: 0 without a prefix.
@@ -211,21 +217,21 @@ mod tests {
         report
             .hex("vid", 0x1b36_u16)
             .hex("none", 0_u8)
-            .text("sn", "x  ")
+            .text("  Some Name (SN)", "x  ")
             .wide("cap", u128::MAX.to_le_bytes())
             .flag("on", true)
             .lines("lbaf", vec![("lbaf 0".into(), json!({"ds": 9}))])
             .list("entries", vec![inner]);
         assert_eq!(
             report.to_text(),
-            "Title:\nvid   : 0x1b36\nnone  : 0\nsn    : x\n\
+            "Title:\nvid   : 0x1b36\nnone  : 0\n  Some Name (SN): x\n\
              cap   : 340282366920938463463374607431768211455\non    : 1\nlbaf 0\n\
              \u{20}Entry[0]\na   : 7\n"
         );
         assert_eq!(
             report.to_json(),
             json!({
-                "vid": 0x1b36, "none": 0, "sn": "x  ",
+                "vid": 0x1b36, "none": 0, "some_name_sn": "x  ",
                 "cap": "340282366920938463463374607431768211455", "on": true,
                 "lbaf": [{"ds": 9}], "entries": [{"a": 7}],
             })

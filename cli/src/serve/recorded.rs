@@ -182,7 +182,7 @@ impl<M: Media> Function for Recorded<M> {
     }
 
     fn next_deadline_ns(&self) -> Option<u64> {
-        self.controller.clock().next_deadline_ns()
+        self.controller.next_deadline_ns()
     }
 
     fn now_ns(&self) -> u64 {

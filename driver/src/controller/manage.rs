@@ -352,3 +352,17 @@ fn dwords(bytes: usize) -> Result<u32, DriverError> {
 fn zero_based_dwords(bytes: usize) -> Result<u32, DriverError> {
     Ok(length(bytes.div_ceil(4))?.saturating_sub(1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{dwords, zero_based_dwords};
+
+    #[test]
+    fn lengths_are_dwords() {
+        assert_eq!(dwords(8192).unwrap(), 2048);
+        assert_eq!(zero_based_dwords(4096).unwrap(), 1023);
+        assert_eq!(zero_based_dwords(0).unwrap(), 0);
+        let error = zero_based_dwords(1 << 40).unwrap_err().to_string();
+        assert!(error.contains("too many"), "{error}");
+    }
+}

@@ -4,7 +4,7 @@ use nvme::{
     AdminOpcode, Cns, FeatureCapabilities, FeatureId, FeatureSelect, FeaturesCdw10,
     GetLogPageCdw10, GetLogPageCdw11, GetLogPageCdw14, IDENTIFY_BYTES, IdentifyCdw10,
     IdentifyCdw11, IdentifyController, LogPageId, NSID_ALL, NamespaceId, SanitizeLog, SelfTestLog,
-    SmartLog,
+    SmartLog, Sqe,
 };
 use traces::Clock;
 use zerocopy::little_endian::U32;
@@ -206,41 +206,11 @@ impl<T: Transport, C: Clock> Controller<T, C> {
         let mut log = Vec::new();
         for (at, part, is_last) in parts(bytes, self.transfer_bytes_max()) {
             let from = offset.saturating_add(at as u64);
-            log.extend(self.read_log_part(&request, from, part, !is_last)?);
+            let sqe = log_sqe(&request, from, part, !is_last);
+            let data = Data::FromDevice(part);
+            log.extend(self.admin_data(sqe, data, self.admin_timeout())?.data);
         }
         Ok(log)
-    }
-
-    fn read_log_part(
-        &mut self,
-        request: &LogRequest,
-        offset: u64,
-        bytes: usize,
-        retain: bool,
-    ) -> Result<Vec<u8>, DriverError> {
-        let mut sqe = admin_sqe(AdminOpcode::GET_LOG_PAGE, request.nsid);
-        // A part is at most 4 MiB: the number of dwords fits.
-        let dwords = u32::try_from(bytes / 4).unwrap_or(1).saturating_sub(1);
-        let [a, b, c, d] = dwords.to_le_bytes();
-        let cdw10 = GetLogPageCdw10::new()
-            .with_lid(request.page.0)
-            .with_lsp(request.lsp & 0x7f)
-            .with_rae(retain || request.retain)
-            .with_numdl(u16::from_le_bytes([a, b]));
-        let cdw11 = GetLogPageCdw11::new()
-            .with_numdu(u16::from_le_bytes([c, d]))
-            .with_lsi(request.lsi);
-        let cdw14 = GetLogPageCdw14::new()
-            .with_uuid_index(request.uuid_index & 0x7f)
-            .with_csi(request.csi);
-        sqe.cdw10.set(cdw10.into());
-        sqe.cdw11.set(cdw11.into());
-        let [low, high]: [U32; 2] = zerocopy::transmute!(offset.to_le_bytes());
-        sqe.cdw12 = low;
-        sqe.cdw13 = high;
-        sqe.cdw14.set(cdw14.into());
-        let data = Data::FromDevice(bytes);
-        Ok(self.admin_data(sqe, data, self.admin_timeout())?.data)
     }
 
     /// The start of the log page `page` as a `V`, whose size is a multiple of
@@ -348,6 +318,33 @@ impl<T: Transport, C: Clock> Controller<T, C> {
     }
 }
 
+/// Get Log Page of `bytes` bytes from `offset` on; with `retain`, whatever the
+/// request says, the event stays.
+fn log_sqe(request: &LogRequest, offset: u64, bytes: usize, retain: bool) -> Sqe {
+    let mut sqe = admin_sqe(AdminOpcode::GET_LOG_PAGE, request.nsid);
+    // A part is at most 4 MiB: the number of dwords fits.
+    let dwords = u32::try_from(bytes / 4).unwrap_or(1).saturating_sub(1);
+    let [a, b, c, d] = dwords.to_le_bytes();
+    let cdw10 = GetLogPageCdw10::new()
+        .with_lid(request.page.0)
+        .with_lsp(request.lsp & 0x7f)
+        .with_rae(retain || request.retain)
+        .with_numdl(u16::from_le_bytes([a, b]));
+    let cdw11 = GetLogPageCdw11::new()
+        .with_numdu(u16::from_le_bytes([c, d]))
+        .with_lsi(request.lsi);
+    let cdw14 = GetLogPageCdw14::new()
+        .with_uuid_index(request.uuid_index & 0x7f)
+        .with_csi(request.csi);
+    sqe.cdw10.set(cdw10.into());
+    sqe.cdw11.set(cdw11.into());
+    let [low, high]: [U32; 2] = zerocopy::transmute!(offset.to_le_bytes());
+    sqe.cdw12 = low;
+    sqe.cdw13 = high;
+    sqe.cdw14.set(cdw14.into());
+    sqe
+}
+
 /// What is longer than `step` bytes in parts of that: where each begins, its
 /// length, and whether it is the last.
 fn parts(bytes: usize, step: usize) -> impl Iterator<Item = (usize, usize, bool)> {
@@ -359,7 +356,29 @@ fn parts(bytes: usize, step: usize) -> impl Iterator<Item = (usize, usize, bool)
 
 #[cfg(test)]
 mod tests {
-    use super::parts;
+    use nvme::{LogPageId, NamespaceId};
+
+    use super::{LogRequest, log_sqe, parts};
+
+    #[test]
+    fn a_request_stands_in_all_of_its_dwords() {
+        let request = LogRequest {
+            nsid: NamespaceId(3),
+            lsp: 0x11,
+            lsi: 0x2222,
+            csi: 2,
+            uuid_index: 5,
+            ..LogRequest::new(LogPageId::TELEMETRY_HOST, 0)
+        };
+        let sqe = log_sqe(&request, 0x1_0000_0004, 0x5_0000, true);
+        // 14000h dwords, zero-based, over both halves; the event stays.
+        let dwords = [sqe.cdw10, sqe.cdw11, sqe.cdw12, sqe.cdw13, sqe.cdw14];
+        let wanted = [0x3fff_9107, 0x2222_0001, 4, 1, 0x0200_0005];
+        assert_eq!(dwords.map(|dword| dword.get()), wanted);
+        assert_eq!((sqe.opcode, sqe.nsid().0), (0x02, 3));
+        let last = log_sqe(&request, 0, 512, false);
+        assert_eq!(last.cdw10.get(), 0x007f_1107);
+    }
 
     #[test]
     fn only_the_last_part_clears_the_event() {

@@ -105,7 +105,7 @@ fn raw_commands_move_data_of_many_pages_both_ways() {
     let mut device = server.connect();
     let blocks = 64_u16;
     let bytes = usize::from(blocks) * 512;
-    let pattern: Vec<u8> = (0..bytes).map(|at| (at / 7 % 251) as u8).collect();
+    let pattern: Vec<u8> = (0..=250).cycle().take(bytes).collect();
     let cdw12 = ReadWriteCdw12::new().with_nlb(blocks - 1);
     let mut write = Sqe::new(NvmOpcode::WRITE.0, N1);
     write.set_slba(nvme::Lba(8));

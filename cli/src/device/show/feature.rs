@@ -138,6 +138,13 @@ fn fields(report: &mut Report, feature: FeatureId, dword: u32) {
                 .flag("  Coalescing Disable (CD)", value.cd())
                 .dec("  Interrupt Vector (IV)", value.iv());
         }
+        _ => more_fields(report, feature, dword),
+    }
+}
+
+/// The fields of the features that are not about queues, power and media.
+fn more_fields(report: &mut Report, feature: FeatureId, dword: u32) {
+    match feature {
         FeatureId::ASYNC_EVENT_CONFIG => events(report, dword),
         FeatureId::HOST_MEMORY_BUFFER => {
             let value = HostMemoryBufferCdw11::from_bits(dword);
@@ -335,7 +342,7 @@ mod tests {
         let first = "get-feature:0x04 (Temperature Threshold), Current value:0x00000157\n";
         assert!(text.starts_with(first), "{text}");
         assert!(
-            text.contains("(TMPTH)               : 70 °C (343 K)\n"),
+            text.contains("(TMPTH)             : 70 °C (343 K)\n"),
             "{text}"
         );
         let all = report(
@@ -345,15 +352,15 @@ mod tests {
             &[],
         );
         let json = to_json(&all, FeatureId(0xc0), 5);
-        assert_eq!(json["fields"]["Feature is changeable"], true);
-        assert_eq!(json["fields"]["Feature is namespace specific"], false);
+        assert_eq!(json["fields"]["feature_is_changeable"], true);
+        assert_eq!(json["fields"]["feature_is_namespace_specific"], false);
     }
 
     #[test]
     fn features_with_data_are_read_from_it() {
         let time = text(FeatureId::TIMESTAMP, 0, &[5, 0, 0, 0, 0, 0, 2, 0]);
         assert!(
-            time.contains("Timestamp, ms                              : 5\n"),
+            time.contains("Timestamp, ms                             : 5\n"),
             "{time}"
         );
         let mut table = [0; 256];

@@ -14,9 +14,11 @@ fn has(text: &str, lines: &[&str]) {
 
 #[test]
 fn smart_has_the_form_of_nvme_cli() {
-    let mut log = SmartLog::default();
-    log.composite_temperature = 308_u16.to_le_bytes();
-    log.available_spare = 100;
+    let mut log = SmartLog {
+        composite_temperature: 308_u16.to_le_bytes(),
+        available_spare: 100,
+        ..SmartLog::default()
+    };
     log.data_units_read[1] = 1;
     log.temperature_sensors[1].set(310);
     let text = text(LogPageId::SMART, log.as_bytes());
@@ -126,8 +128,10 @@ fn sanitize_says_what_it_cannot_estimate() {
 
 #[test]
 fn firmware_slots_in_use_have_their_revision() {
-    let mut log = FirmwareSlotLog::default();
-    log.active = 1;
+    let mut log = FirmwareSlotLog {
+        active: 1,
+        ..FirmwareSlotLog::default()
+    };
     log.revisions[0] = *b"1.0     ";
     let report = report(LogPageId::FIRMWARE_SLOT, log.as_bytes(), "d").unwrap();
     has(
