@@ -103,6 +103,17 @@ pub struct Pci {
 pub struct Firmware {
     /// Revision; none for vssd's own version.
     pub revision: Option<String>,
+    /// Slots.
+    pub slots: u8,
+    /// Whether slot 1 cannot be written.
+    pub first_slot_read_only: bool,
+    /// Size and alignment of the pieces of a download, bytes.
+    pub granularity_bytes: u32,
+    /// The largest image, bytes.
+    pub image_bytes_max: u32,
+    /// The longest time that an activation without a reset may take,
+    /// milliseconds.
+    pub activation_ms_max: u32,
 }
 
 /// How much a drive takes at once.
@@ -165,6 +176,8 @@ pub struct Features {
     pub apst: bool,
     /// Host Controlled Thermal Management.
     pub thermal_management: bool,
+    /// I/O queues have to be contiguous (CAP.CQR).
+    pub contiguous_queues_required: bool,
 }
 
 /// How long things take.
@@ -177,6 +190,10 @@ pub struct Times {
     pub format_ms: u64,
     /// How long a sanitize operation takes at least, milliseconds.
     pub sanitize_ms: u64,
+    /// How long a short self-test takes, milliseconds.
+    pub self_test_short_ms: u64,
+    /// How long an extended self-test takes, milliseconds.
+    pub self_test_extended_ms: u64,
 }
 
 /// A profile; see the module. A field of it is named in errors as in the file:

@@ -19,6 +19,10 @@ const POWER_MW_MAX: u32 = 10 * u16::MAX as u32;
 const EXACT_MW_MAX: u32 = u16::MAX as u32 / 10;
 /// Relative performance takes 5 bits.
 const RANK_MAX: u8 = 31;
+/// A short self-test takes two minutes at most, an extended one as many as 16
+/// bits can tell.
+const SHORT_MS_MAX: u64 = 120_000;
+const EXTENDED_MS_MAX: u64 = 60_000 * u16::MAX as u64;
 /// A day, in milliseconds.
 const DAY_MS: u64 = 86_400_000;
 
@@ -27,6 +31,13 @@ pub(super) fn units(profile: &Profile) -> Result<(), Refused> {
     let times = &profile.times;
     number("times.format_ms", times.format_ms, 0..=DAY_MS)?;
     number("times.sanitize_ms", times.sanitize_ms, 0..=DAY_MS)?;
+    let (short_ms, extended_ms) = (times.self_test_short_ms, times.self_test_extended_ms);
+    number("times.self_test_short_ms", short_ms, 1..=SHORT_MS_MAX)?;
+    number(
+        "times.self_test_extended_ms",
+        extended_ms,
+        1..=EXTENDED_MS_MAX,
+    )?;
     let keep_alive_ms = times.keep_alive_ms;
     if keep_alive_ms > KEEP_ALIVE_MS_MAX || !keep_alive_ms.is_multiple_of(KEEP_ALIVE_UNIT_MS) {
         return Err(Refused::new(

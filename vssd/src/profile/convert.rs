@@ -8,7 +8,7 @@ use super::{
     Capacity, Features, Firmware, Identity, Limits, Memory, Pci, Power, Profile, Thermal, Times,
     check,
 };
-use crate::{ControllerConfig, PciIdentity};
+use crate::{ControllerConfig, FirmwareConfig, PciIdentity, SelfTestConfig, ServicesConfig};
 
 const NS_PER_MS: u64 = 1_000_000;
 
@@ -18,16 +18,18 @@ pub(super) fn to_config(profile: &Profile) -> Result<ControllerConfig, Refused> 
     let Profile {
         identity,
         pci,
-        firmware: Firmware { revision },
+        firmware,
         limits,
         memory: Memory {
             host_bytes_preferred,
         },
         capacity: Capacity { block_bytes },
-        features: Features {
-            apst,
-            thermal_management,
-        },
+        features:
+            Features {
+                apst,
+                thermal_management,
+                contiguous_queues_required,
+            },
         thermal,
         times,
         power: Power { state },
@@ -56,18 +58,21 @@ pub(super) fn to_config(profile: &Profile) -> Result<ControllerConfig, Refused> 
         keep_alive_ms,
         format_ms,
         sanitize_ms,
+        self_test_short_ms,
+        self_test_extended_ms,
     } = times;
     let default = ControllerConfig::default();
     let config = ControllerConfig {
         serial: serial.clone().unwrap_or(default.serial),
         model: model.clone(),
-        firmware: revision.clone().unwrap_or(default.firmware),
+        firmware: firmware.revision.clone().unwrap_or(default.firmware),
         pci: pci_identity(pci)?,
         nqn: nqn.clone(),
         uuid: uuid.as_deref().map(parse_uuid).transpose()?,
         mdts: check::mdts(*transfer_bytes_max)?,
         queue_pairs_max: *queue_pairs_max,
         queue_entries_max: *queue_entries_max,
+        contiguous_queues_required: *contiguous_queues_required,
         block_bytes: *block_bytes,
         formats: format.clone(),
         namespaces_max: *namespaces_max,
@@ -82,6 +87,13 @@ pub(super) fn to_config(profile: &Profile) -> Result<ControllerConfig, Refused> 
         keep_alive_ms: *keep_alive_ms,
         format_ns: format_ms.saturating_mul(NS_PER_MS),
         sanitize_ns: sanitize_ms.saturating_mul(NS_PER_MS),
+        services: ServicesConfig {
+            firmware: firmware_config(firmware)?,
+            self_test: SelfTestConfig {
+                short_ns: self_test_short_ms.saturating_mul(NS_PER_MS),
+                extended_ns: self_test_extended_ms.saturating_mul(NS_PER_MS),
+            },
+        },
     };
     config.check().map_err(check::renamed)?;
     Ok(config)
@@ -99,6 +111,7 @@ pub(super) fn of_config(config: &ControllerConfig) -> Profile {
         mdts,
         queue_pairs_max,
         queue_entries_max,
+        contiguous_queues_required,
         block_bytes,
         formats,
         namespaces_max,
@@ -112,6 +125,15 @@ pub(super) fn of_config(config: &ControllerConfig) -> Profile {
         keep_alive_ms,
         format_ns,
         sanitize_ns,
+        services:
+            ServicesConfig {
+                firmware: slots,
+                self_test:
+                    SelfTestConfig {
+                        short_ns,
+                        extended_ns,
+                    },
+            },
     } = config;
     // Where it is not offered, the range is that of drives that offer it.
     let (management_kelvin_min, management_kelvin_max) =
@@ -124,9 +146,7 @@ pub(super) fn of_config(config: &ControllerConfig) -> Profile {
             uuid: uuid.map(print_uuid),
         },
         pci: of_pci_identity(*pci),
-        firmware: Firmware {
-            revision: Some(firmware.clone()),
-        },
+        firmware: of_firmware_config(firmware, slots),
         limits: Limits {
             transfer_bytes_max: nvme::PAGE_BYTES.checked_shl((*mdts).into()).unwrap_or(0),
             queue_pairs_max: *queue_pairs_max,
@@ -142,6 +162,7 @@ pub(super) fn of_config(config: &ControllerConfig) -> Profile {
         features: Features {
             apst: *apst,
             thermal_management: thermal_management.is_some(),
+            contiguous_queues_required: *contiguous_queues_required,
         },
         thermal: Thermal {
             warning_kelvin: *warning_kelvin,
@@ -153,6 +174,8 @@ pub(super) fn of_config(config: &ControllerConfig) -> Profile {
             keep_alive_ms: *keep_alive_ms,
             format_ms: format_ns / NS_PER_MS,
             sanitize_ms: sanitize_ns / NS_PER_MS,
+            self_test_short_ms: short_ns / NS_PER_MS,
+            self_test_extended_ms: extended_ns / NS_PER_MS,
         },
         power: Power {
             state: power_states.clone(),
@@ -165,6 +188,78 @@ pub(super) fn of_config(config: &ControllerConfig) -> Profile {
 /// 40 and 80 degrees Celsius.
 const MANAGEMENT_KELVIN_MIN: u16 = 313;
 const MANAGEMENT_KELVIN_MAX: u16 = 353;
+
+/// What stands for "pieces of any size" in a configuration (FWUG), and how a
+/// profile says it: a download counts dwords.
+const ANY_GRANULARITY: u8 = 255;
+const DWORD_BYTES: u32 = 4;
+/// The unit of granularities, bytes, and that of activation times.
+const GRANULARITY_UNIT: u32 = 4096;
+const ACTIVATION_UNIT_MS: u32 = 100;
+
+fn firmware_config(firmware: &Firmware) -> Result<FirmwareConfig, Refused> {
+    let Firmware {
+        revision: _,
+        slots,
+        first_slot_read_only,
+        granularity_bytes,
+        image_bytes_max,
+        activation_ms_max,
+    } = firmware;
+    let granularity = match *granularity_bytes {
+        DWORD_BYTES => Some(ANY_GRANULARITY),
+        bytes if bytes.is_multiple_of(GRANULARITY_UNIT) => u8::try_from(bytes / GRANULARITY_UNIT)
+            .ok()
+            .filter(|units| (1..ANY_GRANULARITY).contains(units)),
+        _ => None,
+    };
+    let granularity = granularity.ok_or_else(|| {
+        Refused::new(
+            "firmware.granularity_bytes",
+            granularity_bytes,
+            "a multiple of 4096 from 4096 to 1040384, or 4 for pieces of any size",
+        )
+    })?;
+    let units = activation_ms_max / ACTIVATION_UNIT_MS;
+    let activation_max = u16::try_from(units)
+        .ok()
+        .filter(|_| activation_ms_max.is_multiple_of(ACTIVATION_UNIT_MS))
+        .ok_or_else(|| {
+            Refused::new(
+                "firmware.activation_ms_max",
+                activation_ms_max,
+                "a multiple of 100 up to 6553500",
+            )
+        })?;
+    Ok(FirmwareConfig {
+        slots: *slots,
+        first_read_only: *first_slot_read_only,
+        granularity,
+        activation_max,
+        image_bytes_max: *image_bytes_max,
+    })
+}
+
+fn of_firmware_config(revision: &str, config: &FirmwareConfig) -> Firmware {
+    let FirmwareConfig {
+        slots,
+        first_read_only,
+        granularity,
+        activation_max,
+        image_bytes_max,
+    } = config;
+    Firmware {
+        revision: Some(revision.to_owned()),
+        slots: *slots,
+        first_slot_read_only: *first_read_only,
+        granularity_bytes: match *granularity {
+            ANY_GRANULARITY => DWORD_BYTES,
+            units => u32::from(units).saturating_mul(GRANULARITY_UNIT),
+        },
+        image_bytes_max: *image_bytes_max,
+        activation_ms_max: u32::from(*activation_max).saturating_mul(ACTIVATION_UNIT_MS),
+    }
+}
 
 fn pci_identity(pci: &Pci) -> Result<PciIdentity, Refused> {
     let Pci {

@@ -95,6 +95,7 @@ impl Drive<'_> {
             changed: Vec::new(),
         };
         taken.identity();
+        taken.firmware();
         taken.limits();
         taken.formats();
         taken.power();
@@ -159,6 +160,22 @@ impl Taken<'_> {
             uuid: (nguid != [0; 16]).then(|| convert::print_uuid(nguid)),
         };
         self.profile.firmware.revision = self.text("firmware.revision", &controller.fr);
+    }
+
+    fn firmware(&mut self) {
+        let controller = self.drive.controller;
+        let slots = controller.firmware_slots();
+        let read_only = controller.frmw & IdentifyController::FRMW_SLOT1_READ_ONLY != 0;
+        let granularity_bytes = controller.firmware_granularity_bytes();
+        if granularity_bytes.is_none() {
+            self.note("firmware.granularity_bytes: the drive does not tell");
+        }
+        let slots = self.clamped("firmware.slots", slots, 1, 7);
+        let firmware = &mut self.profile.firmware;
+        firmware.slots = slots;
+        firmware.first_slot_read_only = read_only;
+        firmware.granularity_bytes = granularity_bytes.unwrap_or(firmware.granularity_bytes);
+        firmware.activation_ms_max = u32::from(controller.mtfa.get()).saturating_mul(100);
     }
 
     /// The printable text of `field`; none where it has none.
@@ -335,7 +352,11 @@ impl Taken<'_> {
                 .saturating_mul(nvme::PAGE_BYTES),
         };
         self.profile.times.keep_alive_ms = u32::from(controller.kas.get()).saturating_mul(100);
-        self.note("times.format_ms and times.sanitize_ms: Identify does not tell them");
+        if controller.edstt.get() > 0 {
+            let minutes = u64::from(controller.edstt.get());
+            self.profile.times.self_test_extended_ms = minutes.saturating_mul(60_000);
+        }
+        self.note("the other times: Identify does not tell them");
     }
 }
 

@@ -87,6 +87,9 @@ const CONTROLLER: &[Capability] = capabilities! {
         OACS_LOCKDOWN: "Lockdown",
         OACS_HOST_MANAGED_LIVE_MIGRATION: "host managed live migration",
     }
+    frmw {
+        FRMW_ACTIVATE_WITHOUT_RESET: "activation of firmware without a reset",
+    }
     lpa {
         LPA_SMART_PER_NAMESPACE: "SMART per namespace",
         LPA_TELEMETRY: "telemetry",
@@ -178,7 +181,7 @@ fn virtual_drive(config: &ControllerConfig) -> Option<(IdentifyController, Ident
     let identity = Identity {
         config,
         namespaces: &namespaces,
-        firmware: &config.firmware,
+        firmware: nvme::ascii_field(&config.firmware),
         now_ns: 0,
     };
     let ask = |cns: Cns, nsid: u32| {
