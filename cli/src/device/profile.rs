@@ -2,10 +2,11 @@
 
 use anyhow::Result;
 use clap::Args;
+use driver::ControllerOptions;
 use nvme::{Cns, NSID_ALL};
 use vssd::profile::Drive;
 
-use super::{Device, with};
+use super::{Device, with_options};
 
 /// Take a profile from a device: what `vssd serve --profile` makes its like of.
 #[derive(Debug, Args)]
@@ -22,7 +23,12 @@ pub(super) struct DeviceProfileArguments {
 
 /// Runs `vssd device profile`.
 pub(super) fn run(arguments: &DeviceProfileArguments) -> Result<()> {
-    let taken = with(&arguments.device, |device| {
+    // A drive grants no more queues than it is asked for.
+    let options = ControllerOptions {
+        queue_pairs: u16::MAX,
+        ..ControllerOptions::default()
+    };
+    let taken = with_options(&arguments.device, options, |device| {
         let controller = device.identify_controller()?;
         let info = device.info().clone();
         // What all namespaces have in common, where there is none.

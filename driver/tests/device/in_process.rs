@@ -93,7 +93,7 @@ fn bring_up() -> (Controller<InProcess, VirtualClock>, VirtualClock) {
     bring_up_as(ControllerConfig::default())
 }
 
-/// A device that is made to be `config`.
+/// A device that is made to be `config`, all of whose queues are asked for.
 pub(crate) fn bring_up_as(
     config: ControllerConfig,
 ) -> (Controller<InProcess, VirtualClock>, VirtualClock) {
@@ -107,7 +107,10 @@ pub(crate) fn bring_up_as(
         frozen: false,
         status: None,
     };
-    let options = ControllerOptions::default();
+    let options = ControllerOptions {
+        queue_pairs: u16::MAX,
+        ..ControllerOptions::default()
+    };
     let controller = Controller::initialise(transport, options, clock.clone()).unwrap();
     (controller, clock)
 }

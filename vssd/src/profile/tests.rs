@@ -55,6 +55,7 @@ fn what_makes_the_built_in_profiles_what_they_are() {
         (client.namespaces_max, client.hmb_preferred_bytes),
         (1, 64 << 20)
     );
+    assert!(datacenter.services.firmware.slots > client.services.firmware.slots);
     assert!(client.queue_pairs_max < datacenter.queue_pairs_max);
 }
 
@@ -189,6 +190,11 @@ fn refusals_name_the_place_the_field_the_value_and_the_range() {
              with 4096 bytes of data), and a storage tag that it leaves room for",
         ),
         (
+            "[firmware]\nslots = 2\ngranularity_bytes = 0",
+            "my.toml:3: firmware.granularity_bytes is 0, but must be a multiple of 4096 from 4096 to \
+             1040384, or 4 for pieces of any size",
+        ),
+        (
             "[thermal]\ncritical_kelvin = 300",
             "my.toml:2: thermal.critical_kelvin is 300, but must be 343 to 65535",
         ),
@@ -252,6 +258,13 @@ fn what_a_configuration_refuses_has_a_name_in_the_profile() {
         ("identity.model = \"ä\"", "identity.model"),
         ("identity.nqn = \"\"", "identity.nqn"),
         ("firmware.revision = \"123456789\"", "firmware.revision"),
+        ("firmware.slots = 8", "firmware.slots"),
+        ("firmware.image_bytes_max = 1", "firmware.image_bytes_max"),
+        ("times.self_test_short_ms = 0", "times.self_test_short_ms"),
+        (
+            "times.self_test_extended_ms = 0",
+            "times.self_test_extended_ms",
+        ),
         (
             "limits.transfer_bytes_max = 4096",
             "limits.transfer_bytes_max",
