@@ -11,8 +11,8 @@ pub(crate) mod services;
 
 use nvme::{
     AbortCdw10, AdminOpcode, AsyncEvent, CommandId, FeatureId, FeatureSelect, FeaturesCdw10,
-    LogPageId, NSID_ALL, NamespaceId, QueueId, SmartLog, Sqe, Status, WriteProtectionConfig,
-    WriteProtectionState,
+    LogPageId, NSID_ALL, NamespaceId, QueueId, ReservationPersistence, SmartLog, Sqe, Status,
+    WriteProtectionConfig, WriteProtectionState,
 };
 use traces::{Clock, Tap};
 use zerocopy::IntoBytes;
@@ -124,6 +124,8 @@ impl<T: Tap, C: Clock> Device<T, C> {
         }
         let page = if request.page == LogPageId::CHANGED_ZONES {
             self.changed_zones(nsid, request.retain)?
+        } else if request.page == LogPageId::RESERVATION_NOTIFICATION {
+            self.notices.read().as_bytes().to_vec()
         } else if let Some(page) = self.service_log(sqe, &request)? {
             page
         } else {
@@ -216,6 +218,10 @@ impl<T: Tap, C: Clock> Device<T, C> {
             Some(namespace) if feature == FeatureId::NAMESPACE_WRITE_PROTECTION && current => {
                 Ok(namespace.write_protection.into())
             }
+            // So does a Reservation Register that changes persistence.
+            Some(namespace) if feature == FeatureId::RESERVATION_PERSISTENCE && current => {
+                Ok(u32::from(namespace.reservations.ptpl()))
+            }
             _ => Ok(value.dword0),
         }
     }
@@ -253,6 +259,8 @@ impl<T: Tap, C: Clock> Device<T, C> {
         self.coalescing.configure(self.features.coalescing());
         if feature == FeatureId::NAMESPACE_WRITE_PROTECTION {
             self.set_write_protection(sqe);
+        } else if feature == FeatureId::RESERVATION_PERSISTENCE {
+            self.set_persistence(sqe);
         }
         let wanted = self.features.wanted_events().critical_warnings();
         let new = self.features.warnings(TEMPERATURE_K) & !before & wanted;
@@ -275,6 +283,19 @@ impl<T: Tap, C: Clock> Device<T, C> {
                 Err(Status::FEATURE_NOT_CHANGEABLE.dnr())
             }
         }
+    }
+
+    /// Whether reservations of the namespaces survive a loss of power
+    /// (`NVMe Base 2.1 §5.1.25.1.30`).
+    fn set_persistence(&mut self, sqe: &Sqe) {
+        let ptpl = ReservationPersistence::from_bits(sqe.cdw11.get()).ptpl();
+        let nsid = sqe.nsid();
+        for namespace in self.namespaces.iter_mut() {
+            if namespace.nsid == nsid || nsid == NSID_ALL && namespace.attached {
+                namespace.reservations.set_ptpl(ptpl);
+            }
+        }
+        self.changed = true;
     }
 
     fn set_write_protection(&mut self, sqe: &Sqe) {

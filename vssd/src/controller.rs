@@ -1,5 +1,6 @@
 //! The controller: what a front and a worker drive.
 
+mod bus;
 mod operator;
 
 use std::os::fd::BorrowedFd;
@@ -9,6 +10,7 @@ use traces::{Clock, Event, Tap};
 
 use crate::admin::services::firmware::ResetKind;
 use crate::arbitration::Weighted;
+use crate::cmb::Cmb;
 use crate::command::{Command, is_simple};
 use crate::device::{Device, Parts};
 use crate::lifecycle::Change;
@@ -59,6 +61,10 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         let parts = Parts {
             doorbells: Doorbells::new().map_err(|source| VssdError::Doorbells { source })?,
             media: info,
+            cmb: Cmb::new(config.cmb_bytes).map_err(|source| VssdError::Cmb {
+                bytes: config.cmb_bytes,
+                source,
+            })?,
             tap,
             clock,
         };
@@ -260,7 +266,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     }
 
     /// Waits until the medium holds no guest memory.
-    fn let_go(&mut self) {
+    pub(crate) fn let_go(&mut self) {
         if self.media.pending() > 0 {
             let device = &mut self.device;
             self.media
@@ -287,6 +293,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     pub fn connected(&mut self) {
         self.change(Change::Reset);
         self.device.registers = crate::registers::RegisterFile::default();
+        self.device.power_on_cmb();
         let health = &mut self.device.health;
         health.power_cycles = health.power_cycles.saturating_add(1);
         self.device.namespaces.power_cycle();

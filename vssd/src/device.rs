@@ -14,6 +14,7 @@ use crate::admin::logs::ErrorLog;
 use crate::admin::namespaces::ChangedNamespaces;
 use crate::admin::services::firmware::ResetKind;
 use crate::admin::services::{Reason, Services};
+use crate::cmb::Cmb;
 use crate::health::Health;
 use crate::job::{Job, Waiting};
 use crate::lifecycle::Lifecycle;
@@ -22,6 +23,7 @@ use crate::memory::{Bounces, SegmentBuffer};
 use crate::namespace::Namespaces;
 use crate::queue::{Coalescing, Queues, Reply};
 use crate::registers::RegisterFile;
+use crate::reservation::Notices;
 use crate::sanitize::Sanitize;
 use crate::special::First;
 use crate::ticket::{DsmRanges, Ticket};
@@ -44,6 +46,7 @@ pub(crate) struct Device<T, C> {
     pub(crate) registers: RegisterFile,
     pub(crate) memory: DmaTable,
     pub(crate) doorbells: Doorbells,
+    pub(crate) cmb: Cmb,
     pub(crate) interrupts: Box<dyn Interrupts + Send>,
     pub(crate) queues: Queues,
     pub(crate) coalescing: Coalescing,
@@ -66,6 +69,8 @@ pub(crate) struct Device<T, C> {
     pub(crate) stepped: VecDeque<(Ticket, Outcome)>,
     /// Such commands that wait for the clock.
     pub(crate) waiting: Vec<Waiting>,
+    /// What the host has not read of reservations.
+    pub(crate) notices: Notices,
     pub(crate) sanitize: Sanitize,
     /// Whether a job does the work of a sanitize operation.
     pub(crate) sanitizing: bool,
@@ -90,6 +95,7 @@ pub(crate) struct Device<T, C> {
 /// What a device is made of beside its configuration.
 pub(crate) struct Parts<T, C> {
     pub(crate) doorbells: Doorbells,
+    pub(crate) cmb: Cmb,
     pub(crate) media: MediaInfo,
     pub(crate) tap: T,
     pub(crate) clock: C,
@@ -101,6 +107,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
     pub(crate) fn new(config: ControllerConfig, parts: Parts<T, C>) -> Self {
         let Parts {
             doorbells,
+            cmb,
             media,
             tap,
             clock,
@@ -112,6 +119,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             registers: RegisterFile::default(),
             memory: DmaTable::new(),
             doorbells,
+            cmb,
             interrupts: Box::new(()),
             queues: Queues::new(config.queue_pairs_max),
             coalescing: Coalescing::default(),
@@ -128,6 +136,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             backlog: VecDeque::new(),
             stepped: VecDeque::new(),
             waiting: Vec::new(),
+            notices: Notices::default(),
             sanitize: Sanitize::default(),
             sanitizing: false,
             changed: false,
@@ -402,6 +411,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         self.in_flight = 0;
         self.flushed = false;
         self.events.reset();
+        self.notices.reset();
         self.reset_services(ResetKind::Controller);
         self.features.reset();
         self.queues.clear();

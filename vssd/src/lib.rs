@@ -27,6 +27,7 @@
 
 mod admin;
 mod arbitration;
+mod cmb;
 mod command;
 mod config;
 mod controller;

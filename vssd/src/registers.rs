@@ -55,6 +55,7 @@ fn capabilities(config: &ControllerConfig) -> Cap {
         .with_nssrs(true)
         .with_crms(CRMS_BOTH)
         .with_css(CSS_NVM | CSS_ALL)
+        .with_cmbs(config.cmb_bytes > 0)
 }
 
 impl RegisterFile {
@@ -125,7 +126,7 @@ impl<M: Media, T: Tap, C: Clock> Registers for Controller<M, T, C> {
             ASQ_HIGH => high(registers.asq),
             offset::ACQ => low(registers.acq),
             ACQ_HIGH => high(registers.acq),
-            _ => 0,
+            _ => device.cmb.read32(offset),
         }
     }
 
@@ -154,7 +155,7 @@ impl<M: Media, T: Tap, C: Clock> Registers for Controller<M, T, C> {
             ASQ_HIGH => registers.asq = with_high(registers.asq, value),
             offset::ACQ => registers.acq = with_low(registers.acq, value),
             ACQ_HIGH => registers.acq = with_high(registers.acq, value),
-            _ => {}
+            _ => self.device.write_cmb(offset, value),
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::config::BlockFormat;
 use crate::health::Health;
 use crate::media::Extent;
 use crate::namespace::{FormatSettings, Namespace, WriteProtection};
+use crate::reservation::Reservations;
 use crate::sanitize::Sanitize;
 use crate::zoned::{SavedZones, Zones};
 use crate::{Controller, Media, VssdError};
@@ -45,6 +46,7 @@ struct SavedNamespace {
     uuid: [u8; 16],
     write_protection: WriteProtection,
     uncorrectable: RangeSet<u64>,
+    reservations: Reservations,
     zones: Option<SavedZones>,
 }
 
@@ -193,6 +195,7 @@ fn saved(namespace: &Namespace, formats: &[BlockFormat]) -> SavedNamespace {
         uuid: namespace.uuid,
         write_protection: namespace.write_protection,
         uncorrectable: namespace.uncorrectable.clone(),
+        reservations: namespace.reservations.clone(),
         zones: namespace.zones.as_ref().map(Zones::save),
     }
 }
@@ -220,6 +223,8 @@ fn fill(namespace: &mut Namespace, saved: SavedNamespace) -> Result<(), VssdErro
         kept => kept,
     };
     namespace.uncorrectable = saved.uncorrectable;
+    namespace.reservations = saved.reservations;
+    namespace.reservations.power_lost();
     if let Some(zones) = &saved.zones {
         let mut zones = Zones::restore(zones).map_err(|error| {
             wrong(format!(

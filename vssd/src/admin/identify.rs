@@ -156,6 +156,7 @@ impl Identity<'_> {
                 IdentifyController::CTRATT_HOST_ID_128
                     | IdentifyController::CTRATT_NAMESPACE_GRANULARITY
                     | IdentifyController::CTRATT_EXTENDED_LBA_FORMATS
+                    | IdentifyController::CTRATT_RESERVATION_HOST_ID
                     | flag(
                         config.apst,
                         IdentifyController::CTRATT_NON_OPERATIONAL_POWER,
@@ -212,6 +213,7 @@ impl Identity<'_> {
                     | IdentifyController::ONCS_WRITE_ZEROES
                     | IdentifyController::ONCS_SAVE_SELECT
                     | IdentifyController::ONCS_TIMESTAMP
+                    | IdentifyController::ONCS_RESERVATIONS
                     | IdentifyController::ONCS_VERIFY
                     | IdentifyController::ONCS_COPY,
             ),

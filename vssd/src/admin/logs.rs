@@ -55,7 +55,7 @@ const ADMIN: [(AdminOpcode, CommandEffects); 25] = [
 ];
 
 /// The I/O commands that are offered, and what they change.
-const IO: [(NvmOpcode, CommandEffects); 13] = [
+const IO: [(NvmOpcode, CommandEffects); 17] = [
     (NvmOpcode::FLUSH, NOTHING),
     (NvmOpcode::WRITE, BLOCKS),
     (NvmOpcode::READ, NOTHING),
@@ -64,6 +64,10 @@ const IO: [(NvmOpcode, CommandEffects); 13] = [
     (NvmOpcode::WRITE_ZEROES, BLOCKS),
     (NvmOpcode::DATASET_MANAGEMENT, BLOCKS),
     (NvmOpcode::VERIFY, NOTHING),
+    (NvmOpcode::RESERVATION_REGISTER, NOTHING),
+    (NvmOpcode::RESERVATION_REPORT, NOTHING),
+    (NvmOpcode::RESERVATION_ACQUIRE, NOTHING),
+    (NvmOpcode::RESERVATION_RELEASE, NOTHING),
     (NvmOpcode::CANCEL, NOTHING),
     (NvmOpcode::COPY, BLOCKS),
     (NvmOpcode::ZONE_MANAGEMENT_SEND, BLOCKS),
@@ -72,7 +76,7 @@ const IO: [(NvmOpcode, CommandEffects); 13] = [
 ];
 
 /// The log pages that are offered.
-const LOG_PAGES: [LogPageId; 15] = [
+const LOG_PAGES: [LogPageId; 16] = [
     LogPageId::SUPPORTED,
     LogPageId::ERROR_INFORMATION,
     LogPageId::SMART,
@@ -88,6 +92,7 @@ const LOG_PAGES: [LogPageId; 15] = [
     LogPageId::LOCKDOWN,
     LogPageId::SANITIZE_STATUS,
     LogPageId::CHANGED_ZONES,
+    LogPageId::RESERVATION_NOTIFICATION,
 ];
 
 /// What a Get Log Page command asks for (`NVMe Base 2.1 §5.1.12`).
