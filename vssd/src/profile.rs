@@ -136,6 +136,8 @@ pub struct Limits {
 pub struct Memory {
     /// Host memory that the drive would like, bytes; 0 where it takes none.
     pub host_bytes_preferred: u64,
+    /// Size of the controller memory buffer, bytes; 0 where there is none.
+    pub controller_bytes: u64,
 }
 
 /// Of what blocks a new drive is made.

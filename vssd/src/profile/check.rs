@@ -174,6 +174,7 @@ pub(super) fn renamed(error: VssdError) -> Refused {
         "queue_entries_max" => "limits.queue_entries_max",
         "namespaces_max" => "limits.namespaces_max",
         "block_bytes" => "capacity.block_bytes",
+        "cmb_bytes" => "memory.controller_bytes",
         "formats" => "format",
         "zoned" => "zoned",
         "critical_kelvin" => "thermal.critical_kelvin",

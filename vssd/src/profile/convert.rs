@@ -22,6 +22,7 @@ pub(super) fn to_config(profile: &Profile) -> Result<ControllerConfig, Refused> 
         limits,
         memory: Memory {
             host_bytes_preferred,
+            controller_bytes,
         },
         capacity: Capacity { block_bytes },
         features:
@@ -74,6 +75,7 @@ pub(super) fn to_config(profile: &Profile) -> Result<ControllerConfig, Refused> 
         queue_entries_max: *queue_entries_max,
         contiguous_queues_required: *contiguous_queues_required,
         block_bytes: *block_bytes,
+        cmb_bytes: *controller_bytes,
         formats: format.clone(),
         namespaces_max: *namespaces_max,
         zoned: *zoned,
@@ -113,6 +115,7 @@ pub(super) fn of_config(config: &ControllerConfig) -> Profile {
         queue_entries_max,
         contiguous_queues_required,
         block_bytes,
+        cmb_bytes,
         formats,
         namespaces_max,
         zoned,
@@ -155,6 +158,7 @@ pub(super) fn of_config(config: &ControllerConfig) -> Profile {
         },
         memory: Memory {
             host_bytes_preferred: *hmb_preferred_bytes,
+            controller_bytes: *cmb_bytes,
         },
         capacity: Capacity {
             block_bytes: *block_bytes,

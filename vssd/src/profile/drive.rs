@@ -350,6 +350,7 @@ impl Taken<'_> {
         self.profile.memory = Memory {
             host_bytes_preferred: u64::from(controller.hmpre.get())
                 .saturating_mul(nvme::PAGE_BYTES),
+            ..self.profile.memory
         };
         self.profile.times.keep_alive_ms = u32::from(controller.kas.get()).saturating_mul(100);
         if controller.edstt.get() > 0 {

@@ -273,6 +273,7 @@ fn what_a_configuration_refuses_has_a_name_in_the_profile() {
         ("limits.queue_entries_max = 1", "limits.queue_entries_max"),
         ("limits.namespaces_max = 0", "limits.namespaces_max"),
         ("capacity.block_bytes = 1024", "capacity.block_bytes"),
+        ("memory.controller_bytes = 4095", "memory.controller_bytes"),
         ("format = []", "format"),
         ("thermal.critical_kelvin = 1", "thermal.critical_kelvin"),
         ("power.state = []", "power.state"),
