@@ -39,6 +39,7 @@ mod opcode;
 mod open_enum;
 mod protection;
 mod register;
+mod reservation;
 mod sgl;
 mod status;
 mod zero_based;
@@ -100,6 +101,12 @@ pub use register::{
     Aqa, BpReadSelect, BufferUnit, Cap, Cc, CmbLocation, CmbMemorySpace, CmbSize, CmbStatus, Crto,
     Csts, DOORBELL_BASE, Doorbell, DoorbellKind, NSSD_ABRUPT, NSSD_NORMAL, NSSR_RESET,
     REGISTERS_LEN, Registers, ShutdownNotification, ShutdownStatus, Vs, offset,
+};
+pub use reservation::{
+    RESERVATION_STATUS_EXTENDED_BYTES, RegisteredController, RegisteredControllerExtended,
+    ReservationAcquireCdw10, ReservationAcquireData, ReservationCapabilities,
+    ReservationRegisterCdw10, ReservationRegisterData, ReservationReleaseCdw10,
+    ReservationReleaseData, ReservationReportCdw11, ReservationStatus, ReservationType,
 };
 pub use sgl::{SGL_DESCRIPTOR_BYTES, SglDescriptor, SglSubtype, SglType};
 pub use status::{Status, StatusCodeType};

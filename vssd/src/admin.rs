@@ -7,11 +7,12 @@ pub(crate) mod identify;
 pub(crate) mod logs;
 pub(crate) mod namespaces;
 mod queues;
+pub(crate) mod services;
 
 use nvme::{
     AbortCdw10, AdminOpcode, AsyncEvent, CommandId, FeatureId, FeatureSelect, FeaturesCdw10,
-    LogPageId, NSID_ALL, NamespaceId, QueueId, SmartLog, Sqe, Status, WriteProtectionConfig,
-    WriteProtectionState,
+    LogPageId, NSID_ALL, NamespaceId, QueueId, ReservationPersistence, SmartLog, Sqe, Status,
+    WriteProtectionConfig, WriteProtectionState,
 };
 use traces::{Clock, Tap};
 use zerocopy::IntoBytes;
@@ -33,7 +34,10 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// Executes an admin command.
     pub(crate) fn admin(&mut self, sqe: &Sqe, ticket: Ticket) {
         let device = &mut self.device;
-        if let Err(status) = not_fused(sqe).and_then(|()| prps_only(sqe)) {
+        let allowed = not_fused(sqe)
+            .and_then(|()| prps_only(sqe))
+            .and_then(|()| device.admit(sqe));
+        if let Err(status) = allowed {
             return device.answer(ticket, Err(status));
         }
         let answer = match AdminOpcode(sqe.opcode) {
@@ -52,7 +56,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             AdminOpcode::SET_FEATURES => device.set_features(sqe),
             AdminOpcode::NAMESPACE_ATTACHMENT => device.attach_namespace(sqe),
             AdminOpcode::SANITIZE => device.start_sanitize(sqe),
-            _ => Err(Status::INVALID_OPCODE.dnr()),
+            _ => device.service(sqe),
         };
         self.device.answer(ticket, answer);
     }
@@ -97,7 +101,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         let identity = Identity {
             config: &self.config,
             namespaces: &self.namespaces,
-            firmware: &self.config.firmware,
+            firmware: self.services.firmware.revision(),
             now_ns: self.clock.now_ns(),
         };
         let page = identity.answer(sqe)?;
@@ -120,6 +124,10 @@ impl<T: Tap, C: Clock> Device<T, C> {
         }
         let page = if request.page == LogPageId::CHANGED_ZONES {
             self.changed_zones(nsid, request.retain)?
+        } else if request.page == LogPageId::RESERVATION_NOTIFICATION {
+            self.notices.read().as_bytes().to_vec()
+        } else if let Some(page) = self.service_log(sqe, &request)? {
+            page
         } else {
             self.log(&request).ok_or(Status::INVALID_LOG_PAGE.dnr())?
         };
@@ -132,6 +140,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         segments.write(page.get(offset..).unwrap_or_default());
         if !request.retain {
             self.events.clear(request.page);
+            self.service_log_read(request.page);
             if request.page == LogPageId::CHANGED_NAMESPACES {
                 self.changed_namespaces.clear();
             }
@@ -154,7 +163,6 @@ impl<T: Tap, C: Clock> Device<T, C> {
         Some(match request.page {
             LogPageId::ERROR_INFORMATION => self.errors.page(),
             LogPageId::SMART => self.smart(),
-            LogPageId::FIRMWARE_SLOT => logs::firmware_slots(&self.config.firmware),
             LogPageId::COMMAND_EFFECTS => logs::command_effects(),
             LogPageId::SUPPORTED => logs::supported(),
             LogPageId::CHANGED_NAMESPACES => {
@@ -167,14 +175,14 @@ impl<T: Tap, C: Clock> Device<T, C> {
     }
 
     /// The Sanitize Status page (`NVMe Base 2.1 §5.1.12.1.33`).
-    fn sanitize_log(&self) -> Vec<u8> {
+    pub(crate) fn sanitize_log(&self) -> Vec<u8> {
         let bytes = self.namespaces.media().bytes;
         let seconds = self.config.sanitize_ns.div_ceil(1_000_000_000);
         let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
         self.sanitize.log(bytes, seconds).as_bytes().to_vec()
     }
 
-    fn smart(&self) -> Vec<u8> {
+    pub(crate) fn smart(&self) -> Vec<u8> {
         let read_only = if self.namespaces.media().read_only {
             SmartLog::WARNING_READ_ONLY
         } else {
@@ -210,6 +218,10 @@ impl<T: Tap, C: Clock> Device<T, C> {
             Some(namespace) if feature == FeatureId::NAMESPACE_WRITE_PROTECTION && current => {
                 Ok(namespace.write_protection.into())
             }
+            // So does a Reservation Register that changes persistence.
+            Some(namespace) if feature == FeatureId::RESERVATION_PERSISTENCE && current => {
+                Ok(u32::from(namespace.reservations.ptpl()))
+            }
             _ => Ok(value.dword0),
         }
     }
@@ -242,10 +254,13 @@ impl<T: Tap, C: Clock> Device<T, C> {
             has_io: self.queues.has_io(),
         };
         let dword0 = self.features.set(sqe, value, around)?;
+        self.feature_was_set(sqe);
         self.changed |= self.features.take_changed();
         self.coalescing.configure(self.features.coalescing());
         if feature == FeatureId::NAMESPACE_WRITE_PROTECTION {
             self.set_write_protection(sqe);
+        } else if feature == FeatureId::RESERVATION_PERSISTENCE {
+            self.set_persistence(sqe);
         }
         let wanted = self.features.wanted_events().critical_warnings();
         let new = self.features.warnings(TEMPERATURE_K) & !before & wanted;
@@ -268,6 +283,19 @@ impl<T: Tap, C: Clock> Device<T, C> {
                 Err(Status::FEATURE_NOT_CHANGEABLE.dnr())
             }
         }
+    }
+
+    /// Whether reservations of the namespaces survive a loss of power
+    /// (`NVMe Base 2.1 §5.1.25.1.30`).
+    fn set_persistence(&mut self, sqe: &Sqe) {
+        let ptpl = ReservationPersistence::from_bits(sqe.cdw11.get()).ptpl();
+        let nsid = sqe.nsid();
+        for namespace in self.namespaces.iter_mut() {
+            if namespace.nsid == nsid || nsid == NSID_ALL && namespace.attached {
+                namespace.reservations.set_ptpl(ptpl);
+            }
+        }
+        self.changed = true;
     }
 
     fn set_write_protection(&mut self, sqe: &Sqe) {

@@ -4,6 +4,7 @@ use nvme::GuardFormat;
 use serde::{Deserialize, Serialize};
 
 use crate::VssdError;
+use crate::admin::services::ServicesConfig;
 use crate::zoned::{ZonedGeometry, Zrwa};
 
 /// The PCI identity of a controller, for its configuration space and its
@@ -245,6 +246,9 @@ pub struct ControllerConfig {
     /// Size of a logical block of the namespaces that a new drive has, 512 or
     /// 4096 bytes.
     pub block_bytes: u32,
+    /// Size of the controller memory buffer, bytes: a power of two from 4 KiB to
+    /// 1 GiB, or 0 for none.
+    pub cmb_bytes: u64,
     /// The LBA formats that namespaces can have, 1 to 16; one of them is
     /// [`ControllerConfig::block_bytes`] without metadata.
     pub formats: Vec<BlockFormat>,
@@ -272,6 +276,8 @@ pub struct ControllerConfig {
     pub format_ns: u64,
     /// How long a sanitize operation takes at least, nanoseconds of the clock.
     pub sanitize_ns: u64,
+    /// Firmware and self-tests.
+    pub services: ServicesConfig,
 }
 
 impl Default for ControllerConfig {
@@ -288,6 +294,7 @@ impl Default for ControllerConfig {
             queue_entries_max: 1024,
             contiguous_queues_required: true,
             block_bytes: 512,
+            cmb_bytes: 0,
             formats: vec![
                 BlockFormat::plain(512),
                 BlockFormat::plain(4096),
@@ -317,6 +324,7 @@ impl Default for ControllerConfig {
             keep_alive_ms: 100,
             format_ns: 20_000_000,
             sanitize_ns: 500_000_000,
+            services: ServicesConfig::default(),
         }
     }
 }
@@ -348,6 +356,7 @@ impl ControllerConfig {
             text("nqn", nqn, 223)?;
         }
         number("mdts", self.mdts, 1, 13)?;
+        self.services.check()?;
         number("queue_pairs_max", self.queue_pairs_max, 1, 511)?;
         number("queue_entries_max", self.queue_entries_max, 2, 4096)?;
         if !matches!(self.block_bytes, 512 | 4096) {
@@ -355,6 +364,14 @@ impl ControllerConfig {
                 field: "block_bytes",
                 value: self.block_bytes.to_string(),
                 range: "512 or 4096".to_owned(),
+            });
+        }
+        let cmb = self.cmb_bytes;
+        if cmb != 0 && !(cmb.is_power_of_two() && (4 << 10..=1 << 30).contains(&cmb)) {
+            return Err(VssdError::Config {
+                field: "cmb_bytes",
+                value: cmb.to_string(),
+                range: "0, or a power of two from 4096 to 1073741824".to_owned(),
             });
         }
         number("namespaces_max", self.namespaces_max, 1, 1024)?;
@@ -449,7 +466,7 @@ fn text(field: &'static str, value: &str, max: usize) -> Result<(), VssdError> {
     Ok(())
 }
 
-fn number<N: PartialOrd + std::fmt::Display>(
+pub(crate) fn number<N: PartialOrd + std::fmt::Display>(
     field: &'static str,
     value: N,
     min: N,
@@ -488,7 +505,7 @@ mod tests {
     #[test]
     fn the_default_is_legal_and_each_field_is_checked() {
         ControllerConfig::default().check().unwrap();
-        let broken: [fn(&mut ControllerConfig); 8] = [
+        let broken: [fn(&mut ControllerConfig); 11] = [
             |config| config.serial = String::new(),
             |config| config.serial = "x".repeat(21),
             |config| config.model = "Modell ä".to_owned(),
@@ -497,6 +514,9 @@ mod tests {
             |config| config.queue_entries_max = 1,
             |config| config.block_bytes = 520,
             |config| config.nqn = Some(String::new()),
+            |config| config.cmb_bytes = 2048,
+            |config| config.cmb_bytes = 12288,
+            |config| config.cmb_bytes = 2 << 30,
         ];
         for change in broken {
             let mut config = ControllerConfig::default();

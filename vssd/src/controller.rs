@@ -1,13 +1,16 @@
 //! The controller: what a front and a worker drive.
 
+mod bus;
 mod operator;
 
 use std::os::fd::BorrowedFd;
 
-use nvme::{NvmOpcode, QueueId, Sqe, Status};
+use nvme::{NvmOpcode, QueueId, ReadWriteCdw12, Sqe, Status};
 use traces::{Clock, Event, Tap};
 
+use crate::admin::services::firmware::ResetKind;
 use crate::arbitration::Weighted;
+use crate::cmb::Cmb;
 use crate::command::{Command, is_simple};
 use crate::device::{Device, Parts};
 use crate::lifecycle::Change;
@@ -58,6 +61,10 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         let parts = Parts {
             doorbells: Doorbells::new().map_err(|source| VssdError::Doorbells { source })?,
             media: info,
+            cmb: Cmb::new(config.cmb_bytes).map_err(|source| VssdError::Cmb {
+                bytes: config.cmb_bytes,
+                source,
+            })?,
             tap,
             clock,
         };
@@ -83,7 +90,8 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             self.finish_shutdown();
         }
         done += self.advance_jobs();
-        if self.device.lifecycle.is_ready() {
+        done += self.tick_services();
+        if self.device.lifecycle.is_ready() && !self.device.services.firmware.is_activating() {
             done += self.serve(QueueId::ADMIN, BURST.min(budget));
             let left = budget.saturating_sub(done);
             done += if self.device.registers.cc.ams() == AMS_WEIGHTED {
@@ -179,7 +187,13 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     #[inline]
     fn io(&mut self, sqe: &Sqe, ticket: Ticket) {
         let device = &mut self.device;
-        let simple = is_simple(NvmOpcode(sqe.opcode)) && sqe.fuse() == 0 && device.fused.is_empty();
+        let opcode = NvmOpcode(sqe.opcode);
+        let directed =
+            opcode == NvmOpcode::WRITE && ReadWriteCdw12::from_bits(sqe.cdw12.get()).dtype() != 0;
+        if directed && let Err(status) = device.direct_write(sqe) {
+            return device.finish(ticket, status, 0);
+        }
+        let simple = is_simple(opcode) && sqe.fuse() == 0 && device.fused.is_empty();
         match device.namespaces.plain(sqe.nsid()) {
             Some(namespace) if simple => {
                 let command = namespace.decode(sqe);
@@ -252,7 +266,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     }
 
     /// Waits until the medium holds no guest memory.
-    fn let_go(&mut self) {
+    pub(crate) fn let_go(&mut self) {
         if self.media.pending() > 0 {
             let device = &mut self.device;
             self.media
@@ -279,10 +293,12 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     pub fn connected(&mut self) {
         self.change(Change::Reset);
         self.device.registers = crate::registers::RegisterFile::default();
+        self.device.power_on_cmb();
         let health = &mut self.device.health;
         health.power_cycles = health.power_cycles.saturating_add(1);
         self.device.namespaces.power_cycle();
         self.device.changed = true;
+        self.device.reset_services(ResetKind::Subsystem);
         self.device.event(Event::Connect);
     }
 
@@ -316,6 +332,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         self.change(Change::Reset);
         self.device.registers = crate::registers::RegisterFile::default();
         self.device.registers.nssro = true;
+        self.device.reset_services(ResetKind::Subsystem);
         self.device.event(Event::Reset);
     }
 

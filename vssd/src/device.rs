@@ -12,6 +12,9 @@ use crate::admin::events::AsyncEvents;
 use crate::admin::features::Features;
 use crate::admin::logs::ErrorLog;
 use crate::admin::namespaces::ChangedNamespaces;
+use crate::admin::services::firmware::ResetKind;
+use crate::admin::services::{Reason, Services};
+use crate::cmb::Cmb;
 use crate::health::Health;
 use crate::job::{Job, Waiting};
 use crate::lifecycle::Lifecycle;
@@ -20,6 +23,7 @@ use crate::memory::{Bounces, SegmentBuffer};
 use crate::namespace::Namespaces;
 use crate::queue::{Coalescing, Queues, Reply};
 use crate::registers::RegisterFile;
+use crate::reservation::Notices;
 use crate::sanitize::Sanitize;
 use crate::special::First;
 use crate::ticket::{DsmRanges, Ticket};
@@ -42,6 +46,7 @@ pub(crate) struct Device<T, C> {
     pub(crate) registers: RegisterFile,
     pub(crate) memory: DmaTable,
     pub(crate) doorbells: Doorbells,
+    pub(crate) cmb: Cmb,
     pub(crate) interrupts: Box<dyn Interrupts + Send>,
     pub(crate) queues: Queues,
     pub(crate) coalescing: Coalescing,
@@ -50,6 +55,7 @@ pub(crate) struct Device<T, C> {
     pub(crate) changed_namespaces: ChangedNamespaces,
     pub(crate) errors: ErrorLog,
     pub(crate) health: Health,
+    pub(crate) services: Services,
     /// Deletions of submission queues that wait for commands in flight.
     pub(crate) closing: Vec<(QueueId, Ticket)>,
     stalled: Vec<Stalled>,
@@ -63,6 +69,8 @@ pub(crate) struct Device<T, C> {
     pub(crate) stepped: VecDeque<(Ticket, Outcome)>,
     /// Such commands that wait for the clock.
     pub(crate) waiting: Vec<Waiting>,
+    /// What the host has not read of reservations.
+    pub(crate) notices: Notices,
     pub(crate) sanitize: Sanitize,
     /// Whether a job does the work of a sanitize operation.
     pub(crate) sanitizing: bool,
@@ -87,6 +95,7 @@ pub(crate) struct Device<T, C> {
 /// What a device is made of beside its configuration.
 pub(crate) struct Parts<T, C> {
     pub(crate) doorbells: Doorbells,
+    pub(crate) cmb: Cmb,
     pub(crate) media: MediaInfo,
     pub(crate) tap: T,
     pub(crate) clock: C,
@@ -98,6 +107,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
     pub(crate) fn new(config: ControllerConfig, parts: Parts<T, C>) -> Self {
         let Parts {
             doorbells,
+            cmb,
             media,
             tap,
             clock,
@@ -109,6 +119,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             registers: RegisterFile::default(),
             memory: DmaTable::new(),
             doorbells,
+            cmb,
             interrupts: Box::new(()),
             queues: Queues::new(config.queue_pairs_max),
             coalescing: Coalescing::default(),
@@ -117,6 +128,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             changed_namespaces: ChangedNamespaces::default(),
             errors: ErrorLog::new(),
             health: Health::default(),
+            services: Services::new(&config.firmware),
             closing: Vec::new(),
             stalled: Vec::new(),
             fused: Vec::new(),
@@ -124,6 +136,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             backlog: VecDeque::new(),
             stepped: VecDeque::new(),
             waiting: Vec::new(),
+            notices: Notices::default(),
             sanitize: Sanitize::default(),
             sanitizing: false,
             changed: false,
@@ -167,6 +180,9 @@ impl<T: Tap, C: Clock> Device<T, C> {
         if ticket.job.is_some() {
             self.stepped.push_back((ticket, outcome));
             return;
+        }
+        if ticket.is_self_test() {
+            return self.finish_self_test_read(ticket, outcome);
         }
         if ticket.completion().is_none() {
             self.flushed = true;
@@ -221,6 +237,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
     pub(crate) fn media_failed(&mut self, error: MediaError) -> Status {
         if matches!(error, MediaError::Read | MediaError::Write) {
             self.health.count_media_error();
+            self.trigger_telemetry(Reason::MediaError);
         }
         error.status()
     }
@@ -394,6 +411,8 @@ impl<T: Tap, C: Clock> Device<T, C> {
         self.in_flight = 0;
         self.flushed = false;
         self.events.reset();
+        self.notices.reset();
+        self.reset_services(ResetKind::Controller);
         self.features.reset();
         self.queues.clear();
         self.coalescing.reset();

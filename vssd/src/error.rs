@@ -33,6 +33,14 @@ pub enum VssdError {
         /// What the system said.
         source: io::Error,
     },
+    /// Memory for the controller memory buffer could not be had.
+    #[error("cannot reserve {bytes} bytes of memory for a controller memory buffer: {source}")]
+    Cmb {
+        /// Its size, bytes.
+        bytes: u64,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The medium is not made of whole blocks, or has none.
     #[error(
         "{media} has {bytes} bytes, which is not a whole number of blocks of {block_bytes} bytes: \

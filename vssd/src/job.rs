@@ -56,7 +56,6 @@ pub(crate) enum Op {
         durable: bool,
     },
     Discard(Extent),
-    Verify(Extent),
     Flush,
 }
 
@@ -170,7 +169,6 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
                             extents = [extent];
                             Some(Request::Discard { extents: &extents })
                         }
-                        Op::Verify(extent) => Some(Request::Verify { extent }),
                         Op::Flush => Some(Request::Flush),
                     };
                     ticket.job = Some(running);

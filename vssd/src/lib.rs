@@ -27,6 +27,7 @@
 
 mod admin;
 mod arbitration;
+mod cmb;
 mod command;
 mod config;
 mod controller;
@@ -47,6 +48,7 @@ mod namespace;
 mod protection;
 mod queue;
 mod registers;
+pub mod reservation;
 mod sanitize;
 mod special;
 pub mod state;
@@ -55,6 +57,9 @@ mod transfer;
 pub mod worker;
 pub mod zoned;
 
+pub use admin::services::ServicesConfig;
+pub use admin::services::firmware::{Activation, FirmwareConfig, image as firmware_image};
+pub use admin::services::self_test::SelfTestConfig;
 pub use config::{BlockFormat, ControllerConfig, PciIdentity, PowerState, ZonedConfig};
 pub use controller::Controller;
 pub use doorbells::{DOORBELLS_BYTES, Doorbells};

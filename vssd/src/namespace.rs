@@ -33,6 +33,7 @@ pub(crate) use self::table::{Namespaces, Request as NewNamespace};
 use crate::config::{BlockFormat, ZonedConfig};
 use crate::media::Extent;
 use crate::protection::BlockProtection;
+use crate::reservation::Reservations;
 use crate::zoned::Zones;
 
 /// A part of a namespace's extent has to start and end here, bytes: the largest
@@ -131,6 +132,7 @@ pub(crate) struct Namespace {
     /// Blocks that read as errors, because Write Uncorrectable said so.
     pub(crate) uncorrectable: RangeSet<u64>,
     pub(crate) formatting: Option<Formatting>,
+    pub(crate) reservations: Reservations,
     /// Its zones, where it is a zoned one.
     pub(crate) zones: Option<Zones>,
 }
@@ -144,6 +146,7 @@ impl Namespace {
             && self.metadata_bytes == 0
             && self.formatting.is_none()
             && self.zones.is_none()
+            && self.reservations.is_clear()
             && self.uncorrectable.is_empty();
     }
 

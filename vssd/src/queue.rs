@@ -498,6 +498,21 @@ impl Queues {
         self.bad_doorbells = self.bad_doorbells.saturating_add(bad);
     }
 
+    /// Whether a queue with interrupts enabled, on a vector that `mask` does not
+    /// hold back, has entries which the guest has not consumed.
+    pub(crate) fn is_pending(&mut self, doorbells: &Doorbells, mask: u32) -> bool {
+        let mut bad = 0_u32;
+        let mut pending = false;
+        for cq in self.completion.iter_mut().flatten() {
+            if cq.vector.is_some_and(|vector| !is_masked(mask, vector)) {
+                bad = bad.saturating_add(u32::from(cq.refresh(doorbells).is_err()));
+                pending |= cq.head != cq.tail;
+            }
+        }
+        self.bad_doorbells = self.bad_doorbells.saturating_add(bad);
+        pending
+    }
+
     /// How many doorbell values were out of range since this was asked last.
     pub(crate) fn take_bad_doorbells(&mut self) -> u32 {
         std::mem::take(&mut self.bad_doorbells)

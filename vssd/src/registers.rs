@@ -55,6 +55,7 @@ fn capabilities(config: &ControllerConfig) -> Cap {
         .with_nssrs(true)
         .with_crms(CRMS_BOTH)
         .with_css(CSS_NVM | CSS_ALL)
+        .with_cmbs(config.cmb_bytes > 0)
 }
 
 impl RegisterFile {
@@ -110,10 +111,12 @@ impl<M: Media, T: Tap, C: Clock> Registers for Controller<M, T, C> {
             offset::VS => VERSION.into_bits(),
             offset::INTMS | offset::INTMC => registers.intms,
             offset::CC => registers.cc.into_bits(),
-            offset::CSTS => {
-                let csts = device.lifecycle.csts();
-                csts.with_nssro(registers.nssro).into_bits()
-            }
+            offset::CSTS => device
+                .lifecycle
+                .csts()
+                .with_nssro(registers.nssro)
+                .with_pp(device.services.firmware.is_activating())
+                .into_bits(),
             offset::CRTO => Crto::new()
                 .with_crwmt(READY_TIMEOUT.into())
                 .with_crimt(READY_TIMEOUT.into())
@@ -123,7 +126,7 @@ impl<M: Media, T: Tap, C: Clock> Registers for Controller<M, T, C> {
             ASQ_HIGH => high(registers.asq),
             offset::ACQ => low(registers.acq),
             ACQ_HIGH => high(registers.acq),
-            _ => 0,
+            _ => device.cmb.read32(offset),
         }
     }
 
@@ -152,7 +155,7 @@ impl<M: Media, T: Tap, C: Clock> Registers for Controller<M, T, C> {
             ASQ_HIGH => registers.asq = with_high(registers.asq, value),
             offset::ACQ => registers.acq = with_low(registers.acq, value),
             ACQ_HIGH => registers.acq = with_high(registers.acq, value),
-            _ => {}
+            _ => self.device.write_cmb(offset, value),
         }
     }
 }
@@ -190,6 +193,10 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             Duty::Start => {
                 self.device.start();
                 self.device.event(Event::Enable);
+            }
+            Duty::Alarm if change == Change::Fault => {
+                log::warn!("the controller fails: its Keep Alive timer expired");
+                self.device.event(Event::FatalStatus);
             }
             Duty::Alarm => {
                 log::warn!(

@@ -13,6 +13,7 @@
 
 mod copy;
 mod fused;
+mod reservations;
 mod zones;
 
 pub(crate) use self::fused::{BLOCKS_MAX as FUSED_BLOCKS_MAX, First};
@@ -21,10 +22,11 @@ pub(crate) use self::zones::parts;
 use nvme::{GuardFormat, NSID_ALL, NvmOpcode, ReadWriteCdw12, Sqe, Status};
 use traces::{Clock, Tap};
 
-use crate::command::{Command, is_simple};
+use crate::command::{Command, is_simple, not_fused};
 use crate::device::Device;
 use crate::job::{Job, Transfer};
 use crate::namespace::Namespace;
+use crate::reservation::CommandClass;
 use crate::{Controller, Media, Ticket};
 
 /// How a command goes on.
@@ -49,6 +51,10 @@ pub(crate) const fn is_offered(opcode: NvmOpcode) -> bool {
                 | NvmOpcode::ZONE_MANAGEMENT_SEND
                 | NvmOpcode::ZONE_MANAGEMENT_RECEIVE
                 | NvmOpcode::ZONE_APPEND
+                | NvmOpcode::RESERVATION_REGISTER
+                | NvmOpcode::RESERVATION_REPORT
+                | NvmOpcode::RESERVATION_ACQUIRE
+                | NvmOpcode::RESERVATION_RELEASE
         )
 }
 
@@ -155,6 +161,11 @@ impl<T: Tap, C: Clock> Device<T, C> {
         if namespace.formatting.is_some() {
             return Err(Status::FORMAT_IN_PROGRESS);
         }
+        let reservations = &namespace.reservations;
+        if !reservations.is_clear() {
+            let host = self.features.reservation_host();
+            reservations.permits(&host, CommandClass::of_io(opcode))?;
+        }
         // The host has to know of wide guards (`NVMe Base 2.1 §5.1.25.1.14`).
         let wide = namespace
             .protection
@@ -171,6 +182,10 @@ impl<T: Tap, C: Clock> Device<T, C> {
         match opcode {
             NvmOpcode::FLUSH | NvmOpcode::DATASET_MANAGEMENT => namespace.decode(sqe).map(Way::Run),
             NvmOpcode::COPY => self.copy_way(sqe),
+            NvmOpcode::RESERVATION_REGISTER
+            | NvmOpcode::RESERVATION_REPORT
+            | NvmOpcode::RESERVATION_ACQUIRE
+            | NvmOpcode::RESERVATION_RELEASE => self.reserve(sqe),
             NvmOpcode::WRITE_UNCORRECTABLE => self.write_uncorrectable(sqe),
             _ => {
                 let way = transfer_way(sqe, namespace, through)?;

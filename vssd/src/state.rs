@@ -20,10 +20,12 @@ use traces::{Clock, Tap};
 
 pub use self::file::{FileStore, StateFileError};
 use crate::admin::features::SavedFeatures;
+use crate::admin::services::SavedServices;
 use crate::config::BlockFormat;
 use crate::health::Health;
 use crate::media::Extent;
 use crate::namespace::{FormatSettings, Namespace, WriteProtection};
+use crate::reservation::Reservations;
 use crate::sanitize::Sanitize;
 use crate::zoned::{SavedZones, Zones};
 use crate::{Controller, Media, VssdError};
@@ -44,11 +46,12 @@ struct SavedNamespace {
     uuid: [u8; 16],
     write_protection: WriteProtection,
     uncorrectable: RangeSet<u64>,
+    reservations: Reservations,
     zones: Option<SavedZones>,
 }
 
 /// Everything that a drive keeps over restarts, but the data.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct State {
     version: u32,
     /// Size of the medium, bytes.
@@ -60,6 +63,7 @@ pub struct State {
     health: Health,
     errors: u64,
     sanitize: Sanitize,
+    services: SavedServices,
 }
 
 /// Where a [`State`] goes.
@@ -128,6 +132,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         }
         device.errors.resume(state.errors);
         device.sanitize = state.sanitize;
+        device.services.restore(state.services);
         device.namespaces.gated = device.sanitize.status().is_some();
         Ok(())
     }
@@ -149,6 +154,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             health: device.health,
             errors: device.errors.count(),
             sanitize: device.sanitize.clone(),
+            services: device.services.saved(),
         }
     }
 
@@ -189,6 +195,7 @@ fn saved(namespace: &Namespace, formats: &[BlockFormat]) -> SavedNamespace {
         uuid: namespace.uuid,
         write_protection: namespace.write_protection,
         uncorrectable: namespace.uncorrectable.clone(),
+        reservations: namespace.reservations.clone(),
         zones: namespace.zones.as_ref().map(Zones::save),
     }
 }
@@ -216,6 +223,8 @@ fn fill(namespace: &mut Namespace, saved: SavedNamespace) -> Result<(), VssdErro
         kept => kept,
     };
     namespace.uncorrectable = saved.uncorrectable;
+    namespace.reservations = saved.reservations;
+    namespace.reservations.power_lost();
     if let Some(zones) = &saved.zones {
         let mut zones = Zones::restore(zones).map_err(|error| {
             wrong(format!(

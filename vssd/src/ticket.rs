@@ -78,6 +78,19 @@ impl Ticket {
         ticket
     }
 
+    /// The ticket of a read that a self-test makes.
+    pub(crate) fn of_self_test(sequence: u64, now_ns: u64) -> Self {
+        let mut ticket = Self::internal(sequence, now_ns);
+        ticket.record.opcode = NvmOpcode::VERIFY.0;
+        ticket
+    }
+
+    /// Whether it is one of [`Ticket::of_self_test`].
+    #[inline]
+    pub(crate) const fn is_self_test(&self) -> bool {
+        self.completion.is_none() && self.record.opcode == NvmOpcode::VERIFY.0
+    }
+
     /// The submission queue that the command came from.
     #[must_use]
     pub const fn queue(&self) -> QueueId {

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use nvme::Registers;
 use recorder::{Recorder, RecorderHandle, RecorderOptions, RingTap};
 use traces::{Clock as _, DeviceIdentity, Header, MonotonicClock, NamespaceInfo, Start};
-use vssd::front::{DoorbellFile, Function};
+use vssd::front::{CmbFile, DoorbellFile, Function};
 use vssd::{Controller, Interrupts, MapError, Media, PciIdentity, Protection};
 
 use super::Label;
@@ -213,6 +213,18 @@ impl<M: Media> Function for Recorded<M> {
         Function::doorbells(&self.controller)
     }
 
+    fn cmb(&self) -> Option<CmbFile<'_>> {
+        self.controller.cmb()
+    }
+
+    fn set_bus_master(&mut self, enabled: bool) {
+        self.controller.set_bus_master(enabled);
+    }
+
+    fn interrupt_pending(&mut self) -> bool {
+        self.controller.interrupt_pending()
+    }
+
     fn set_interrupts(&mut self, interrupts: Box<dyn Interrupts + Send>) {
         self.controller.set_interrupts(interrupts);
     }
@@ -233,6 +245,10 @@ impl<M: Media> Function for Recorded<M> {
 
     fn identity(&self) -> PciIdentity {
         Function::identity(&self.controller)
+    }
+
+    fn serial_number(&self) -> u64 {
+        Function::serial_number(&self.controller)
     }
 
     fn vectors(&self) -> u16 {

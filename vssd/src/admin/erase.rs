@@ -4,6 +4,7 @@ use nvme::{AsyncEvent, FormatCdw10, NSID_ALL, NamespaceId, SanitizeCdw10, Sqe, S
 use traces::{Clock, Tap};
 
 use super::Answer;
+use super::identify::SANICAP;
 use super::namespaces::check_settings;
 use crate::command::data_pointer;
 use crate::device::Device;
@@ -68,6 +69,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         }
         let until_ns = self.clock.now_ns().saturating_add(self.config.format_ns);
         self.occupy(&chosen, until_ns)?;
+        self.format_starts(sqe);
         Ok(Format::new(chosen, Purpose::Format(settings), until_ns))
     }
 
@@ -95,6 +97,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
                 }
             }
             namespace.classify();
+            self.format_ended(nsid, settings.is_none());
         }
         self.changed = true;
     }
@@ -118,6 +121,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         }
         if self.sanitize.command(cdw10, sqe.cdw11.get())? {
             self.sanitizing = false;
+            self.sanitize_starts(sqe, SANICAP);
         }
         self.namespaces.gated = self.sanitize.status().is_some();
         self.changed = true;
@@ -143,6 +147,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         }
         self.namespaces.gated = self.sanitize.status().is_some();
         self.changed = true;
+        self.sanitize_ended();
         self.events.raise(AsyncEvent::SANITIZE_COMPLETED);
     }
 }

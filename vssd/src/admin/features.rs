@@ -29,6 +29,7 @@ use self::store::{Key, Store};
 use self::traits::{Scope, Traits};
 use crate::ControllerConfig;
 use crate::namespace::Namespaces;
+use crate::reservation::HostId;
 
 /// The most data that a feature has, bytes.
 pub(crate) const DATA_BYTES_MAX: usize = 4096;
@@ -194,6 +195,14 @@ impl Features {
             *to = *from;
         }
         id
+    }
+
+    /// The host, as reservations know it.
+    pub(crate) fn reservation_host(&self) -> HostId {
+        HostId {
+            id: self.host_id(),
+            extended: self.dword(Key::of(FeatureId::HOST_IDENTIFIER)) & SWITCH != 0,
+        }
     }
 
     /// What the host says that it understands.

@@ -15,6 +15,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 
 use super::events::REQUESTS_MAX;
 use super::logs::ERRORS_MAX;
+use super::services::PELS;
 use crate::ControllerConfig;
 use crate::config::PowerState;
 use crate::namespace::{GRANULE, Namespaces};
@@ -24,7 +25,7 @@ use crate::special::FUSED_BLOCKS_MAX;
 pub(crate) const VERSION: Vs = Vs::new().with_mjr(2).with_mnr(1);
 
 /// The controller's identifier in its subsystem.
-pub(super) const CONTROLLER_ID: u16 = 1;
+pub(crate) const CONTROLLER_ID: u16 = 1;
 /// Aborts that may be outstanding. They complete at once, so the number only
 /// has to be one that hosts are content with.
 const ABORTS_MAX: u8 = 4;
@@ -32,6 +33,12 @@ const ABORTS_MAX: u8 = 4;
 const SHUTDOWN_US: u32 = 10_000_000;
 /// The I/O command sets.
 const CSI_NVM: u8 = 0;
+
+/// What sanitize operations there are.
+pub(super) const SANICAP: u32 = IdentifyController::SANICAP_CRYPTO_ERASE
+    | IdentifyController::SANICAP_BLOCK_ERASE
+    | IdentifyController::SANICAP_OVERWRITE
+    | IdentifyController::SANICAP_NODMMAS_NOT_MODIFIED;
 
 /// A page of Identify data.
 pub(crate) type Page = [u8; IDENTIFY_BYTES];
@@ -42,7 +49,7 @@ pub(crate) struct Identity<'c> {
     pub(crate) config: &'c ControllerConfig,
     pub(crate) namespaces: &'c Namespaces,
     /// The firmware revision that is active.
-    pub(crate) firmware: &'c str,
+    pub(crate) firmware: [u8; 8],
     pub(crate) now_ns: u64,
 }
 
@@ -129,7 +136,7 @@ impl Identity<'_> {
             ssvid: U16::new(config.pci.subsystem_vendor),
             sn: ascii_field(&config.serial),
             mn: ascii_field(&config.model),
-            fr: ascii_field(self.firmware),
+            fr: self.firmware,
             rab: 6,
             ieee: config.pci.oui,
             mdts: config.mdts,
@@ -139,6 +146,7 @@ impl Identity<'_> {
             rtd3e: U32::new(SHUTDOWN_US),
             oaes: U32::new(
                 IdentifyController::OAES_NAMESPACE_ATTRIBUTE
+                    | IdentifyController::OAES_FIRMWARE_ACTIVATION
                     | flag(
                         config.zoned.is_some(),
                         IdentifyController::OAES_ZONE_DESCRIPTOR,
@@ -148,6 +156,7 @@ impl Identity<'_> {
                 IdentifyController::CTRATT_HOST_ID_128
                     | IdentifyController::CTRATT_NAMESPACE_GRANULARITY
                     | IdentifyController::CTRATT_EXTENDED_LBA_FORMATS
+                    | IdentifyController::CTRATT_RESERVATION_HOST_ID
                     | flag(
                         config.apst,
                         IdentifyController::CTRATT_NON_OPERATIONAL_POWER,
@@ -156,19 +165,33 @@ impl Identity<'_> {
             cntrltype: IdentifyController::TYPE_IO,
             nvmsr: IdentifyController::NVMSR_STORAGE_DEVICE,
             oacs: U16::new(
-                IdentifyController::OACS_FORMAT
+                IdentifyController::OACS_SECURITY
+                    | IdentifyController::OACS_FORMAT
+                    | IdentifyController::OACS_FIRMWARE
                     | IdentifyController::OACS_NAMESPACE_MANAGEMENT
-                    | IdentifyController::OACS_DOORBELL_BUFFER,
+                    | IdentifyController::OACS_SELF_TEST
+                    | IdentifyController::OACS_DIRECTIVES
+                    | IdentifyController::OACS_NVME_MI
+                    | IdentifyController::OACS_DOORBELL_BUFFER
+                    | IdentifyController::OACS_LOCKDOWN,
             ),
             acl: ABORTS_MAX - 1,
             aerl: zero_based(REQUESTS_MAX),
-            frmw: IdentifyController::FRMW_ONE_READ_ONLY_SLOT,
+            frmw: config.services.firmware.frmw(),
             lpa: IdentifyController::LPA_COMMAND_EFFECTS
                 | IdentifyController::LPA_EXTENDED
+                | IdentifyController::LPA_TELEMETRY
+                | IdentifyController::LPA_PERSISTENT_EVENT
                 | IdentifyController::LPA_SUPPORTED_PAGES,
             elpe: zero_based(ERRORS_MAX),
             npss: zero_based(config.power_states.len()),
             apsta: u8::from(config.apst),
+            mtfa: U16::new(config.services.firmware.activation_max),
+            mec: IdentifyController::MEC_PCIE,
+            edstt: U16::new(config.services.self_test.edstt()),
+            dsto: IdentifyController::DSTO_ONE_PER_SUBSYSTEM,
+            fwug: config.services.firmware.granularity,
+            pels: U32::new(PELS),
             wctemp: U16::new(config.warning_kelvin),
             cctemp: U16::new(config.critical_kelvin),
             hmpre: U32::new(hmb),
@@ -178,12 +201,7 @@ impl Identity<'_> {
             hctma: U16::new(u16::from(config.thermal_management.is_some())),
             mntmt: U16::new(mntmt),
             mxtmt: U16::new(mxtmt),
-            sanicap: U32::new(
-                IdentifyController::SANICAP_CRYPTO_ERASE
-                    | IdentifyController::SANICAP_BLOCK_ERASE
-                    | IdentifyController::SANICAP_OVERWRITE
-                    | IdentifyController::SANICAP_NODMMAS_NOT_MODIFIED,
-            ),
+            sanicap: U32::new(SANICAP),
             sqes: IdentifyController::SQES_64,
             cqes: IdentifyController::CQES_16,
             nn: U32::new(self.namespaces.max()),
@@ -195,6 +213,7 @@ impl Identity<'_> {
                     | IdentifyController::ONCS_WRITE_ZEROES
                     | IdentifyController::ONCS_SAVE_SELECT
                     | IdentifyController::ONCS_TIMESTAMP
+                    | IdentifyController::ONCS_RESERVATIONS
                     | IdentifyController::ONCS_VERIFY
                     | IdentifyController::ONCS_COPY,
             ),
@@ -217,7 +236,7 @@ impl Identity<'_> {
                     | IdentifyController::SGLS_OVERSIZE
                     | IdentifyController::SGLS_MPTR_SGL,
             ),
-            subnqn: self.nqn(),
+            subnqn: nqn(config),
             psd,
             ..IdentifyController::default()
         }
@@ -231,24 +250,6 @@ impl Identity<'_> {
             ver: U32::new(Vs::new().with_mjr(1).with_mnr(1).into_bits()),
             ..IdentifyNvmController::default()
         }
-    }
-
-    fn nqn(&self) -> [u8; 256] {
-        let text = self.config.nqn.clone().unwrap_or_else(|| {
-            let hex = format!("{:032x}", u128::from_be_bytes(self.config.uuid()));
-            let part = |range| hex.get(range).unwrap_or_default();
-            format!(
-                "nqn.2014-08.org.nvmexpress:uuid:{}-{}-{}-{}-{}",
-                part(0..8),
-                part(8..12),
-                part(12..16),
-                part(16..20),
-                part(20..32)
-            )
-        });
-        let mut field = [0; 256];
-        copy(&mut field, 0, text.as_bytes());
-        field
     }
 
     /// The namespaces behind `nsid`: those that are attached, or all.
@@ -272,6 +273,25 @@ impl Identity<'_> {
         }
         Ok(page(&[list.as_bytes()]))
     }
+}
+
+/// The subsystem's NVMe qualified name.
+pub(crate) fn nqn(config: &ControllerConfig) -> [u8; 256] {
+    let text = config.nqn.clone().unwrap_or_else(|| {
+        let hex = format!("{:032x}", u128::from_be_bytes(config.uuid()));
+        let part = |range| hex.get(range).unwrap_or_default();
+        format!(
+            "nqn.2014-08.org.nvmexpress:uuid:{}-{}-{}-{}-{}",
+            part(0..8),
+            part(8..12),
+            part(12..16),
+            part(16..20),
+            part(20..32)
+        )
+    });
+    let mut field = [0; 256];
+    copy(&mut field, 0, text.as_bytes());
+    field
 }
 
 /// No namespace has that identifier, or none can have it.

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use nvme::{
-    AdminOpcode, CommandEffects, ErrorLogEntry, FirmwareSlotLog, GetLogPageCdw10, GetLogPageCdw11,
-    GetLogPageCdw14, LogPageId, NamespaceId, NamespaceList, NvmOpcode, Sqe, Status, ascii_field,
+    AdminOpcode, CommandEffects, ErrorLogEntry, GetLogPageCdw10, GetLogPageCdw11, GetLogPageCdw14,
+    LogPageId, NamespaceId, NamespaceList, NvmOpcode, Sqe, Status,
 };
 use traces::CommandRecord;
 use zerocopy::IntoBytes;
@@ -23,7 +23,7 @@ const ALONE_IN_NAMESPACE: u8 = 1;
 const ALONE: u8 = 2;
 
 /// The admin commands that are offered, and what they change.
-const ADMIN: [(AdminOpcode, CommandEffects); 15] = [
+const ADMIN: [(AdminOpcode, CommandEffects); 25] = [
     (AdminOpcode::DELETE_SQ, NOTHING),
     (AdminOpcode::CREATE_SQ, NOTHING),
     (AdminOpcode::GET_LOG_PAGE, NOTHING),
@@ -34,6 +34,16 @@ const ADMIN: [(AdminOpcode, CommandEffects); 15] = [
     (AdminOpcode::SET_FEATURES, NOTHING),
     (AdminOpcode::GET_FEATURES, NOTHING),
     (AdminOpcode::ASYNC_EVENT_REQUEST, NOTHING),
+    (AdminOpcode::FIRMWARE_COMMIT, NOTHING.with_ccc(true)),
+    (AdminOpcode::FIRMWARE_DOWNLOAD, NOTHING),
+    (AdminOpcode::DEVICE_SELF_TEST, NOTHING),
+    (AdminOpcode::DIRECTIVE_SEND, NOTHING),
+    (AdminOpcode::DIRECTIVE_RECEIVE, NOTHING),
+    (AdminOpcode::NVME_MI_SEND, NOTHING),
+    (AdminOpcode::NVME_MI_RECEIVE, NOTHING),
+    (AdminOpcode::LOCKDOWN, NOTHING),
+    (AdminOpcode::SECURITY_SEND, NOTHING),
+    (AdminOpcode::SECURITY_RECEIVE, NOTHING),
     (AdminOpcode::NAMESPACE_MANAGEMENT, NAMESPACES),
     (AdminOpcode::NAMESPACE_ATTACHMENT, NAMESPACES),
     (
@@ -45,7 +55,7 @@ const ADMIN: [(AdminOpcode, CommandEffects); 15] = [
 ];
 
 /// The I/O commands that are offered, and what they change.
-const IO: [(NvmOpcode, CommandEffects); 13] = [
+const IO: [(NvmOpcode, CommandEffects); 17] = [
     (NvmOpcode::FLUSH, NOTHING),
     (NvmOpcode::WRITE, BLOCKS),
     (NvmOpcode::READ, NOTHING),
@@ -54,6 +64,10 @@ const IO: [(NvmOpcode, CommandEffects); 13] = [
     (NvmOpcode::WRITE_ZEROES, BLOCKS),
     (NvmOpcode::DATASET_MANAGEMENT, BLOCKS),
     (NvmOpcode::VERIFY, NOTHING),
+    (NvmOpcode::RESERVATION_REGISTER, NOTHING),
+    (NvmOpcode::RESERVATION_REPORT, NOTHING),
+    (NvmOpcode::RESERVATION_ACQUIRE, NOTHING),
+    (NvmOpcode::RESERVATION_RELEASE, NOTHING),
     (NvmOpcode::CANCEL, NOTHING),
     (NvmOpcode::COPY, BLOCKS),
     (NvmOpcode::ZONE_MANAGEMENT_SEND, BLOCKS),
@@ -62,16 +76,23 @@ const IO: [(NvmOpcode, CommandEffects); 13] = [
 ];
 
 /// The log pages that are offered.
-const LOG_PAGES: [LogPageId; 9] = [
+const LOG_PAGES: [LogPageId; 16] = [
     LogPageId::SUPPORTED,
     LogPageId::ERROR_INFORMATION,
     LogPageId::SMART,
     LogPageId::FIRMWARE_SLOT,
     LogPageId::CHANGED_NAMESPACES,
     LogPageId::COMMAND_EFFECTS,
+    LogPageId::SELF_TEST,
+    LogPageId::TELEMETRY_HOST,
+    LogPageId::TELEMETRY_CONTROLLER,
+    LogPageId::PERSISTENT_EVENT,
     LogPageId::FEATURE_EFFECTS,
+    LogPageId::NVME_MI_EFFECTS,
+    LogPageId::LOCKDOWN,
     LogPageId::SANITIZE_STATUS,
     LogPageId::CHANGED_ZONES,
+    LogPageId::RESERVATION_NOTIFICATION,
 ];
 
 /// What a Get Log Page command asks for (`NVMe Base 2.1 §5.1.12`).
@@ -134,18 +155,6 @@ pub(super) fn command_effects() -> Vec<u8> {
         }
     }
     entries.as_bytes().to_vec()
-}
-
-/// The Firmware Slot Information page (`NVMe Base 2.1 §5.1.12.1.4`): slot 1.
-pub(super) fn firmware_slots(firmware: &str) -> Vec<u8> {
-    let mut log = FirmwareSlotLog {
-        active: 1,
-        ..FirmwareSlotLog::default()
-    };
-    if let Some(first) = log.revisions.first_mut() {
-        *first = ascii_field(firmware);
-    }
-    log.as_bytes().to_vec()
 }
 
 /// A page that is a list of namespaces.

@@ -2,8 +2,9 @@
 //! `§5.1.21`, `§8.1.15`).
 
 use nvme::{
-    AsyncEvent, ControllerList, IdentifyNamespace, NSID_ALL, NamespaceCreation, NamespaceId,
-    NamespaceManagementCdw10, NamespaceManagementCdw11, Sqe, Status, ZONED_COMMAND_SET,
+    AdminOpcode, AsyncEvent, ControllerList, IdentifyNamespace, NSID_ALL, NamespaceCreation,
+    NamespaceId, NamespaceManagementCdw10, NamespaceManagementCdw11, Sqe, Status,
+    ZONED_COMMAND_SET,
 };
 use traces::{Clock, Tap};
 use zerocopy::IntoBytes;
@@ -16,6 +17,7 @@ use crate::device::Device;
 use crate::job::{Format, Job, Purpose};
 use crate::memory::Access;
 use crate::namespace::{FormatSettings, Formatting, NewNamespace, protection};
+use crate::reservation::CommandClass;
 use crate::{Controller, Media, Ticket};
 
 /// Bytes of a controller list, and of what a namespace is created from.
@@ -75,6 +77,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             settings,
             zoned,
         })?;
+        self.namespace_changes(sqe.cdw10.get(), nsid, wanted.nsze.get());
         self.changed = true;
         Ok(nsid.0)
     }
@@ -110,6 +113,11 @@ impl<T: Tap, C: Clock> Device<T, C> {
             if namespace.read_only {
                 return Err(Status::NAMESPACE_WRITE_PROTECTED.dnr());
             }
+            if !namespace.reservations.is_clear() {
+                let host = self.features.reservation_host();
+                let class = CommandClass::of_admin(AdminOpcode::FORMAT_NVM);
+                namespace.reservations.permits(&host, class)?;
+            }
         }
         let since_ns = self.clock.now_ns();
         for &nsid in list {
@@ -127,6 +135,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             let attached = self.namespaces.active(nsid).is_some();
             self.namespaces.delete(nsid);
             self.features.forget(nsid);
+            self.namespace_changes(NamespaceManagementCdw10::DELETE.into(), nsid, 0);
             if attached {
                 self.note_namespace(nsid);
             }

@@ -90,7 +90,7 @@ fn an_illegal_configuration_is_fatal_until_it_is_reset() {
     let good = H::cc();
     let cases: [(&str, Prepare); 7] = [
         ("MPS", |_| H::cc().with_mps(1)),
-        ("CSS", |_| H::cc().with_css(6)),
+        ("CSS", |_| H::cc().with_css(5)),
         ("AMS", |_| H::cc().with_ams(2)),
         ("IOSQES", |_| H::cc().with_iosqes(5)),
         ("IOCQES", |_| H::cc().with_iocqes(5)),

@@ -7,6 +7,7 @@ use super::{FormatSettings, GRANULE, Namespace, WriteProtection};
 use crate::ControllerConfig;
 use crate::config::{BlockFormat, ZonedConfig};
 use crate::media::{Extent, MediaInfo};
+use crate::reservation::Reservations;
 
 /// What a namespace is to be like.
 #[derive(Clone, Copy, Debug)]
@@ -143,6 +144,7 @@ impl Namespaces {
             if namespace.write_protection == WriteProtection::UntilPowerCycle {
                 namespace.write_protection = WriteProtection::None;
             }
+            namespace.reservations.power_lost();
             if let Some(zones) = &mut namespace.zones {
                 zones.power_cycle();
             }
@@ -245,6 +247,7 @@ impl Namespaces {
             media_read_only: self.media.read_only,
             uncorrectable: RangeSet::new(),
             formatting: None,
+            reservations: Reservations::default(),
             zones: None,
         }
     }

@@ -41,6 +41,10 @@ impl<T: Tap, C: Clock> Device<T, C> {
                 namespace.decode(sqe).map(Way::Run)
             }
             NvmOpcode::COPY => self.copy_way(sqe),
+            NvmOpcode::RESERVATION_REGISTER
+            | NvmOpcode::RESERVATION_REPORT
+            | NvmOpcode::RESERVATION_ACQUIRE
+            | NvmOpcode::RESERVATION_RELEASE => self.reserve(sqe),
             NvmOpcode::ZONE_MANAGEMENT_SEND => self.zone_send(sqe),
             NvmOpcode::ZONE_MANAGEMENT_RECEIVE => self.zone_receive(sqe),
             _ => self.zoned_transfer(sqe, through),

@@ -6,7 +6,7 @@ use nvme::Registers;
 use traces::{Clock, MonotonicClock};
 
 use super::*;
-use crate::front::DoorbellFile;
+use crate::front::{CmbFile, DoorbellFile};
 use crate::{Interrupts, MapError, PciIdentity, Protection};
 
 /// A function of a few knobs that counts how often it is polled.
@@ -84,6 +84,20 @@ impl Function for Dial {
 
     fn doorbells(&self) -> DoorbellFile<'_> {
         unreachable!("no client asks for them here")
+    }
+
+    fn cmb(&self) -> Option<CmbFile<'_>> {
+        None
+    }
+
+    fn set_bus_master(&mut self, _enabled: bool) {}
+
+    fn interrupt_pending(&mut self) -> bool {
+        false
+    }
+
+    fn serial_number(&self) -> u64 {
+        0
     }
 
     fn set_interrupts(&mut self, _interrupts: Box<dyn Interrupts + Send>) {}

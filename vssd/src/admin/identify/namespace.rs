@@ -10,6 +10,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use super::{Identity, NO_NAMESPACE, Page, copy, page};
 use crate::config::BlockFormat;
 use crate::namespace::Namespace;
+use crate::reservation::Reservations;
 
 /// The most blocks of a Copy command, and of one of its ranges.
 pub(crate) const COPY_BLOCKS_MAX: u16 = u16::MAX;
@@ -64,6 +65,7 @@ impl Identity<'_> {
                 | IdentifyNamespace::DPC_TYPE3
                 | IdentifyNamespace::DPC_FIRST
                 | IdentifyNamespace::DPC_LAST,
+            rescap: Reservations::capabilities().into_bits(),
             fpi: IdentifyNamespace::FPI_SUPPORTED,
             dlfeat: IdentifyNamespace::DLFEAT_READ_ZEROES
                 | IdentifyNamespace::DLFEAT_WRITE_ZEROES_DEALLOCATES,
@@ -171,6 +173,7 @@ impl Identity<'_> {
             return Ok(page(&[]));
         };
         let identity = IndependentNamespace {
+            rescap: Reservations::capabilities().into_bits(),
             fpi: IdentifyNamespace::FPI_SUPPORTED | namespace.format_remaining(self.now_ns),
             nsattr: nsattr(namespace),
             nstat: IndependentNamespace::NSTAT_READY,

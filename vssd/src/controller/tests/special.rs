@@ -666,3 +666,56 @@ fn what_is_not_written_passes_every_check() {
     assert_eq!(host.status(&mut pair, read), Status::SUCCESS);
     assert_eq!(host.read(metadata, 8), [0xff; 8]);
 }
+
+#[test]
+fn a_former_hosts_reservation_keeps_the_next_one_out() {
+    let (mut host, mut pair) = Host::ready(ram());
+    let page = host.pages(1);
+    let identify_host = |host: &mut Host<Ram>, id: u8| {
+        let mut sqe = admin(AdminOpcode::SET_FEATURES, 0, 0x81);
+        sqe.cdw11 = U32::new(1);
+        assert_eq!(with_data(host, sqe, &[id; 16]).0, Status::SUCCESS);
+    };
+    let reserve =
+        |host: &mut Host<Ram>, pair: &mut Pair, opcode: NvmOpcode, cdw10, keys: [u64; 2]| {
+            host.write(page, keys.as_bytes());
+            let mut sqe = Sqe::new(opcode.0, NamespaceId(1));
+            sqe.cdw10 = U32::new(cdw10);
+            sqe.prp1 = U64::new(page);
+            host.status(pair, sqe)
+        };
+    let register = NvmOpcode::RESERVATION_REGISTER;
+    // No host without an identifier.
+    let unknown = reserve(&mut host, &mut pair, register, 0, [0, 7]);
+    assert!(
+        unknown.same_code(Status::HOST_ID_NOT_INITIALIZED),
+        "{unknown}"
+    );
+    identify_host(&mut host, 1);
+    // Registered, persistently; write exclusive.
+    let persistent = 3 << 30;
+    let registered = reserve(&mut host, &mut pair, register, persistent, [0, 7]);
+    assert_eq!(registered, Status::SUCCESS);
+    let acquire = NvmOpcode::RESERVATION_ACQUIRE;
+    let acquired = reserve(&mut host, &mut pair, acquire, 1 << 8, [7, 0]);
+    assert_eq!(acquired, Status::SUCCESS);
+    let write = io(NvmOpcode::WRITE, 0, 1, page, 0);
+    assert_eq!(host.status(&mut pair, write), Status::SUCCESS);
+
+    // Another host attaches: it may read, and neither write nor format.
+    host.controller.function_reset();
+    host.enable();
+    identify_host(&mut host, 2);
+    let mut pair = host.create_pair(1, 64);
+    let read = io(NvmOpcode::READ, 0, 1, page, 0);
+    assert_eq!(host.status(&mut pair, read), Status::SUCCESS);
+    let status = host.status(&mut pair, write);
+    assert!(status.same_code(Status::RESERVATION_CONFLICT));
+    assert!(format(&mut host, 1, 0).same_code(Status::RESERVATION_CONFLICT));
+    // It preempts, and has the namespace.
+    let registered = reserve(&mut host, &mut pair, register, 0, [0, 9]);
+    assert_eq!(registered, Status::SUCCESS);
+    let preempted = reserve(&mut host, &mut pair, acquire, 1 << 8 | 1, [9, 7]);
+    assert_eq!(preempted, Status::SUCCESS);
+    assert_eq!(host.status(&mut pair, write), Status::SUCCESS);
+}

@@ -50,6 +50,7 @@ impl OwnBuffer {
     }
 
     /// What is in it.
+    #[cfg(test)]
     pub(crate) const fn data(&self) -> &[u8] {
         // SAFETY: `start` is the allocation of `bytes` initialized bytes that
         // `new` made; whoever writes to it borrows the buffer mutably, or is a
