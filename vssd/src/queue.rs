@@ -500,12 +500,18 @@ impl Queues {
 
     /// Whether a queue with interrupts enabled, on a vector that `mask` does not
     /// hold back, has entries which the guest has not consumed.
-    pub(crate) fn is_pending(&mut self, doorbells: &Doorbells, mask: u32) -> bool {
+    pub(crate) fn is_pending(
+        &mut self,
+        memory: &DmaTable,
+        doorbells: &Doorbells,
+        mask: u32,
+    ) -> bool {
+        let shadow = &mut self.shadow;
         let mut bad = 0_u32;
         let mut pending = false;
         for cq in self.completion.iter_mut().flatten() {
             if cq.vector.is_some_and(|vector| !is_masked(mask, vector)) {
-                bad = bad.saturating_add(u32::from(cq.refresh(doorbells).is_err()));
+                bad = bad.saturating_add(u32::from(cq.refresh(shadow, (memory, doorbells)).is_err()));
                 pending |= cq.head != cq.tail;
             }
         }

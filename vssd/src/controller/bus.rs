@@ -28,7 +28,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         let device = &mut self.device;
         device
             .queues
-            .is_pending(&device.doorbells, device.registers.intms)
+            .is_pending(&device.memory, &device.doorbells, device.registers.intms)
     }
 
     /// The controller memory buffer, for a front to hand to its client.
