@@ -155,7 +155,11 @@ pub(super) fn command_effects(zoned: bool) -> Vec<u8> {
     let admin = ADMIN.map(|(opcode, effects)| (usize::from(opcode.0), effects));
     let io = IO.map(|(opcode, effects)| {
         let there = zoned || !is_zoned(opcode);
-        let effects = if there { effects } else { CommandEffects::new() };
+        let effects = if there {
+            effects
+        } else {
+            CommandEffects::new()
+        };
         (usize::from(opcode.0) + 256, effects)
     });
     for (index, effects) in admin.into_iter().chain(io) {
