@@ -142,6 +142,7 @@ const CHANGE: &str =
     ": change it, or leave it out for the default (`vssd profile qemu` explains each field)";
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn refusals_name_the_place_the_field_the_value_and_the_range() {
     let changeable = [
         (
