@@ -511,7 +511,8 @@ impl Queues {
         let mut pending = false;
         for cq in self.completion.iter_mut().flatten() {
             if cq.vector.is_some_and(|vector| !is_masked(mask, vector)) {
-                bad = bad.saturating_add(u32::from(cq.refresh(shadow, (memory, doorbells)).is_err()));
+                bad =
+                    bad.saturating_add(u32::from(cq.refresh(shadow, (memory, doorbells)).is_err()));
                 pending |= cq.head != cq.tail;
             }
         }
