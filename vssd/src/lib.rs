@@ -45,6 +45,7 @@ mod lifecycle;
 pub mod media;
 pub mod memory;
 mod namespace;
+pub mod profile;
 mod protection;
 mod queue;
 mod registers;
