@@ -9,12 +9,12 @@ use std::thread::JoinHandle;
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use tempfile::TempDir;
-use traces::MonotonicClock;
+use traces::{MonotonicClock, Tap};
 use vssd::front::vfio_user::{Options, ServeError, Server};
 use vssd::media::{Ram, RawFile, RawFileOptions};
 use vssd::profile::{BUILT_IN, Profile};
 use vssd::worker::StopHandle;
-use vssd::{Controller, ControllerConfig, Media};
+use vssd::{Controller, ControllerConfig, FileStore, Media};
 
 use crate::Answer;
 use crate::device::size;
@@ -76,6 +76,14 @@ pub(crate) struct DriveArguments {
     /// Refuse writes.
     #[arg(long)]
     read_only: bool,
+    /// Keep what the drive remembers beside its data (namespaces, formats, saved
+    /// features, counters) in this file; by default the disk's path with .vssd
+    /// behind it.
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Remember nothing, and start as a new drive.
+    #[arg(long, conflicts_with = "state")]
+    no_state: bool,
 }
 
 /// A `--label`.
@@ -115,7 +123,52 @@ impl DriveArguments {
             model: None,
             block_size: None,
             read_only: false,
+            state: None,
+            no_state: true,
         }
+    }
+
+    /// Where the drive on `disk` keeps what it remembers.
+    fn state_file(&self, disk: &Disk) -> Option<PathBuf> {
+        match disk {
+            _ if self.no_state => None,
+            _ if self.state.is_some() => self.state.clone(),
+            // An image that nobody writes is as it was.
+            Disk::Raw(path) if !self.read_only => {
+                let mut name = path.clone().into_os_string();
+                name.push(".vssd");
+                Some(name.into())
+            }
+            Disk::Raw(_) | Disk::Ram(_) => None,
+        }
+    }
+
+    /// Has the drive take on what it remembers, and remember what changes.
+    fn remember<M: Media, T: Tap>(
+        &self,
+        controller: &mut Controller<M, T, MonotonicClock>,
+        disk: &Disk,
+    ) -> Result<()> {
+        let Some(path) = self.state_file(disk) else {
+            return Ok(());
+        };
+        if let Some(state) = FileStore::load(&path)? {
+            let formatted = state.block_bytes(1);
+            if let (Some(wanted), Some(there)) = (self.block_size, formatted)
+                && wanted != there
+            {
+                bail!(
+                    "namespace 1 is formatted with blocks of {there} bytes, as {} remembers: \
+                     format it (`vssd device format`), or give --no-state for a new drive",
+                    path.display()
+                );
+            }
+            controller
+                .restore(state)
+                .with_context(|| format!("cannot use {}", path.display()))?;
+        }
+        controller.set_store(Box::new(FileStore::new(&path)));
+        Ok(())
     }
 
     /// These arguments, with a label on the recording.
@@ -220,7 +273,8 @@ impl Serving {
             plan.check()?;
         }
         let clock = MonotonicClock::start();
-        let controller = Controller::new(arguments.config(disk)?, media, None, clock)?;
+        let mut controller = Controller::new(arguments.config(disk)?, media, None, clock)?;
+        arguments.remember(&mut controller, disk)?;
         let (socket, directory) = match &arguments.vfio_user {
             Some(path) => (path.clone(), None),
             None => {

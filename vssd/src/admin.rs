@@ -163,8 +163,8 @@ impl<T: Tap, C: Clock> Device<T, C> {
         Some(match request.page {
             LogPageId::ERROR_INFORMATION => self.errors.page(),
             LogPageId::SMART => self.smart(),
-            LogPageId::COMMAND_EFFECTS => logs::command_effects(),
-            LogPageId::SUPPORTED => logs::supported(),
+            LogPageId::COMMAND_EFFECTS => logs::command_effects(self.config.zoned.is_some()),
+            LogPageId::SUPPORTED => logs::supported(self.config.zoned.is_some()),
             LogPageId::CHANGED_NAMESPACES => {
                 logs::namespace_list(&self.changed_namespaces.identifiers())
             }

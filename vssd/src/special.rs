@@ -59,7 +59,7 @@ pub(crate) const fn is_offered(opcode: NvmOpcode) -> bool {
 }
 
 /// Whether the command is one of zones.
-const fn is_zoned(opcode: NvmOpcode) -> bool {
+pub(crate) const fn is_zoned(opcode: NvmOpcode) -> bool {
     matches!(
         opcode,
         NvmOpcode::ZONE_MANAGEMENT_SEND

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use nvme::{CommandId, QueueId};
 use traces::{Clock, VirtualClock};
 use vssd::Ticket;
 use vssd::media::{Media, MediaError, MediaInfo, Outcome, Ram, Request, Sink, Submission};

@@ -10,6 +10,8 @@ use traces::CommandRecord;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
 
+use crate::special::is_zoned;
+
 /// Entries of the Error Information log (Identify Controller, ELPE + 1): a page.
 pub(crate) const ERRORS_MAX: usize = 64;
 
@@ -134,9 +136,12 @@ impl LogRequest {
 }
 
 /// The Supported Log Pages page (`NVMe Base 2.1 §5.1.12.1.1`).
-pub(super) fn supported() -> Vec<u8> {
+pub(super) fn supported(zoned: bool) -> Vec<u8> {
     let mut entries = [U32::new(0); 256];
     for page in LOG_PAGES {
+        if page == LogPageId::CHANGED_ZONES && !zoned {
+            continue;
+        }
         if let Some(entry) = entries.get_mut(usize::from(page.0)) {
             *entry = U32::new(1);
         }
@@ -145,10 +150,18 @@ pub(super) fn supported() -> Vec<u8> {
 }
 
 /// The Commands Supported and Effects page (`NVMe Base 2.1 §5.1.12.1.6`).
-pub(super) fn command_effects() -> Vec<u8> {
+pub(super) fn command_effects(zoned: bool) -> Vec<u8> {
     let mut entries = [U32::new(0); 1024];
     let admin = ADMIN.map(|(opcode, effects)| (usize::from(opcode.0), effects));
-    let io = IO.map(|(opcode, effects)| (usize::from(opcode.0) + 256, effects));
+    let io = IO.map(|(opcode, effects)| {
+        let there = zoned || !is_zoned(opcode);
+        let effects = if there {
+            effects
+        } else {
+            CommandEffects::new()
+        };
+        (usize::from(opcode.0) + 256, effects)
+    });
     for (index, effects) in admin.into_iter().chain(io) {
         if let Some(entry) = entries.get_mut(index) {
             *entry = U32::new(effects.into_bits());
