@@ -1,20 +1,36 @@
-//! `vssd device`: looking at devices.
+//! `vssd device`: looking at devices, and managing them.
 
+mod confirm;
+mod feature;
+mod firmware;
+mod format;
+mod hint;
+mod identify;
 mod list;
+mod log;
+mod namespace;
+mod number;
+mod profile;
+mod raw;
+mod report;
+mod reset;
+mod sanitize;
+mod self_test;
+mod show;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use driver::transport::vfio_user::VfioUser;
-use driver::{Controller, ControllerInfo, ControllerOptions};
-use serde_json::json;
+use driver::{Controller, ControllerOptions};
 use traces::MonotonicClock;
 
 use crate::Answer;
 
-/// Look at devices.
+/// Look at devices, and manage them.
 #[derive(Debug, Args)]
 pub(crate) struct DeviceArguments {
     #[command(subcommand)]
@@ -24,20 +40,29 @@ pub(crate) struct DeviceArguments {
 #[derive(Debug, Subcommand)]
 enum What {
     /// List this machine's NVMe drives, and the virtual SSDs that listen.
+    #[command(after_help = "Example: vssd device list --json")]
     List {
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Ask a device what it is.
-    #[command(after_help = "Example: vssd device identify vfio-user:/tmp/vssd.sock")]
-    Identify {
-        /// The device: vfio-user:SOCKET.
-        device: Device,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Identify(identify::IdentifyArguments),
+    Profile(profile::DeviceProfileArguments),
+    Smart(log::SmartArguments),
+    Log(log::LogArguments),
+    #[command(subcommand)]
+    Feature(feature::FeatureCommand),
+    Format(format::FormatArguments),
+    #[command(subcommand)]
+    Sanitize(sanitize::SanitizeCommand),
+    #[command(subcommand, name = "selftest")]
+    SelfTest(self_test::SelfTestCommand),
+    #[command(subcommand)]
+    Firmware(firmware::FirmwareCommand),
+    #[command(subcommand, name = "ns")]
+    Namespace(namespace::NamespaceCommand),
+    Reset(reset::ResetArguments),
+    Raw(raw::RawArguments),
 }
 
 /// A DEVICE argument.
@@ -46,6 +71,16 @@ pub(crate) enum Device {
     /// A virtual SSD that listens on a socket.
     VfioUser(PathBuf),
 }
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::VfioUser(path) = self;
+        write!(f, "vfio-user:{}", path.display())
+    }
+}
+
+/// A device that was brought up.
+type Opened = Controller<VfioUser, MonotonicClock>;
 
 impl FromStr for Device {
     type Err = String;
@@ -66,13 +101,15 @@ impl Device {
     }
 
     /// Attaches to the device and brings it up.
-    pub(crate) fn open(
-        &self,
-        clock: MonotonicClock,
-    ) -> Result<Controller<VfioUser, MonotonicClock>> {
+    pub(crate) fn open(&self, clock: MonotonicClock) -> Result<Opened> {
+        self.open_as(ControllerOptions::default(), clock)
+    }
+
+    /// Attaches to the device and brings it up with `options`.
+    fn open_as(&self, options: ControllerOptions, clock: MonotonicClock) -> Result<Opened> {
         let path = self.socket();
         let transport = VfioUser::connect(path)?;
-        Controller::initialise(transport, ControllerOptions::default(), clock)
+        Controller::initialise(transport, options, clock)
             .with_context(|| format!("{} did not come up", path.display()))
     }
 }
@@ -81,88 +118,43 @@ impl Device {
 pub(crate) fn run(arguments: &DeviceArguments) -> Result<Answer> {
     match &arguments.what {
         What::List { json } => list::run(*json)?,
-        What::Identify { device, json } => identify(device, *json)?,
+        What::Identify(arguments) => identify::run(arguments)?,
+        What::Profile(arguments) => profile::run(arguments)?,
+        What::Smart(arguments) => log::smart(arguments)?,
+        What::Log(arguments) => log::run(arguments)?,
+        What::Feature(command) => feature::run(command)?,
+        What::Format(arguments) => format::run(arguments)?,
+        What::Sanitize(command) => return sanitize::run(command),
+        What::SelfTest(command) => return self_test::run(command),
+        What::Firmware(command) => firmware::run(command)?,
+        What::Namespace(command) => namespace::run(command)?,
+        What::Reset(arguments) => reset::run(arguments)?,
+        What::Raw(arguments) => return raw::run(arguments),
     }
     Ok(Answer::Yes)
 }
 
-fn identify(device: &Device, json: bool) -> Result<()> {
-    let mut controller = device.open(MonotonicClock::start())?;
-    let info = controller.info().clone();
-    controller.shutdown()?;
-    if json {
-        println!("{:#}", as_json(&info));
-    } else {
-        print(&info);
-    }
-    Ok(())
+/// Brings the device up, works with it, and shuts it down again, so that it
+/// saves what it caches. Where the work fails, that is what is reported. What
+/// is printed after it may go to a reader that goes away.
+fn with<R>(device: &Device, work: impl FnOnce(&mut Opened) -> Result<R>) -> Result<R> {
+    with_options(device, ControllerOptions::default(), work)
 }
 
-fn as_json(info: &ControllerInfo) -> serde_json::Value {
-    let namespaces: Vec<_> = info
-        .namespaces
-        .iter()
-        .map(|namespace| {
-            json!({
-                "nsid": namespace.nsid.0,
-                "blocks": namespace.blocks,
-                "block_bytes": namespace.block_bytes,
-                "bytes": namespace.bytes(),
-            })
-        })
-        .collect();
-    json!({
-        "model": info.model,
-        "serial": info.serial,
-        "firmware": info.firmware,
-        "pci_vendor": format!("{:04x}", info.vendor_id),
-        "nvme_version": version(info),
-        "transfer_bytes_max": info.mdts_bytes,
-        "queue_pairs_max": info.queue_pairs_max,
-        "queue_depth_max": info.depth_max,
-        "volatile_write_cache": info.volatile_write_cache,
-        "namespaces": namespaces,
-    })
-}
-
-fn print(info: &ControllerInfo) {
-    let row = |name: &str, value: String| println!("{name:<20} {value}");
-    row("Model", info.model.clone());
-    row("Serial number", info.serial.clone());
-    row("Firmware", info.firmware.clone());
-    row("PCI vendor", format!("{:04x}", info.vendor_id));
-    row("NVMe version", version(info));
-    row(
-        "Largest transfer",
-        info.mdts_bytes
-            .map_or("no limit".into(), |bytes| size(bytes as u64)),
-    );
-    row(
-        "I/O queue pairs",
-        format!("up to {}, {} deep", info.queue_pairs_max, info.depth_max),
-    );
-    let cache = if info.volatile_write_cache {
-        "volatile"
-    } else {
-        "none"
-    };
-    row("Write cache", cache.into());
-    for namespace in &info.namespaces {
-        row(
-            &format!("Namespace {}", namespace.nsid.0),
-            format!(
-                "{}: {} blocks of {} bytes",
-                size(namespace.bytes()),
-                namespace.blocks,
-                namespace.block_bytes
-            ),
-        );
-    }
-}
-
-fn version(info: &ControllerInfo) -> String {
-    let version = info.version;
-    format!("{}.{}.{}", version.mjr(), version.mnr(), version.ter())
+/// As [`with`], where the device is brought up with `options`.
+fn with_options<R>(
+    device: &Device,
+    options: ControllerOptions,
+    work: impl FnOnce(&mut Opened) -> Result<R>,
+) -> Result<R> {
+    let mut opened = device.open_as(options, MonotonicClock::start())?;
+    let result = work(&mut opened).map_err(|error| hint::add(error, device));
+    let shut_down = opened.shutdown();
+    drop(opened);
+    let result = result?;
+    shut_down?;
+    crate::stop::when_nobody_reads()?;
+    Ok(result)
 }
 
 /// A size as people write it: `512 MiB`.

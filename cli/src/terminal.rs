@@ -67,6 +67,16 @@ pub(crate) fn download(bytes: u64, what: &str) -> ProgressBar {
     bar
 }
 
+/// A bar for something that tells how far it is in percent; nothing where
+/// standard error is not a terminal.
+pub(crate) fn percent(what: &str) -> ProgressBar {
+    let bar = ProgressBar::new(100).with_message(what.to_owned());
+    if let Ok(style) = ProgressStyle::with_template("{msg:>12} [{bar:40}] {percent}%") {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar
+}
+
 /// The wall clock, for the header: nanoseconds since 1970, 0 before that.
 #[expect(
     clippy::disallowed_methods,

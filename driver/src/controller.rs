@@ -1,8 +1,11 @@
 //! Bring-up, the admin queue, and the making of queue pairs.
 
 mod admin;
+mod data;
 mod device;
 mod info;
+mod manage;
+mod query;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,7 +19,10 @@ use crate::queue_pair::{Gate, Layout, Parts};
 use crate::transport::Transport;
 use crate::{DmaBuffer, DriverError, QueuePair};
 
+pub use self::data::{Answered, Data};
 pub use self::info::{ControllerInfo, NamespaceInfo};
+pub use self::manage::FirmwareActivation;
+pub use self::query::{FeatureQuery, FeatureSetting, IdentifyRequest, LogRequest};
 
 /// How to bring a controller up. The defaults suit any device.
 #[derive(Clone, Copy, Debug)]

@@ -65,6 +65,9 @@ mod ring;
 
 pub use buffer::{DmaBuffer, DmaSlice};
 pub use command::Command;
-pub use controller::{Controller, ControllerInfo, ControllerOptions, NamespaceInfo, QueueOptions};
+pub use controller::{
+    Answered, Controller, ControllerInfo, ControllerOptions, Data, FeatureQuery, FeatureSetting,
+    FirmwareActivation, IdentifyRequest, LogRequest, NamespaceInfo, QueueOptions,
+};
 pub use error::{DriverError, SubmitError, SubmitReason};
 pub use queue_pair::{Completed, QueuePair, Sequence, Tag};

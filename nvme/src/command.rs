@@ -3,7 +3,7 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{CommandId, Lba, NamespaceId};
+use crate::{CommandId, Lba, NamespaceId, SglDescriptor};
 
 /// A submission queue entry: 64 bytes, as it stands in the queue
 /// (`NVMe Base 2.1 §4.1.1`, Common Command Format).
@@ -95,6 +95,20 @@ impl Sqe {
         }
     }
 
+    /// The data pointer as an SGL descriptor, which it is where [`Sqe::psdt`]
+    /// says so.
+    #[must_use]
+    pub fn sgl(&self) -> SglDescriptor {
+        zerocopy::transmute!([self.prp1, self.prp2])
+    }
+
+    /// Makes `descriptor` the data pointer, with the metadata pointer as one
+    /// buffer.
+    pub fn set_sgl(&mut self, descriptor: SglDescriptor) {
+        [self.prp1, self.prp2] = zerocopy::transmute!(descriptor);
+        self.flags = self.flags & 0x3f | 1 << 6;
+    }
+
     /// The fused operation field: 0 is a normal command, 1 the first and 2
     /// the second of a fused pair.
     #[must_use]
@@ -137,5 +151,11 @@ mod tests {
         assert_eq!(bytes[32..40], 0x5555_6666_7777_8888_u64.to_le_bytes());
         assert_eq!(bytes[40..48], 0x0123_4567_89ab_cdef_u64.to_le_bytes());
         assert_eq!(sqe.slba(), Lba(0x0123_4567_89ab_cdef));
+        assert_eq!(sqe.sgl().address.get(), 0x1111_2222_3333_4444);
+        assert_eq!(sqe.sgl().length.get(), 0x7777_8888);
+        assert_eq!(sqe.sgl().identifier, 0x55);
+        let descriptor = SglDescriptor::new(crate::SglType::SEGMENT, 0x1000, 32);
+        sqe.set_sgl(descriptor);
+        assert_eq!((sqe.sgl(), sqe.psdt()), (descriptor, Psdt::Sgl));
     }
 }

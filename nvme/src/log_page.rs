@@ -1,49 +1,118 @@
-//! Log pages and asynchronous events.
+//! Log pages.
 
-use core::fmt;
+mod health;
+mod persistent_event;
+mod self_test;
+mod supported;
+mod telemetry;
+
+pub use health::{
+    EnduranceGroupLog, LbaStatusElement, LbaStatusLog, LbaStatusRange, PredictableLatencyLog,
+    ReservationNotificationLog, SanitizeLog, SanitizeState, SanitizeStatus,
+};
+pub use persistent_event::{
+    ChangeNamespaceEvent, FirmwareCommitEvent, FormatCompletionEvent, FormatStartEvent,
+    HardwareErrorEvent, PersistentEventHeader, PersistentEventLogHeader, PersistentEventType,
+    PowerOnController, SanitizeCompletionEvent, SanitizeStartEvent, SetFeatureLayout,
+    ThermalExcursionEvent, TimestampChangeEvent,
+};
+pub use self_test::{
+    SelfTestEntry, SelfTestLog, SelfTestOperation, SelfTestResult, SelfTestStatus,
+};
+pub use supported::{
+    BootPartitionInfo, BootPartitionLogHeader, FeatureEffects, LockdownLog, LockdownSelection,
+    NvmeMiEffects, SupportedLogPage,
+};
+pub use telemetry::TelemetryHeader;
+
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// A log page identifier (`NVMe Base 2.1 §5.1.12.1`); an open set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(transparent)]
-pub struct LogPageId(pub u8);
+use crate::open_enum::{open_enum, zeroed_default};
 
-impl LogPageId {
-    /// Supported Log Pages.
-    pub const SUPPORTED: Self = Self(0x00);
-    /// Error Information.
-    pub const ERROR_INFORMATION: Self = Self(0x01);
-    /// SMART / Health Information.
-    pub const SMART: Self = Self(0x02);
-    /// Firmware Slot Information.
-    pub const FIRMWARE_SLOT: Self = Self(0x03);
-    /// Changed Attached Namespace List.
-    pub const CHANGED_NAMESPACES: Self = Self(0x04);
-    /// Commands Supported and Effects.
-    pub const COMMAND_EFFECTS: Self = Self(0x05);
-
-    /// The specification's name; none where the page has none here.
-    #[must_use]
-    pub const fn name(self) -> Option<&'static str> {
-        Some(match self {
-            Self::SUPPORTED => "Supported Log Pages",
-            Self::ERROR_INFORMATION => "Error Information",
-            Self::SMART => "SMART / Health Information",
-            Self::FIRMWARE_SLOT => "Firmware Slot Information",
-            Self::CHANGED_NAMESPACES => "Changed Attached Namespace List",
-            Self::COMMAND_EFFECTS => "Commands Supported and Effects",
-            _ => return None,
-        })
-    }
-}
-
-impl fmt::Display for LogPageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.name() {
-            Some(name) => f.pad(name),
-            None => write!(f, "log page {:02x}h", self.0),
-        }
+open_enum! {
+    /// A log page identifier (`NVMe Base 2.1 §5.1.12.1`); an open set.
+    LogPageId, "log page {:02x}h" {
+        /// Supported Log Pages.
+        SUPPORTED = 0x00, "Supported Log Pages";
+        /// Error Information.
+        ERROR_INFORMATION = 0x01, "Error Information";
+        /// SMART / Health Information.
+        SMART = 0x02, "SMART / Health Information";
+        /// Firmware Slot Information.
+        FIRMWARE_SLOT = 0x03, "Firmware Slot Information";
+        /// Changed Attached Namespace List.
+        CHANGED_NAMESPACES = 0x04, "Changed Attached Namespace List";
+        /// Commands Supported and Effects.
+        COMMAND_EFFECTS = 0x05, "Commands Supported and Effects";
+        /// Device Self-test.
+        SELF_TEST = 0x06, "Device Self-test";
+        /// Telemetry Host-Initiated.
+        TELEMETRY_HOST = 0x07, "Telemetry Host-Initiated";
+        /// Telemetry Controller-Initiated.
+        TELEMETRY_CONTROLLER = 0x08, "Telemetry Controller-Initiated";
+        /// Endurance Group Information.
+        ENDURANCE_GROUP = 0x09, "Endurance Group Information";
+        /// Predictable Latency Per NVM Set.
+        PREDICTABLE_LATENCY = 0x0a, "Predictable Latency Per NVM Set";
+        /// Predictable Latency Event Aggregate.
+        PREDICTABLE_LATENCY_AGGREGATE = 0x0b, "Predictable Latency Event Aggregate";
+        /// Asymmetric Namespace Access.
+        ANA = 0x0c, "Asymmetric Namespace Access";
+        /// Persistent Event.
+        PERSISTENT_EVENT = 0x0d, "Persistent Event";
+        /// LBA Status Information.
+        LBA_STATUS = 0x0e, "LBA Status Information";
+        /// Endurance Group Event Aggregate.
+        ENDURANCE_GROUP_AGGREGATE = 0x0f, "Endurance Group Event Aggregate";
+        /// Media Unit Status.
+        MEDIA_UNIT_STATUS = 0x10, "Media Unit Status";
+        /// Supported Capacity Configuration List.
+        CAPACITY_CONFIGURATIONS = 0x11, "Supported Capacity Configuration List";
+        /// Feature Identifiers Supported and Effects.
+        FEATURE_EFFECTS = 0x12, "Feature Identifiers Supported and Effects";
+        /// NVMe-MI Commands Supported and Effects.
+        NVME_MI_EFFECTS = 0x13, "NVMe-MI Commands Supported and Effects";
+        /// Command and Feature Lockdown.
+        LOCKDOWN = 0x14, "Command and Feature Lockdown";
+        /// Boot Partition.
+        BOOT_PARTITION = 0x15, "Boot Partition";
+        /// Rotational Media Information.
+        ROTATIONAL_MEDIA = 0x16, "Rotational Media Information";
+        /// Dispersed Namespace Participating NVM Subsystems.
+        DISPERSED_SUBSYSTEMS = 0x17, "Dispersed Namespace Participating NVM Subsystems";
+        /// Management Address List.
+        MANAGEMENT_ADDRESSES = 0x18, "Management Address List";
+        /// Physical Interface Receiver Eye Opening Measurement.
+        PHY_EYE_MEASUREMENT = 0x19, "Physical Interface Receiver Eye Opening Measurement";
+        /// Reachability Groups.
+        REACHABILITY_GROUPS = 0x1a, "Reachability Groups";
+        /// Reachability Associations.
+        REACHABILITY_ASSOCIATIONS = 0x1b, "Reachability Associations";
+        /// Changed Allocated Namespace List.
+        CHANGED_ALLOCATED_NAMESPACES = 0x1c, "Changed Allocated Namespace List";
+        /// FDP Configurations.
+        FDP_CONFIGURATIONS = 0x20, "FDP Configurations";
+        /// Reclaim Unit Handle Usage.
+        RECLAIM_UNIT_HANDLE_USAGE = 0x21, "Reclaim Unit Handle Usage";
+        /// FDP Statistics.
+        FDP_STATISTICS = 0x22, "FDP Statistics";
+        /// FDP Events.
+        FDP_EVENTS = 0x23, "FDP Events";
+        /// Discovery.
+        DISCOVERY = 0x70, "Discovery";
+        /// Host Discovery.
+        HOST_DISCOVERY = 0x71, "Host Discovery";
+        /// AVE Discovery.
+        AVE_DISCOVERY = 0x72, "AVE Discovery";
+        /// Pull Model DDC Request.
+        PULL_MODEL_DDC_REQUEST = 0x73, "Pull Model DDC Request";
+        /// Reservation Notification.
+        RESERVATION_NOTIFICATION = 0x80, "Reservation Notification";
+        /// Sanitize Status.
+        SANITIZE_STATUS = 0x81, "Sanitize Status";
+        /// Changed Zone List.
+        CHANGED_ZONES = 0xbf, "Changed Zone List";
     }
 }
 
@@ -104,10 +173,18 @@ impl Default for SmartLog {
 }
 
 impl SmartLog {
+    /// Critical warning: the available spare is below its threshold.
+    pub const WARNING_SPARE: u8 = 1 << 0;
     /// Critical warning: a temperature threshold is crossed.
     pub const WARNING_TEMPERATURE: u8 = 1 << 1;
+    /// Critical warning: the reliability is degraded.
+    pub const WARNING_DEGRADED: u8 = 1 << 2;
     /// Critical warning: the medium is read-only.
     pub const WARNING_READ_ONLY: u8 = 1 << 3;
+    /// Critical warning: the backup of volatile memory failed.
+    pub const WARNING_VOLATILE_BACKUP: u8 = 1 << 4;
+    /// Critical warning: the persistent memory region is read-only.
+    pub const WARNING_PMR_READ_ONLY: u8 = 1 << 5;
 
     fn new_zeroed_log() -> Self {
         zerocopy::FromZeros::new_zeroed()
@@ -154,7 +231,9 @@ pub struct ErrorLogEntry {
     /// Transport type specific information.
     pub transport_specific: U16,
     /// Reserved.
-    pub reserved42: [u8; 22],
+    pub reserved42: [u8; 21],
+    /// Log page version: 1 where `opcode` and `transport_type` are in force.
+    pub version: u8,
 }
 
 /// Firmware Slot Information: 512 bytes (`NVMe Base 2.1 §5.1.12.1.4`).
@@ -171,11 +250,7 @@ pub struct FirmwareSlotLog {
     pub reserved64: [u8; 448],
 }
 
-impl Default for FirmwareSlotLog {
-    fn default() -> Self {
-        zerocopy::FromZeros::new_zeroed()
-    }
-}
+zeroed_default!(FirmwareSlotLog);
 
 /// An entry of the Commands Supported and Effects log
 /// (`NVMe Base 2.1 §5.1.12.1.6`).
@@ -192,8 +267,11 @@ pub struct CommandEffects {
     pub nic: bool,
     /// Controller capabilities may change.
     pub ccc: bool,
-    #[bits(11)]
+    #[bits(9)]
     __: u16,
+    /// Relaxations of the submission and execution rules.
+    #[bits(2)]
+    pub cser: u8,
     /// How the command may be submitted beside others.
     #[bits(3)]
     pub cse: u8,
@@ -202,63 +280,6 @@ pub struct CommandEffects {
     /// Scope of the command.
     #[bits(12)]
     pub scope: u16,
-}
-
-/// The class of an asynchronous event: completion dword 0, bits 02:00
-/// (`NVMe Base 2.1 §5.1.2`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum AsyncEventKind {
-    /// Error status.
-    Error = 0,
-    /// SMART / health status.
-    Smart = 1,
-    /// Notice.
-    Notice = 2,
-    /// I/O command specific status.
-    IoCommand = 6,
-    /// Vendor specific.
-    Vendor = 7,
-}
-
-/// An asynchronous event, as dword 0 of its completion tells it
-/// (`NVMe Base 2.1 §5.1.2`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AsyncEvent {
-    /// The class.
-    pub kind: AsyncEventKind,
-    /// Which event of that class.
-    pub information: u8,
-    /// The log page to read; reading it unmasks the class.
-    pub log_page: LogPageId,
-}
-
-impl AsyncEvent {
-    /// Error status: a doorbell was written with a value that its queue does
-    /// not have.
-    pub const INVALID_DOORBELL_VALUE: Self = Self {
-        kind: AsyncEventKind::Error,
-        information: 0x01,
-        log_page: LogPageId::ERROR_INFORMATION,
-    };
-    /// Error status: a doorbell was written that no queue has.
-    pub const INVALID_DOORBELL_REGISTER: Self = Self {
-        kind: AsyncEventKind::Error,
-        information: 0x00,
-        log_page: LogPageId::ERROR_INFORMATION,
-    };
-    /// SMART / health status: a temperature threshold was crossed.
-    pub const TEMPERATURE_THRESHOLD: Self = Self {
-        kind: AsyncEventKind::Smart,
-        information: 0x01,
-        log_page: LogPageId::SMART,
-    };
-
-    /// Dword 0 of the completion.
-    #[must_use]
-    pub const fn dword0(self) -> u32 {
-        u32::from_le_bytes([self.kind as u8, self.information, self.log_page.0, 0])
-    }
 }
 
 #[cfg(test)]

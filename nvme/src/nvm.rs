@@ -1,5 +1,9 @@
 //! The NVM command set: what stands in its commands' dwords and data.
 
+mod copy;
+
+pub use copy::{CopyCdw12, CopyRange, CopyRangeExtended, LbaStatusDescriptor, LbaStatusHeader};
+
 use bitfield_struct::bitfield;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -16,9 +20,10 @@ pub const DSM_RANGES_MAX: usize = 256;
 pub struct ReadWriteCdw12 {
     /// Number of logical blocks, zero-based; see [`ReadWriteCdw12::blocks`].
     pub nlb: u16,
+    /// Command extension type.
     #[bits(4)]
-    __: u8,
-    /// Directive type.
+    pub cetype: u8,
+    /// Directive type; see [`ReadWriteCdw12::nsz`].
     #[bits(4)]
     pub dtype: u8,
     /// Storage tag check.
@@ -35,6 +40,12 @@ pub struct ReadWriteCdw12 {
 }
 
 impl ReadWriteCdw12 {
+    /// Write Zeroes only: the whole namespace is to be zeroed (bit 23).
+    #[must_use]
+    pub const fn nsz(self) -> bool {
+        self.dtype() & 0b1000 != 0
+    }
+
     /// The number of logical blocks, 1 to 65,536.
     #[must_use]
     pub const fn blocks(self) -> u32 {
@@ -87,4 +98,92 @@ impl DsmRange {
     pub fn lba(&self) -> Lba {
         Lba(self.slba.get())
     }
+}
+
+/// CDW13 of Read, Write, Compare and Write Zeroes
+/// (`NVM Command Set 1.1 §3.3`).
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct ReadWriteCdw13 {
+    /// Access frequency.
+    #[bits(4)]
+    pub af: u8,
+    /// Access latency: 0 none, 1 idle, 2 normal, 3 low.
+    #[bits(2)]
+    pub al: u8,
+    /// Part of a sequential request.
+    pub sr: bool,
+    /// The data is not compressible.
+    pub incom: bool,
+    #[bits(8)]
+    __: u8,
+    /// Directive specific.
+    pub dspec: u16,
+}
+
+/// CDW15 of the commands with protection information; CDW14 is the initial or
+/// expected reference tag, lower half (`NVM Command Set 1.1 §3.3`).
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct ReadWriteCdw15 {
+    /// Application tag.
+    pub lbat: u16,
+    /// Application tag mask.
+    pub lbatm: u16,
+}
+
+/// Context attributes of a Dataset Management range
+/// (`NVM Command Set 1.1 §3.3.3`).
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct DsmContext {
+    /// Access frequency.
+    #[bits(4)]
+    pub af: u8,
+    /// Access latency.
+    #[bits(2)]
+    pub al: u8,
+    #[bits(2)]
+    __: u8,
+    /// Read sequentially.
+    pub sr: bool,
+    /// Written sequentially.
+    pub sw: bool,
+    /// Will be written soon.
+    pub wp: bool,
+    #[bits(13)]
+    __: u16,
+    /// Command access size, blocks.
+    pub cas: u8,
+}
+
+/// CDW10 of Cancel (`NVMe Base 2.1 §7.1`).
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct CancelCdw10 {
+    /// Submission queue, that of the Cancel itself.
+    pub sqid: u16,
+    /// Command to cancel; FFFFh with the action "multiple".
+    pub cid: u16,
+}
+
+/// CDW11 of Cancel (`NVMe Base 2.1 §7.1`).
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct CancelCdw11 {
+    /// Action: 0 one command, 1 multiple commands.
+    #[bits(2)]
+    pub action: u8,
+    #[bits(30)]
+    __: u32,
+}
+
+/// Dword 0 of the completion of Cancel (`NVMe Base 2.1 §7.1`).
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct CancelDword0 {
+    /// Commands that were aborted at once.
+    pub aborted: u16,
+    /// Commands that may still be aborted.
+    pub deferred: u16,
 }

@@ -1,51 +1,10 @@
 //! Opcodes. They are open sets: a value without a name is kept as it is.
 
-use core::fmt;
+use crate::open_enum::open_enum;
 
-macro_rules! opcodes {
-    ($(#[$doc:meta])* $name:ident { $($(#[$item_doc:meta])* $item:ident = $value:literal, $text:literal;)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[repr(transparent)]
-        pub struct $name(pub u8);
-
-        impl $name {
-            $($(#[$item_doc])* pub const $item: Self = Self($value);)*
-
-            /// The specification's name; none where the opcode has none here.
-            #[must_use]
-            pub const fn name(self) -> Option<&'static str> {
-                match self.0 {
-                    $($value => Some($text),)*
-                    _ => None,
-                }
-            }
-
-            /// The opcode with this name (as [`Self::name`] gives it, in any
-            /// case).
-            #[must_use]
-            pub fn from_name(name: &str) -> Option<Self> {
-                $(if name.eq_ignore_ascii_case($text) {
-                    return Some(Self($value));
-                })*
-                None
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                match self.name() {
-                    Some(name) => f.pad(name),
-                    None => write!(f, "{:#04x}", self.0),
-                }
-            }
-        }
-    };
-}
-
-opcodes! {
+open_enum! {
     /// An admin command (`NVMe Base 2.1 §3.1.3.4`, Opcodes for Admin Commands).
-    AdminOpcode {
+    AdminOpcode, "{:#04x}" {
         /// Delete I/O Submission Queue.
         DELETE_SQ = 0x00, "Delete SQ";
         /// Create I/O Submission Queue.
@@ -88,8 +47,24 @@ opcodes! {
         NVME_MI_SEND = 0x1d, "NVMe-MI Send";
         /// NVMe-MI Receive.
         NVME_MI_RECEIVE = 0x1e, "NVMe-MI Receive";
+        /// Capacity Management.
+        CAPACITY_MANAGEMENT = 0x20, "Capacity Management";
+        /// Lockdown.
+        LOCKDOWN = 0x24, "Lockdown";
+        /// Track Send.
+        TRACK_SEND = 0x3d, "Track Send";
+        /// Track Receive.
+        TRACK_RECEIVE = 0x3e, "Track Receive";
+        /// Migration Send.
+        MIGRATION_SEND = 0x41, "Migration Send";
+        /// Migration Receive.
+        MIGRATION_RECEIVE = 0x42, "Migration Receive";
+        /// Controller Data Queue.
+        CONTROLLER_DATA_QUEUE = 0x45, "Controller Data Queue";
         /// Doorbell Buffer Config.
         DOORBELL_BUFFER_CONFIG = 0x7c, "Doorbell Buffer Config";
+        /// Fabrics Commands.
+        FABRICS = 0x7f, "Fabrics";
         /// Format NVM.
         FORMAT_NVM = 0x80, "Format NVM";
         /// Security Send.
@@ -103,9 +78,10 @@ opcodes! {
     }
 }
 
-opcodes! {
-    /// A command of the NVM command set (`NVM Command Set 1.1 §3`).
-    NvmOpcode {
+open_enum! {
+    /// A command of the NVM command set (`NVM Command Set 1.1 §3`), and of the
+    /// zoned one, which has no opcode with another meaning.
+    NvmOpcode, "{:#04x}" {
         /// Flush.
         FLUSH = 0x00, "Flush";
         /// Write.
@@ -128,12 +104,22 @@ opcodes! {
         RESERVATION_REPORT = 0x0e, "Reservation Report";
         /// Reservation Acquire.
         RESERVATION_ACQUIRE = 0x11, "Reservation Acquire";
+        /// I/O Management Receive.
+        IO_MANAGEMENT_RECEIVE = 0x12, "I/O Management Receive";
         /// Reservation Release.
         RESERVATION_RELEASE = 0x15, "Reservation Release";
         /// Cancel.
         CANCEL = 0x18, "Cancel";
         /// Copy.
         COPY = 0x19, "Copy";
+        /// I/O Management Send.
+        IO_MANAGEMENT_SEND = 0x1d, "I/O Management Send";
+        /// Zone Management Send (zoned namespaces).
+        ZONE_MANAGEMENT_SEND = 0x79, "Zone Management Send";
+        /// Zone Management Receive (zoned namespaces).
+        ZONE_MANAGEMENT_RECEIVE = 0x7a, "Zone Management Receive";
+        /// Zone Append (zoned namespaces).
+        ZONE_APPEND = 0x7d, "Zone Append";
     }
 }
 

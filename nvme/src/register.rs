@@ -1,5 +1,9 @@
 //! Controller properties (registers) and doorbells.
 
+mod memory;
+
+pub use memory::{BpReadSelect, BufferUnit, CmbLocation, CmbMemorySpace, CmbSize, CmbStatus, Crto};
+
 use bitfield_struct::bitfield;
 
 use crate::QueueId;
@@ -31,9 +35,51 @@ pub mod offset {
     pub const CMBLOC: u32 = 0x38;
     /// Controller Memory Buffer Size.
     pub const CMBSZ: u32 = 0x3c;
+    /// Boot Partition Information.
+    pub const BPINFO: u32 = 0x40;
+    /// Boot Partition Read Select.
+    pub const BPRSEL: u32 = 0x44;
+    /// Boot Partition Memory Buffer Location, 8 bytes.
+    pub const BPMBL: u32 = 0x48;
+    /// Controller Memory Buffer Memory Space Control, 8 bytes.
+    pub const CMBMSC: u32 = 0x50;
+    /// Controller Memory Buffer Status.
+    pub const CMBSTS: u32 = 0x58;
+    /// Controller Memory Buffer Elasticity Buffer Size.
+    pub const CMBEBS: u32 = 0x5c;
+    /// Controller Memory Buffer Sustained Write Throughput.
+    pub const CMBSWTP: u32 = 0x60;
+    /// NVM Subsystem Shutdown.
+    pub const NSSD: u32 = 0x64;
     /// Controller Ready Timeouts.
     pub const CRTO: u32 = 0x68;
+    /// Persistent Memory Region Capabilities.
+    pub const PMRCAP: u32 = 0xe00;
+    /// Persistent Memory Region Control.
+    pub const PMRCTL: u32 = 0xe04;
+    /// Persistent Memory Region Status.
+    pub const PMRSTS: u32 = 0xe08;
+    /// Persistent Memory Region Elasticity Buffer Size.
+    pub const PMREBS: u32 = 0xe0c;
+    /// Persistent Memory Region Sustained Write Throughput.
+    pub const PMRSWTP: u32 = 0xe10;
+    /// Persistent Memory Region Memory Space Control Lower.
+    pub const PMRMSCL: u32 = 0xe14;
+    /// Persistent Memory Region Memory Space Control Upper.
+    pub const PMRMSCU: u32 = 0xe18;
 }
+
+/// What is written to NSSR to reset the NVM subsystem: "NVMe"
+/// (`NVMe Base 2.1 §3.1.4.7`).
+pub const NSSR_RESET: u32 = 0x4e56_4d65;
+
+/// What is written to NSSD to shut the NVM subsystem down normally: "Nrml"
+/// (`NVMe Base 2.1 §3.1.4.20`).
+pub const NSSD_NORMAL: u32 = 0x4e72_6d6c;
+
+/// What is written to NSSD to shut the NVM subsystem down abruptly: "Abrt"
+/// (`NVMe Base 2.1 §3.1.4.20`).
+pub const NSSD_ABRUPT: u32 = 0x4162_7274;
 
 /// Where the doorbells start, bytes from the start of BAR0
 /// (`NVMe over PCIe 1.1 §3.1.2`).

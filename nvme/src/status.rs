@@ -85,24 +85,58 @@ statuses! {
     INVALID_NUMBER_OF_SGL = 0x00e, "Invalid Number of SGL Descriptors";
     /// The SGL is too short for the data.
     DATA_SGL_LENGTH_INVALID = 0x00f, "Data SGL Length Invalid";
+    /// The SGL does not fit the metadata.
+    METADATA_SGL_LENGTH_INVALID = 0x010, "Metadata SGL Length Invalid";
     /// The SGL descriptor type is not supported.
     SGL_TYPE_INVALID = 0x011, "SGL Descriptor Type Invalid";
+    /// The controller memory buffer is used in a way that it does not allow.
+    INVALID_USE_OF_CMB = 0x012, "Invalid Use of Controller Memory Buffer";
     /// A PRP entry has a forbidden offset.
     PRP_OFFSET_INVALID = 0x013, "PRP Offset Invalid";
     /// The write is larger than the atomic write unit allows.
     ATOMIC_WRITE_UNIT_EXCEEDED = 0x014, "Atomic Write Unit Exceeded";
+    /// The host may not do this.
+    OPERATION_DENIED = 0x015, "Operation Denied";
+    /// An SGL offset that the controller does not take.
+    SGL_OFFSET_INVALID = 0x016, "SGL Offset Invalid";
+    /// Hosts use host identifiers of different sizes.
+    HOST_ID_INCONSISTENT_FORMAT = 0x018, "Host Identifier Inconsistent Format";
+    /// The keep alive timer ran out.
+    KEEP_ALIVE_EXPIRED = 0x019, "Keep Alive Timer Expired";
+    /// The keep alive timeout is not valid.
+    KEEP_ALIVE_INVALID = 0x01a, "Keep Alive Timeout Invalid";
     /// A command aborted by Abort or Cancel beside the one named.
     ABORTED_PREEMPT = 0x01b, "Command Aborted due to Preempt and Abort";
     /// Sanitize failed.
     SANITIZE_FAILED = 0x01c, "Sanitize Failed";
     /// Sanitize is in progress.
     SANITIZE_IN_PROGRESS = 0x01d, "Sanitize In Progress";
+    /// The SGL data block does not have the granularity asked for.
+    SGL_GRANULARITY_INVALID = 0x01e, "SGL Data Block Granularity Invalid";
+    /// The command may not be submitted to a queue in the CMB.
+    NOT_SUPPORTED_IN_CMB_QUEUE = 0x01f, "Command Not Supported for Queue in CMB";
     /// The namespace is write protected.
     NAMESPACE_WRITE_PROTECTED = 0x020, "Namespace is Write Protected";
     /// The command was interrupted; retry.
     COMMAND_INTERRUPTED = 0x021, "Command Interrupted";
     /// A transient error of the transport.
     TRANSIENT_TRANSPORT_ERROR = 0x022, "Transient Transport Error";
+    /// A Lockdown command prohibits it.
+    PROHIBITED_BY_LOCKDOWN = 0x023, "Command Prohibited by Command and Feature Lockdown";
+    /// The media that the admin command needs is not ready.
+    ADMIN_MEDIA_NOT_READY = 0x024, "Admin Command Media Not Ready";
+    /// The key tag is not valid.
+    INVALID_KEY_TAG = 0x025, "Invalid Key Tag";
+    /// The host has not enabled dispersed namespaces.
+    DISPERSED_NAMESPACE_NOT_ENABLED = 0x026, "Host Dispersed Namespace Support Not Enabled";
+    /// The host has not set its identifier.
+    HOST_ID_NOT_INITIALIZED = 0x027, "Host Identifier Not Initialized";
+    /// The key is not the right one.
+    INCORRECT_KEY = 0x028, "Incorrect Key";
+    /// Flexible data placement is disabled.
+    FDP_DISABLED = 0x029, "FDP Disabled";
+    /// The placement handle list is not valid.
+    INVALID_PLACEMENT_HANDLE_LIST = 0x02a, "Invalid Placement Handle List";
     /// The LBA range exceeds the namespace.
     LBA_OUT_OF_RANGE = 0x080, "LBA Out of Range";
     /// The capacity of the namespace was exceeded.
@@ -122,6 +156,8 @@ statuses! {
     INVALID_QUEUE_SIZE = 0x102, "Invalid Queue Size";
     /// Too many Aborts are outstanding.
     ABORT_LIMIT_EXCEEDED = 0x103, "Abort Command Limit Exceeded";
+    /// The command to abort is missing.
+    ABORT_COMMAND_MISSING = 0x104, "Abort Command Missing";
     /// Too many Asynchronous Event Requests are outstanding.
     ASYNC_EVENT_LIMIT_EXCEEDED = 0x105, "Asynchronous Event Request Limit Exceeded";
     /// No such firmware slot.
@@ -134,6 +170,8 @@ statuses! {
     INVALID_LOG_PAGE = 0x109, "Invalid Log Page";
     /// The format is not supported.
     INVALID_FORMAT = 0x10a, "Invalid Format";
+    /// The firmware takes effect at the next conventional reset.
+    FIRMWARE_NEEDS_CONVENTIONAL_RESET = 0x10b, "Firmware Activation Requires Conventional Reset";
     /// The queue still has submission queues on it.
     INVALID_QUEUE_DELETION = 0x10c, "Invalid Queue Deletion";
     /// The feature cannot be saved.
@@ -142,14 +180,130 @@ statuses! {
     FEATURE_NOT_CHANGEABLE = 0x10e, "Feature Not Changeable";
     /// The feature is not per namespace.
     FEATURE_NOT_NAMESPACE_SPECIFIC = 0x10f, "Feature Not Namespace Specific";
+    /// The firmware takes effect at the next NVM subsystem reset.
+    FIRMWARE_NEEDS_SUBSYSTEM_RESET = 0x110, "Firmware Activation Requires NVM Subsystem Reset";
+    /// The firmware takes effect at the next controller level reset.
+    FIRMWARE_NEEDS_RESET = 0x111, "Firmware Activation Requires Controller Level Reset";
+    /// Activation would take longer than MTFA allows.
+    FIRMWARE_NEEDS_MAX_TIME = 0x112, "Firmware Activation Requires Maximum Time Violation";
+    /// The image may not be activated.
+    FIRMWARE_ACTIVATION_PROHIBITED = 0x113, "Firmware Activation Prohibited";
     /// Ranges of the command overlap.
     OVERLAPPING_RANGE = 0x114, "Overlapping Range";
+    /// Too little capacity is left for the namespace.
+    NAMESPACE_INSUFFICIENT_CAPACITY = 0x115, "Namespace Insufficient Capacity";
+    /// No namespace identifier is left.
+    NAMESPACE_ID_UNAVAILABLE = 0x116, "Namespace Identifier Unavailable";
+    /// The namespace is attached to the controller already.
+    NAMESPACE_ALREADY_ATTACHED = 0x118, "Namespace Already Attached";
+    /// The namespace is private and attached elsewhere.
+    NAMESPACE_IS_PRIVATE = 0x119, "Namespace Is Private";
+    /// The namespace is not attached.
+    NAMESPACE_NOT_ATTACHED = 0x11a, "Namespace Not Attached";
+    /// Thin provisioning is not supported.
+    THIN_PROVISIONING_NOT_SUPPORTED = 0x11b, "Thin Provisioning Not Supported";
+    /// The controller list is not valid.
+    CONTROLLER_LIST_INVALID = 0x11c, "Controller List Invalid";
+    /// A device self-test is running.
+    SELF_TEST_IN_PROGRESS = 0x11d, "Device Self-test In Progress";
+    /// The boot partition may not be written.
+    BOOT_PARTITION_WRITE_PROHIBITED = 0x11e, "Boot Partition Write Prohibited";
+    /// No such controller.
+    INVALID_CONTROLLER_ID = 0x11f, "Invalid Controller Identifier";
+    /// The secondary controller is not in the right state.
+    INVALID_SECONDARY_STATE = 0x120, "Invalid Secondary Controller State";
+    /// The number of controller resources is not valid.
+    INVALID_CONTROLLER_RESOURCES = 0x121, "Invalid Number of Controller Resources";
+    /// No such resource.
+    INVALID_RESOURCE_ID = 0x122, "Invalid Resource Identifier";
+    /// Sanitize is prohibited while the PMR is enabled.
+    SANITIZE_PROHIBITED_BY_PMR = 0x123, "Sanitize Prohibited While Persistent Memory Region is Enabled";
+    /// No such ANA group.
+    ANA_GROUP_ID_INVALID = 0x124, "ANA Group Identifier Invalid";
+    /// The namespace could not be attached to its ANA group.
+    ANA_ATTACH_FAILED = 0x125, "ANA Attach Failed";
+    /// Too little capacity is left.
+    INSUFFICIENT_CAPACITY = 0x126, "Insufficient Capacity";
+    /// Too many namespaces are attached.
+    NAMESPACE_ATTACHMENT_LIMIT = 0x127, "Namespace Attachment Limit Exceeded";
+    /// The command cannot be prohibited.
+    LOCKDOWN_NOT_SUPPORTED = 0x128, "Prohibition of Command Execution Not Supported";
+    /// The I/O command set is not supported.
+    COMMAND_SET_NOT_SUPPORTED = 0x129, "I/O Command Set Not Supported";
+    /// The I/O command set is not enabled.
+    COMMAND_SET_NOT_ENABLED = 0x12a, "I/O Command Set Not Enabled";
+    /// The combination of I/O command sets is refused.
+    COMMAND_SET_COMBINATION_REJECTED = 0x12b, "I/O Command Set Combination Rejected";
+    /// The I/O command set is not valid.
+    INVALID_COMMAND_SET = 0x12c, "Invalid I/O Command Set";
+    /// No identifier is left.
+    IDENTIFIER_UNAVAILABLE = 0x12d, "Identifier Unavailable";
+    /// The namespace is dispersed.
+    NAMESPACE_IS_DISPERSED = 0x12e, "Namespace Is Dispersed";
+    /// The discovery information is not valid.
+    INVALID_DISCOVERY_INFORMATION = 0x12f, "Invalid Discovery Information";
+    /// The zoning data structure is locked.
+    ZONING_DATA_LOCKED = 0x130, "Zoning Data Structure Locked";
+    /// The zoning data structure does not exist.
+    ZONING_DATA_NOT_FOUND = 0x131, "Zoning Data Structure Not Found";
+    /// Too few discovery resources.
+    INSUFFICIENT_DISCOVERY_RESOURCES = 0x132, "Insufficient Discovery Resources";
+    /// The function asked for is disabled.
+    FUNCTION_DISABLED = 0x133, "Requested Function Disabled";
+    /// The originator of the zone group is not valid.
+    ZONE_GROUP_ORIGINATOR_INVALID = 0x134, "ZoneGroup Originator Invalid";
+    /// The host is not valid.
+    INVALID_HOST = 0x135, "Invalid Host";
+    /// The NVM subsystem is not valid.
+    INVALID_SUBSYSTEM = 0x136, "Invalid NVM Subsystem";
+    /// The controller data queue does not exist.
+    INVALID_CONTROLLER_DATA_QUEUE = 0x137, "Invalid Controller Data Queue";
+    /// Too few resources.
+    NOT_ENOUGH_RESOURCES = 0x138, "Not Enough Resources";
+    /// The controller is suspended.
+    CONTROLLER_SUSPENDED = 0x139, "Controller Suspended";
+    /// The controller is not suspended.
+    CONTROLLER_NOT_SUSPENDED = 0x13a, "Controller Not Suspended";
+    /// The controller data queue is full.
+    CONTROLLER_DATA_QUEUE_FULL = 0x13b, "Controller Data Queue Full";
     /// Attributes contradict each other (Dataset Management).
     CONFLICTING_ATTRIBUTES = 0x180, "Conflicting Attributes";
     /// The protection information is not valid.
     INVALID_PROTECTION_INFORMATION = 0x181, "Invalid Protection Information";
     /// A write to a read-only range.
     WRITE_TO_READ_ONLY_RANGE = 0x182, "Attempted Write to Read Only Range";
+    /// A size limit of the command was exceeded.
+    COMMAND_SIZE_LIMIT_EXCEEDED = 0x183, "Command Size Limit Exceeded";
+    /// A namespace or its format does not fit the command.
+    INCOMPATIBLE_NAMESPACE_OR_FORMAT = 0x185, "Incompatible Namespace or Format";
+    /// A fast copy is not possible.
+    FAST_COPY_NOT_POSSIBLE = 0x186, "Fast Copy Not Possible";
+    /// Source and destination overlap.
+    OVERLAPPING_IO_RANGE = 0x187, "Overlapping I/O Range";
+    /// The namespace is not reachable.
+    NAMESPACE_NOT_REACHABLE = 0x188, "Namespace Not Reachable";
+    /// Too few resources.
+    INSUFFICIENT_RESOURCES = 0x189, "Insufficient Resources";
+    /// The zoned operation asked for is not valid.
+    INVALID_ZONE_OPERATION = 0x1b6, "Invalid Zone Operation Request";
+    /// No zone random write area resource is left.
+    ZRWA_RESOURCES_UNAVAILABLE = 0x1b7, "ZRWA Resources Unavailable";
+    /// The command crosses the end of a zone.
+    ZONE_BOUNDARY_ERROR = 0x1b8, "Zoned Boundary Error";
+    /// The zone is full.
+    ZONE_IS_FULL = 0x1b9, "Zone Is Full";
+    /// The zone is read only.
+    ZONE_IS_READ_ONLY = 0x1ba, "Zone Is Read Only";
+    /// The zone is offline.
+    ZONE_IS_OFFLINE = 0x1bb, "Zone Is Offline";
+    /// The write is not at the zone's write pointer.
+    ZONE_INVALID_WRITE = 0x1bc, "Zone Invalid Write";
+    /// Too many zones are active.
+    TOO_MANY_ACTIVE_ZONES = 0x1bd, "Too Many Active Zones";
+    /// Too many zones are open.
+    TOO_MANY_OPEN_ZONES = 0x1be, "Too Many Open Zones";
+    /// The zone cannot go to that state.
+    INVALID_ZONE_STATE_TRANSITION = 0x1bf, "Invalid Zone State Transition";
 
     /// Data could not be written to the media.
     WRITE_FAULT = 0x280, "Write Fault";
@@ -167,6 +321,23 @@ statuses! {
     ACCESS_DENIED = 0x286, "Access Denied";
     /// A read of a deallocated or unwritten block that reports errors.
     DEALLOCATED_OR_UNWRITTEN = 0x287, "Deallocated or Unwritten Logical Block";
+    /// End-to-end storage tag check.
+    STORAGE_TAG_CHECK = 0x288, "End-to-end Storage Tag Check Error";
+
+    /// The controller failed inside, on this path.
+    INTERNAL_PATH_ERROR = 0x300, "Internal Path Error";
+    /// The path lost the namespace for good.
+    ANA_PERSISTENT_LOSS = 0x301, "Asymmetric Access Persistent Loss";
+    /// The namespace is not accessible on this path.
+    ANA_INACCESSIBLE = 0x302, "Asymmetric Access Inaccessible";
+    /// The path is changing.
+    ANA_TRANSITION = 0x303, "Asymmetric Access Transition";
+    /// The controller found a fault of the path.
+    CONTROLLER_PATHING_ERROR = 0x360, "Controller Pathing Error";
+    /// The host found a fault of the path.
+    HOST_PATHING_ERROR = 0x370, "Host Pathing Error";
+    /// The host aborted the command.
+    ABORTED_BY_HOST = 0x371, "Command Aborted By Host";
 }
 
 impl Status {

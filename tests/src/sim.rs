@@ -16,6 +16,7 @@
 mod clock;
 mod device;
 mod media;
+pub mod polled;
 pub mod replay;
 pub mod trace;
 mod transport;

@@ -1,23 +1,30 @@
 //! Admin commands.
 
+mod erase;
 pub(crate) mod events;
 pub(crate) mod features;
 pub(crate) mod identify;
 pub(crate) mod logs;
+pub(crate) mod namespaces;
 mod queues;
+pub(crate) mod services;
 
 use nvme::{
-    AbortCdw10, AdminOpcode, AsyncEvent, CommandId, LogPageId, QueueId, SmartLog, Sqe, Status,
+    AbortCdw10, AdminOpcode, AsyncEvent, CommandId, FeatureId, FeatureSelect, FeaturesCdw10,
+    LogPageId, NSID_ALL, NamespaceId, QueueId, ReservationPersistence, SmartLog, Sqe, Status,
+    WriteProtectionConfig, WriteProtectionState,
 };
 use traces::{Clock, Tap};
 use zerocopy::IntoBytes;
 
-use self::features::{Features, Value};
-use self::identify::{Identity, Page};
+use self::features::{DATA_BYTES_MAX, Surroundings};
+use self::identify::Identity;
 use self::logs::LogRequest;
-use crate::command::data_pointer;
+use crate::command::{data_pointer, not_fused, prps_only};
 use crate::device::Device;
+use crate::health::TEMPERATURE_K;
 use crate::memory::Access;
+use crate::namespace::WriteProtection;
 use crate::{Controller, Media, Ticket};
 
 /// How an admin command ended: dword 0 of its completion, or why it failed.
@@ -27,18 +34,29 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// Executes an admin command.
     pub(crate) fn admin(&mut self, sqe: &Sqe, ticket: Ticket) {
         let device = &mut self.device;
+        let allowed = not_fused(sqe)
+            .and_then(|()| prps_only(sqe))
+            .and_then(|()| device.admit(sqe));
+        if let Err(status) = allowed {
+            return device.answer(ticket, Err(status));
+        }
         let answer = match AdminOpcode(sqe.opcode) {
             AdminOpcode::DELETE_SQ => return device.delete_submission(sqe, ticket),
-            AdminOpcode::ASYNC_EVENT_REQUEST => return device.park_event_request(sqe, ticket),
+            AdminOpcode::ASYNC_EVENT_REQUEST => return device.park_event_request(ticket),
+            AdminOpcode::NAMESPACE_MANAGEMENT => return self.manage_namespaces(sqe, ticket),
+            AdminOpcode::FORMAT_NVM => return self.format_nvm(sqe, ticket),
             AdminOpcode::ABORT => self.abort(sqe),
             AdminOpcode::CREATE_SQ => device.create_submission(sqe),
             AdminOpcode::CREATE_CQ => device.create_completion(sqe),
             AdminOpcode::DELETE_CQ => device.delete_completion(sqe),
+            AdminOpcode::DOORBELL_BUFFER_CONFIG => device.shadow_doorbells(sqe),
             AdminOpcode::IDENTIFY => device.identify(sqe),
             AdminOpcode::GET_LOG_PAGE => device.log_page(sqe),
             AdminOpcode::GET_FEATURES => device.get_features(sqe),
             AdminOpcode::SET_FEATURES => device.set_features(sqe),
-            _ => Err(Status::INVALID_OPCODE.dnr()),
+            AdminOpcode::NAMESPACE_ATTACHMENT => device.attach_namespace(sqe),
+            AdminOpcode::SANITIZE => device.start_sanitize(sqe),
+            _ => device.service(sqe),
         };
         self.device.answer(ticket, answer);
     }
@@ -47,7 +65,6 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// medium has not begun. Bit 0 of the answer says that nothing was aborted.
     fn abort(&mut self, sqe: &Sqe) -> Answer {
         const NOT_ABORTED: u32 = 1;
-        data_pointer(sqe)?;
         let cdw10 = AbortCdw10::from_bits(sqe.cdw10.get());
         let (queue, cid) = (QueueId(cdw10.sqid()), CommandId(cdw10.cid()));
         if !self.device.queues.has_submission(queue) {
@@ -56,7 +73,8 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         let parked = if queue.is_admin() {
             self.device.take_event_request(cid)
         } else {
-            self.media.cancel(queue, cid)
+            self.media
+                .cancel(&mut |ticket| (ticket.queue(), ticket.cid()) == (queue, cid))
         };
         match parked {
             Some(ticket) => {
@@ -73,7 +91,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
     /// Completes a command with its answer.
     pub(crate) fn answer(&mut self, ticket: Ticket, answer: Answer) {
         match answer {
-            Ok(dword0) => self.finish(ticket, Status::SUCCESS, dword0),
+            Ok(dword0) => self.finish(ticket, Status::SUCCESS, dword0.into()),
             Err(status) => self.finish(ticket, status, 0),
         }
     }
@@ -82,8 +100,9 @@ impl<T: Tap, C: Clock> Device<T, C> {
         let data = data_pointer(sqe)?;
         let identity = Identity {
             config: &self.config,
-            namespace: &self.namespace,
-            media: self.media,
+            namespaces: &self.namespaces,
+            firmware: self.services.firmware.revision(),
+            now_ns: self.clock.now_ns(),
         };
         let page = identity.answer(sqe)?;
         let bytes = u64::try_from(page.len()).unwrap_or(0);
@@ -95,78 +114,203 @@ impl<T: Tap, C: Clock> Device<T, C> {
     fn log_page(&mut self, sqe: &Sqe) -> Answer {
         let data = data_pointer(sqe)?;
         let request = LogRequest::decode(sqe)?;
-        if request.bytes > self.namespace.transfer_bytes_max {
+        if request.bytes > self.namespaces.transfer_bytes_max() {
             return Err(Status::INVALID_FIELD.dnr());
         }
-        let page: Page = match request.page {
-            LogPageId::ERROR_INFORMATION => self.errors.page(),
-            LogPageId::SMART => self.smart(),
-            LogPageId::FIRMWARE_SLOT => logs::firmware_slots(&self.config.firmware),
-            LogPageId::COMMAND_EFFECTS => logs::command_effects(),
-            LogPageId::SUPPORTED => logs::supported(),
-            // No namespace has changed: the size of a medium is fixed.
-            _ => identify::page(&[]),
+        let nsid = sqe.nsid();
+        let specific = !matches!(nsid, NamespaceId(0) | NSID_ALL);
+        if specific && self.namespaces.active(nsid).is_none() {
+            return Err(Status::INVALID_NAMESPACE_OR_FORMAT.dnr());
+        }
+        let page = if request.page == LogPageId::CHANGED_ZONES {
+            self.changed_zones(nsid, request.retain)?
+        } else if request.page == LogPageId::RESERVATION_NOTIFICATION {
+            self.notices.read().as_bytes().to_vec()
+        } else if let Some(page) = self.service_log(sqe, &request)? {
+            page
+        } else {
+            self.log(&request).ok_or(Status::INVALID_LOG_PAGE.dnr())?
         };
+        let offset = usize::try_from(request.offset)
+            .ok()
+            .filter(|&offset| offset <= page.len())
+            .ok_or(Status::INVALID_FIELD.dnr())?;
         let access = Access::Write;
         let segments = data.walk(&self.memory, request.bytes, access, &mut self.segments)?;
-        let offset = usize::try_from(request.offset).map_err(|_| Status::INVALID_FIELD)?;
         segments.write(page.get(offset..).unwrap_or_default());
         if !request.retain {
             self.events.clear(request.page);
+            self.service_log_read(request.page);
+            if request.page == LogPageId::CHANGED_NAMESPACES {
+                self.changed_namespaces.clear();
+            }
         }
         Ok(0)
     }
 
-    fn smart(&self) -> Page {
-        let read_only = if self.namespace.read_only {
+    /// The Changed Zone List of a zoned namespace.
+    fn changed_zones(&mut self, nsid: NamespaceId, retain: bool) -> Result<Vec<u8>, Status> {
+        let zones = self
+            .namespaces
+            .get_mut(nsid)
+            .and_then(|namespace| namespace.zones.as_mut())
+            .ok_or(Status::INVALID_LOG_PAGE.dnr())?;
+        Ok(zones.changed_zones(retain).as_bytes().to_vec())
+    }
+
+    /// A log page; none where there is no such page.
+    fn log(&self, request: &LogRequest) -> Option<Vec<u8>> {
+        Some(match request.page {
+            LogPageId::ERROR_INFORMATION => self.errors.page(),
+            LogPageId::SMART => self.smart(),
+            LogPageId::COMMAND_EFFECTS => logs::command_effects(self.config.zoned.is_some()),
+            LogPageId::SUPPORTED => logs::supported(self.config.zoned.is_some()),
+            LogPageId::CHANGED_NAMESPACES => {
+                logs::namespace_list(&self.changed_namespaces.identifiers())
+            }
+            LogPageId::FEATURE_EFFECTS => self.features.effects(),
+            LogPageId::SANITIZE_STATUS => self.sanitize_log(),
+            _ => return None,
+        })
+    }
+
+    /// The Sanitize Status page (`NVMe Base 2.1 §5.1.12.1.33`).
+    pub(crate) fn sanitize_log(&self) -> Vec<u8> {
+        let bytes = self.namespaces.media().bytes;
+        let seconds = self.config.sanitize_ns.div_ceil(1_000_000_000);
+        let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+        self.sanitize.log(bytes, seconds).as_bytes().to_vec()
+    }
+
+    pub(crate) fn smart(&self) -> Vec<u8> {
+        let read_only = if self.namespaces.media().read_only {
             SmartLog::WARNING_READ_ONLY
         } else {
             0
         };
-        let warnings = self.features.warnings() | read_only;
+        let warnings = self.features.warnings(TEMPERATURE_K) | read_only;
         let on_ns = self.clock.now_ns().saturating_sub(self.powered_ns);
         let log = self.health.log(warnings, on_ns, self.errors.count());
-        identify::page(&[log.as_bytes()])
+        log.as_bytes().to_vec()
+    }
+
+    /// What features are set in.
+    fn surroundings(&self) -> Surroundings<'_> {
+        Surroundings {
+            namespaces: &self.namespaces,
+            now_ns: self.clock.now_ns(),
+            has_io: self.queues.has_io(),
+        }
     }
 
     fn get_features(&mut self, sqe: &Sqe) -> Answer {
         let data = data_pointer(sqe)?;
-        match self.features.get(sqe, self.clock.now_ns())? {
-            Value::Dword(dword) => Ok(dword),
-            Value::Data(value, bytes) => {
-                let value = value.get(..bytes).unwrap_or_default();
-                let bytes = u64::try_from(bytes).unwrap_or(0);
-                let segments = data.walk(&self.memory, bytes, Access::Write, &mut self.segments)?;
-                segments.write(value);
-                Ok(0)
+        let value = self.features.get(sqe, self.surroundings())?;
+        let feature = FeatureId(FeaturesCdw10::from_bits(sqe.cdw10.get()).fid());
+        if !value.data.is_empty() {
+            let bytes = u64::try_from(value.data.len()).unwrap_or(0);
+            data.walk(&self.memory, bytes, Access::Write, &mut self.segments)?
+                .write(&value.data);
+        }
+        // The state of write protection changes by itself, too.
+        let current = FeatureSelect::from_cdw10(sqe.cdw10.get()) == FeatureSelect::Current;
+        match self.namespaces.active(sqe.nsid()) {
+            Some(namespace) if feature == FeatureId::NAMESPACE_WRITE_PROTECTION && current => {
+                Ok(namespace.write_protection.into())
             }
+            // So does a Reservation Register that changes persistence.
+            Some(namespace) if feature == FeatureId::RESERVATION_PERSISTENCE && current => {
+                Ok(u32::from(namespace.reservations.ptpl()))
+            }
+            _ => Ok(value.dword0),
         }
     }
 
     fn set_features(&mut self, sqe: &Sqe) -> Answer {
         let data = data_pointer(sqe)?;
-        let mut value = [0; 16];
-        let bytes = Features::data_bytes(sqe);
-        if bytes > 0 {
-            let segments = data.walk(&self.memory, bytes, Access::Read, &mut self.segments)?;
-            segments.read(&mut value);
+        let feature = FeatureId(FeaturesCdw10::from_bits(sqe.cdw10.get()).fid());
+        if feature == FeatureId::NAMESPACE_WRITE_PROTECTION {
+            self.check_write_protection(sqe)?;
         }
-        let before = self.features.warnings();
-        let has_io = self.queues.has_io();
-        let dword0 = self.features.set(sqe, value, self.clock.now_ns(), has_io)?;
-        let new = self.features.warnings() & !before & self.features.wanted_warnings();
+        let mut value = [0; DATA_BYTES_MAX];
+        let bytes = self.features.data_bytes(sqe);
+        let value = usize::try_from(bytes)
+            .ok()
+            .and_then(|bytes| value.get_mut(..bytes))
+            .ok_or(Status::INTERNAL_ERROR)?;
+        if feature == FeatureId::HOST_MEMORY_BUFFER {
+            value.fill(0);
+            for (to, from) in value.chunks_exact_mut(4).zip(host_memory(sqe)) {
+                to.copy_from_slice(&from);
+            }
+        } else if bytes > 0 {
+            data.walk(&self.memory, bytes, Access::Read, &mut self.segments)?
+                .read(value);
+        }
+        let before = self.features.warnings(TEMPERATURE_K);
+        let around = Surroundings {
+            namespaces: &self.namespaces,
+            now_ns: self.clock.now_ns(),
+            has_io: self.queues.has_io(),
+        };
+        let dword0 = self.features.set(sqe, value, around)?;
+        self.feature_was_set(sqe);
+        self.changed |= self.features.take_changed();
+        self.coalescing.configure(self.features.coalescing());
+        if feature == FeatureId::NAMESPACE_WRITE_PROTECTION {
+            self.set_write_protection(sqe);
+        } else if feature == FeatureId::RESERVATION_PERSISTENCE {
+            self.set_persistence(sqe);
+        }
+        let wanted = self.features.wanted_events().critical_warnings();
+        let new = self.features.warnings(TEMPERATURE_K) & !before & wanted;
         if new & SmartLog::WARNING_TEMPERATURE != 0 {
             self.events.raise(AsyncEvent::TEMPERATURE_THRESHOLD);
         }
         Ok(dword0)
     }
 
+    /// Which states of write protection can follow which
+    /// (`NVMe Base 2.1 §8.1.16`).
+    fn check_write_protection(&self, sqe: &Sqe) -> Result<(), Status> {
+        let namespace = self
+            .namespaces
+            .active(sqe.nsid())
+            .ok_or(Status::INVALID_NAMESPACE_OR_FORMAT.dnr())?;
+        match namespace.write_protection {
+            WriteProtection::None | WriteProtection::Set => Ok(()),
+            WriteProtection::UntilPowerCycle | WriteProtection::Permanent => {
+                Err(Status::FEATURE_NOT_CHANGEABLE.dnr())
+            }
+        }
+    }
+
+    /// Whether reservations of the namespaces survive a loss of power
+    /// (`NVMe Base 2.1 §5.1.25.1.30`).
+    fn set_persistence(&mut self, sqe: &Sqe) {
+        let ptpl = ReservationPersistence::from_bits(sqe.cdw11.get()).ptpl();
+        let nsid = sqe.nsid();
+        for namespace in self.namespaces.iter_mut() {
+            if namespace.nsid == nsid || nsid == NSID_ALL && namespace.attached {
+                namespace.reservations.set_ptpl(ptpl);
+            }
+        }
+        self.changed = true;
+    }
+
+    fn set_write_protection(&mut self, sqe: &Sqe) {
+        let code = WriteProtectionConfig::from_bits(sqe.cdw11.get()).wps();
+        let state = WriteProtectionState::from_code(code).unwrap_or_default();
+        if let Some(namespace) = self.namespaces.get_mut(sqe.nsid()) {
+            namespace.write_protection = state.into();
+            namespace.classify();
+            self.changed = true;
+        }
+    }
+
     /// Asynchronous Event Request (`NVMe Base 2.1 §5.1.2`): it waits, without
     /// keeping its room in the completion queue, until there is an event.
-    fn park_event_request(&mut self, sqe: &Sqe, ticket: Ticket) {
-        if let Err(status) = data_pointer(sqe) {
-            return self.answer(ticket, Err(status));
-        }
+    fn park_event_request(&mut self, ticket: Ticket) {
         let cid = ticket.cid();
         match self.events.park(ticket) {
             Ok(()) => {
@@ -180,7 +324,9 @@ impl<T: Tap, C: Clock> Device<T, C> {
     /// Takes a waiting event request, with room for its completion.
     fn take_event_request(&mut self, cid: CommandId) -> Option<Ticket> {
         if !self.queues.is_in_flight(QueueId::ADMIN, cid)
-            || !self.queues.reserve(QueueId::ADMIN, &self.doorbells)
+            || !self
+                .queues
+                .reserve(QueueId::ADMIN, &self.memory, &self.doorbells)
         {
             return None;
         }
@@ -195,16 +341,26 @@ impl<T: Tap, C: Clock> Device<T, C> {
     /// in the admin completion queue. Returns how many.
     pub(crate) fn deliver_events(&mut self) -> u32 {
         let mut told = 0;
-        while self.events.is_deliverable() && self.queues.reserve(QueueId::ADMIN, &self.doorbells) {
+        while self.events.is_deliverable()
+            && self
+                .queues
+                .reserve(QueueId::ADMIN, &self.memory, &self.doorbells)
+        {
             let Some((ticket, event)) = self.events.deliver() else {
                 self.queues.release(QueueId::ADMIN);
                 break;
             };
-            self.finish_pending(ticket, Status::SUCCESS, event.dword0());
+            self.finish_pending(ticket, Status::SUCCESS, event.dword0().into());
             told += 1;
         }
         told
     }
+}
+
+/// The attributes of a Host Memory Buffer, as Get Features tells them: dwords 12
+/// to 15 of the command, in another order (`NVMe Base 2.1 §5.1.25.2.4`).
+fn host_memory(sqe: &Sqe) -> [[u8; 4]; 4] {
+    [sqe.cdw12, sqe.cdw13, sqe.cdw14, sqe.cdw15].map(|dword| dword.get().to_le_bytes())
 }
 
 #[cfg(test)]

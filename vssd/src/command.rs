@@ -11,28 +11,12 @@
 )]
 
 use nvme::{
-    DSM_RANGES_MAX, DsmAttributes, NSID_ALL, NamespaceId, NvmOpcode, Psdt, ReadWriteCdw12, Sqe,
-    Status,
+    DSM_RANGES_MAX, DsmAttributes, NamespaceId, NvmOpcode, Psdt, ReadWriteCdw12, Sqe, Status,
 };
 
 use crate::media::Extent;
+use crate::namespace::Namespace;
 use crate::transfer::DataPointer;
-
-/// The one namespace's identifier.
-pub(crate) const NSID: NamespaceId = NamespaceId(1);
-
-/// What a namespace is like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Namespace {
-    /// Size of a block, bytes; a power of two.
-    pub(crate) block_bytes: u32,
-    /// Blocks.
-    pub(crate) blocks: u64,
-    /// The largest data transfer of a command, bytes.
-    pub(crate) transfer_bytes_max: u64,
-    /// Whether writes are refused.
-    pub(crate) read_only: bool,
-}
 
 /// An I/O command, decoded and checked: every range lies inside the namespace,
 /// every transfer is within the limit.
@@ -61,48 +45,65 @@ pub(crate) enum Command {
     },
     /// The ranges are in guest memory yet, and are checked when they are read.
     DatasetManagement {
+        nsid: NamespaceId,
         ranges: usize,
         data: DataPointer,
         deallocate: bool,
     },
+    /// The extents that the device has gathered.
+    Deallocate,
     Flush,
 }
 
-/// The data pointer of a command that has one. No SGLs, no fused commands: both
-/// are as Identify says (`NVMe Base 2.1 §4.1.1`).
+/// The data pointer of a command that has one: PRPs, or an SGL
+/// (`NVMe Base 2.1 §4.1.1`).
+#[inline]
 pub(crate) fn data_pointer(sqe: &Sqe) -> Result<DataPointer, Status> {
-    if sqe.psdt() != Psdt::Prp || sqe.fuse() != 0 {
-        return Err(Status::INVALID_FIELD.dnr());
+    DataPointer::of(sqe)
+}
+
+/// That a command stands alone, and is not one of a fused pair.
+#[inline]
+pub(crate) fn not_fused(sqe: &Sqe) -> Result<(), Status> {
+    if sqe.fuse() == 0 {
+        Ok(())
+    } else {
+        Err(Status::INVALID_FIELD.dnr())
     }
-    Ok(DataPointer {
-        prp1: sqe.prp1.get(),
-        prp2: sqe.prp2.get(),
-    })
+}
+
+/// That a command describes its data with PRPs: admin commands do, where the
+/// controller is a PCI function (`NVMe Base 2.1 §4.1.1`).
+pub(crate) fn prps_only(sqe: &Sqe) -> Result<(), Status> {
+    if sqe.psdt() == Psdt::Prp {
+        Ok(())
+    } else {
+        Err(Status::INVALID_FIELD.dnr())
+    }
+}
+
+/// Whether the commands of that opcode are requests to the medium as they are,
+/// on a namespace that has nothing special about it.
+#[inline]
+pub(crate) const fn is_simple(opcode: NvmOpcode) -> bool {
+    matches!(
+        opcode,
+        NvmOpcode::READ
+            | NvmOpcode::WRITE
+            | NvmOpcode::COMPARE
+            | NvmOpcode::WRITE_ZEROES
+            | NvmOpcode::VERIFY
+            | NvmOpcode::DATASET_MANAGEMENT
+            | NvmOpcode::FLUSH
+    )
 }
 
 impl Namespace {
-    /// Decodes a command of the NVM command set.
+    /// Decodes a command for which [`is_simple`] holds.
     #[inline]
     pub(crate) fn decode(&self, sqe: &Sqe) -> Result<Command, Status> {
         let opcode = NvmOpcode(sqe.opcode);
-        let known = matches!(
-            opcode,
-            NvmOpcode::READ
-                | NvmOpcode::WRITE
-                | NvmOpcode::COMPARE
-                | NvmOpcode::WRITE_ZEROES
-                | NvmOpcode::VERIFY
-                | NvmOpcode::DATASET_MANAGEMENT
-                | NvmOpcode::FLUSH
-        );
-        if !known {
-            return Err(Status::INVALID_OPCODE.dnr());
-        }
         let data = data_pointer(sqe)?;
-        let for_all = opcode == NvmOpcode::FLUSH && sqe.nsid() == NSID_ALL;
-        if sqe.nsid() != NSID && !for_all {
-            return Err(Status::INVALID_NAMESPACE_OR_FORMAT.dnr());
-        }
         if self.read_only
             && matches!(
                 opcode,
@@ -146,20 +147,6 @@ impl Namespace {
             _ => Command::Verify { extent },
         })
     }
-
-    /// The bytes of `blocks` blocks from `lba` on.
-    #[inline]
-    pub(crate) fn extent(&self, lba: u64, blocks: u64) -> Result<Extent, Status> {
-        let block_bytes = u64::from(self.block_bytes);
-        match lba.checked_add(blocks) {
-            Some(end) if end <= self.blocks => Ok(Extent {
-                // Neither can overflow: the medium has that many bytes.
-                offset: lba.saturating_mul(block_bytes),
-                bytes: blocks.saturating_mul(block_bytes),
-            }),
-            _ => Err(Status::LBA_OUT_OF_RANGE.dnr()),
-        }
-    }
 }
 
 fn dataset_management(sqe: &Sqe, data: DataPointer) -> Command {
@@ -168,6 +155,7 @@ fn dataset_management(sqe: &Sqe, data: DataPointer) -> Command {
     let [count, ..] = sqe.cdw10.get().to_le_bytes();
     let ranges = usize::from(count).saturating_add(1).min(DSM_RANGES_MAX);
     Command::DatasetManagement {
+        nsid: sqe.nsid(),
         ranges,
         data,
         deallocate: DsmAttributes::from_bits(sqe.cdw11.get()).ad(),

@@ -1,28 +1,53 @@
 //! The controller: what a front and a worker drive.
 
+mod bus;
+mod operator;
+
 use std::os::fd::BorrowedFd;
 
-use nvme::{QueueId, Sqe};
+use nvme::{NamespaceId, NvmOpcode, QueueId, ReadWriteCdw12, Sqe, Status};
 use traces::{Clock, Event, Tap};
 
+use crate::admin::services::firmware::ResetKind;
+use crate::arbitration::Weighted;
+use crate::cmb::Cmb;
+use crate::command::{Command, is_simple};
 use crate::device::{Device, Parts};
 use crate::lifecycle::Change;
 use crate::media::Submission;
+use crate::registers::AMS_WEIGHTED;
 use crate::ticket::Ticket;
 use crate::{
-    ControllerConfig, DmaTable, Doorbells, Interrupts, MapError, Media, Protection, VssdError,
+    ControllerConfig, DmaTable, Doorbells, Interrupts, MapError, Media, Protection, StateStore,
+    VssdError,
 };
 
 /// How many commands of one queue are fetched before the next has its turn.
-const BURST: u32 = 64;
+/// Where the host sets no limit.
+pub(crate) const BURST: u32 = 64;
 
-/// One NVMe function with one namespace on `M`, observed by `T`, in the time of
+/// What a namespace is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamespaceSummary {
+    /// Which it is.
+    pub nsid: NamespaceId,
+    /// Blocks.
+    pub blocks: u64,
+    /// Size of a block's data, bytes.
+    pub block_bytes: u32,
+}
+
+/// One NVMe function, whose namespaces are parts of `M`, observed by `T`, in the time of
 /// `C`.
 pub struct Controller<M: Media, T: Tap, C: Clock> {
     pub(crate) device: Device<T, C>,
     pub(crate) media: M,
     /// Which I/O submission queue has the first turn at the next poll.
     turn: usize,
+    /// Where the state is saved.
+    pub(crate) store: Option<Box<dyn StateStore>>,
+    /// Whose turn it is under weighted round robin.
+    pub(crate) weighted: Weighted,
 }
 
 impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
@@ -47,6 +72,10 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         let parts = Parts {
             doorbells: Doorbells::new().map_err(|source| VssdError::Doorbells { source })?,
             media: info,
+            cmb: Cmb::new(config.cmb_bytes).map_err(|source| VssdError::Cmb {
+                bytes: config.cmb_bytes,
+                source,
+            })?,
             tap,
             clock,
         };
@@ -54,6 +83,8 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             device: Device::new(config, parts),
             media,
             turn: 0,
+            store: None,
+            weighted: Weighted::default(),
         })
     }
 
@@ -69,21 +100,49 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             done += self.media.poll(budget, &mut sink);
             self.finish_shutdown();
         }
-        if self.device.lifecycle.is_ready() {
+        done += self.advance_jobs();
+        done += self.tick_services();
+        if self.device.lifecycle.is_ready() && !self.device.services.firmware.is_activating() {
             done += self.serve(QueueId::ADMIN, BURST.min(budget));
-            done += self.serve_io(budget.saturating_sub(done));
+            let left = budget.saturating_sub(done);
+            done += if self.device.registers.cc.ams() == AMS_WEIGHTED {
+                self.serve_weighted(left)
+            } else {
+                self.serve_io(left)
+            };
             self.device.note_bad_doorbells();
             self.device.finish_deletions();
             done += self.device.deliver_events();
         }
         self.device.raise_interrupts();
+        if self.device.changed {
+            self.save();
+        }
         done
+    }
+
+    /// Gives each I/O submission queue its turns. Returns how many commands were
+    /// fetched.
+    #[inline]
+    fn serve_io(&mut self, budget: u32) -> u32 {
+        let Some(burst) = self.device.features.burst() else {
+            return self.serve_round(budget, BURST);
+        };
+        let mut done = 0;
+        loop {
+            let round = self.serve_round(budget.saturating_sub(done), burst);
+            done += round;
+            // A round that fetches nothing is the last.
+            if round == 0 {
+                return done;
+            }
+        }
     }
 
     /// Gives each I/O submission queue a turn. Returns how many commands were
     /// fetched.
     #[inline]
-    fn serve_io(&mut self, budget: u32) -> u32 {
+    fn serve_round(&mut self, budget: u32, burst: u32) -> u32 {
         let queues = self.device.queues.live();
         let mut done = 0;
         for _ in 0..queues {
@@ -95,7 +154,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
                 self.turn = 0;
             }
             if let Some(queue) = self.device.queues.live_at(self.turn) {
-                done += self.serve(queue, left.min(BURST));
+                done += self.serve(queue, left.min(burst));
             }
             self.turn += 1;
         }
@@ -105,8 +164,11 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// Fetches and executes at most `budget` commands of a queue. Returns how
     /// many.
     #[inline]
-    fn serve(&mut self, queue: QueueId, budget: u32) -> u32 {
-        let waiting = self.device.queues.waiting(queue, &self.device.doorbells);
+    pub(crate) fn serve(&mut self, queue: QueueId, budget: u32) -> u32 {
+        let device = &mut self.device;
+        let waiting = device
+            .queues
+            .waiting(queue, &device.memory, &device.doorbells);
         if waiting == 0 {
             return 0;
         }
@@ -119,7 +181,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             };
             done += 1;
             if self.device.queues.is_in_flight(queue, ticket.cid()) {
-                let status = nvme::Status::COMMAND_ID_CONFLICT.dnr();
+                let status = Status::COMMAND_ID_CONFLICT.dnr();
                 self.device.finish(ticket, status, 0);
             } else if queue.is_admin() {
                 self.admin(&sqe, ticket);
@@ -127,19 +189,37 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
                 self.io(&sqe, ticket);
             }
         }
+        self.device.queues.acknowledge(queue, &self.device.memory);
         done
     }
 
-    /// Executes an I/O command.
+    /// Executes an I/O command: at once where it is a request to the medium as
+    /// it is, else by [`Controller::special`].
     #[inline]
-    fn io(&mut self, sqe: &Sqe, mut ticket: Ticket) {
+    fn io(&mut self, sqe: &Sqe, ticket: Ticket) {
+        let device = &mut self.device;
+        let opcode = NvmOpcode(sqe.opcode);
+        let directed =
+            opcode == NvmOpcode::WRITE && ReadWriteCdw12::from_bits(sqe.cdw12.get()).dtype() != 0;
+        if directed && let Err(status) = device.direct_write(sqe) {
+            return device.finish(ticket, status, 0);
+        }
+        let simple = is_simple(opcode) && sqe.fuse() == 0 && device.fused.is_empty();
+        match device.namespaces.plain(sqe.nsid()) {
+            Some(namespace) if simple => {
+                let command = namespace.decode(sqe);
+                self.run(command, ticket);
+            }
+            _ => self.special(sqe, ticket),
+        }
+    }
+
+    /// Asks the medium for what a decoded command wants.
+    #[inline]
+    pub(crate) fn run(&mut self, command: Result<Command, Status>, mut ticket: Ticket) {
         let (queue, cid) = (ticket.queue(), ticket.cid());
         let device = &mut self.device;
-        let request = device
-            .namespace
-            .decode(sqe)
-            .and_then(|command| device.request(command, &mut ticket));
-        match request {
+        match command.and_then(|command| device.request(command, &mut ticket)) {
             Ok(Some(request)) => match self.media.submit(ticket, request) {
                 Submission::Done(ticket, outcome) => self.device.finish_io(ticket, outcome),
                 Submission::Pending => self.device.pend(queue, cid),
@@ -155,6 +235,13 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// even so.
     pub fn idle(&self) -> bool {
         !self.device.is_busy() && !self.device.lifecycle.is_stopping()
+    }
+
+    /// When the controller has to be polled at the latest, by its own clock,
+    /// though nobody asks anything of it: an interrupt waits, for one.
+    pub fn next_deadline_ns(&self) -> Option<u64> {
+        let jobs = self.device.waiting.iter().map(|waiting| waiting.until_ns);
+        jobs.chain(self.device.coalescing.deadline_ns()).min()
     }
 
     /// Maps guest memory; see [`DmaTable::map`]. Live queues go on.
@@ -190,7 +277,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     }
 
     /// Waits until the medium holds no guest memory.
-    fn let_go(&mut self) {
+    pub(crate) fn let_go(&mut self) {
         if self.media.pending() > 0 {
             let device = &mut self.device;
             self.media
@@ -217,8 +304,12 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     pub fn connected(&mut self) {
         self.change(Change::Reset);
         self.device.registers = crate::registers::RegisterFile::default();
+        self.device.power_on_cmb();
         let health = &mut self.device.health;
         health.power_cycles = health.power_cycles.saturating_add(1);
+        self.device.namespaces.power_cycle();
+        self.device.changed = true;
+        self.device.reset_services(ResetKind::Subsystem);
         self.device.event(Event::Connect);
     }
 
@@ -235,6 +326,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         self.device.memory.clear();
         self.device.interrupts = Box::new(());
         self.device.event(Event::Disconnect);
+        self.save();
     }
 
     /// The PCI function was reset: commands in flight are abandoned, queues are
@@ -243,6 +335,28 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         self.change(Change::Reset);
         self.device.registers = crate::registers::RegisterFile::default();
         self.device.event(Event::FunctionReset);
+    }
+
+    /// The NVM subsystem was reset (`NVMe Base 2.1 §3.7.1`): as a function reset,
+    /// and CSTS.NSSRO tells of it until the host clears that.
+    pub fn subsystem_reset(&mut self) {
+        self.change(Change::Reset);
+        self.device.registers = crate::registers::RegisterFile::default();
+        self.device.registers.nssro = true;
+        self.device.reset_services(ResetKind::Subsystem);
+        self.device.event(Event::Reset);
+    }
+
+    /// The namespaces that a host can use, in the order of their identifiers.
+    pub fn namespaces(&self) -> impl Iterator<Item = NamespaceSummary> {
+        let namespaces = self.device.namespaces.iter();
+        namespaces
+            .filter(|namespace| namespace.attached)
+            .map(|namespace| NamespaceSummary {
+                nsid: namespace.nsid,
+                blocks: namespace.blocks,
+                block_bytes: namespace.block_bytes,
+            })
     }
 
     /// What the controller was made to be.
@@ -288,6 +402,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
 impl<M: Media, T: Tap, C: Clock> Drop for Controller<M, T, C> {
     fn drop(&mut self) {
         self.change(Change::Reset);
+        self.save();
     }
 }
 

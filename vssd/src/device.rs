@@ -3,20 +3,31 @@
 //! It stands apart so that a medium can hand tickets back while it is borrowed:
 //! the sink of [`crate::Media::poll`] is a device.
 
+use std::collections::VecDeque;
+
 use nvme::{AsyncEvent, QueueId, Sqe, Status};
 use traces::{Clock, CommandRecord, Completion, Event, EventRecord, Tap};
 
 use crate::admin::events::AsyncEvents;
 use crate::admin::features::Features;
 use crate::admin::logs::ErrorLog;
-use crate::command::Namespace;
+use crate::admin::namespaces::ChangedNamespaces;
+use crate::admin::services::firmware::ResetKind;
+use crate::admin::services::{Reason, Services};
+use crate::cmb::Cmb;
 use crate::health::Health;
+use crate::job::{Job, Waiting};
 use crate::lifecycle::Lifecycle;
 use crate::media::{Extent, MediaError, MediaInfo, Outcome};
-use crate::memory::SegmentBuffer;
-use crate::queue::{Queues, Reply};
+use crate::memory::{Bounces, SegmentBuffer};
+use crate::namespace::Namespaces;
+use crate::queue::{Coalescing, Queues, Reply};
 use crate::registers::RegisterFile;
+use crate::reservation::Notices;
+use crate::sanitize::Sanitize;
+use crate::special::First;
 use crate::ticket::{DsmRanges, Ticket};
+use crate::transfer::pieces_max;
 use crate::{ControllerConfig, DmaTable, Doorbells, Interrupts};
 
 /// A completion whose queue is not mapped just now.
@@ -24,27 +35,47 @@ use crate::{ControllerConfig, DmaTable, Doorbells, Interrupts};
 struct Stalled {
     ticket: Ticket,
     status: Status,
-    dword0: u32,
+    dwords: u64,
 }
 
 /// Everything of a controller but its medium.
 pub(crate) struct Device<T, C> {
     pub(crate) config: ControllerConfig,
-    pub(crate) namespace: Namespace,
-    pub(crate) media: MediaInfo,
+    pub(crate) namespaces: Namespaces,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) registers: RegisterFile,
     pub(crate) memory: DmaTable,
     pub(crate) doorbells: Doorbells,
+    pub(crate) cmb: Cmb,
     pub(crate) interrupts: Box<dyn Interrupts + Send>,
     pub(crate) queues: Queues,
+    pub(crate) coalescing: Coalescing,
     pub(crate) features: Features,
     pub(crate) events: AsyncEvents,
+    pub(crate) changed_namespaces: ChangedNamespaces,
     pub(crate) errors: ErrorLog,
     pub(crate) health: Health,
+    pub(crate) services: Services,
     /// Deletions of submission queues that wait for commands in flight.
     pub(crate) closing: Vec<(QueueId, Ticket)>,
     stalled: Vec<Stalled>,
+    /// The first commands of fused pairs whose second has not come.
+    pub(crate) fused: Vec<First>,
+    /// Memory that commands of several steps move data through.
+    pub(crate) bounces: Bounces,
+    /// Such commands that wait for memory.
+    pub(crate) backlog: VecDeque<(Job, usize, Ticket)>,
+    /// Such commands whose step the medium has done.
+    pub(crate) stepped: VecDeque<(Ticket, Outcome)>,
+    /// Such commands that wait for the clock.
+    pub(crate) waiting: Vec<Waiting>,
+    /// What the host has not read of reservations.
+    pub(crate) notices: Notices,
+    pub(crate) sanitize: Sanitize,
+    /// Whether a job does the work of a sanitize operation.
+    pub(crate) sanitizing: bool,
+    /// Whether something has changed that is to be saved.
+    pub(crate) changed: bool,
     pub(crate) segments: SegmentBuffer,
     pub(crate) extents: Vec<Extent>,
     /// Buffers for ranges that no command uses.
@@ -64,6 +95,7 @@ pub(crate) struct Device<T, C> {
 /// What a device is made of beside its configuration.
 pub(crate) struct Parts<T, C> {
     pub(crate) doorbells: Doorbells,
+    pub(crate) cmb: Cmb,
     pub(crate) media: MediaInfo,
     pub(crate) tap: T,
     pub(crate) clock: C,
@@ -75,35 +107,42 @@ impl<T: Tap, C: Clock> Device<T, C> {
     pub(crate) fn new(config: ControllerConfig, parts: Parts<T, C>) -> Self {
         let Parts {
             doorbells,
+            cmb,
             media,
             tap,
             clock,
         } = parts;
         let transfer_pages = 1_usize << config.mdts;
-        let namespace = Namespace {
-            block_bytes: config.block_bytes,
-            blocks: media.bytes / u64::from(config.block_bytes),
-            transfer_bytes_max: nvme::PAGE_BYTES << config.mdts,
-            read_only: media.read_only,
-        };
         Self {
-            namespace,
-            media,
+            namespaces: Namespaces::of_a_new_drive(&config, media),
             lifecycle: Lifecycle::Disabled,
             registers: RegisterFile::default(),
             memory: DmaTable::new(),
             doorbells,
+            cmb,
             interrupts: Box::new(()),
             queues: Queues::new(config.queue_pairs_max),
-            features: Features::new(config.queue_pairs_max),
+            coalescing: Coalescing::default(),
+            features: Features::new(&config),
             events: AsyncEvents::new(),
+            changed_namespaces: ChangedNamespaces::default(),
             errors: ErrorLog::new(),
             health: Health::default(),
+            services: Services::new(&config.firmware),
             closing: Vec::new(),
             stalled: Vec::new(),
-            // A transfer that starts inside a page touches one page more.
-            segments: SegmentBuffer::with_capacity(transfer_pages + 1),
-            extents: Vec::with_capacity(nvme::DSM_RANGES_MAX),
+            fused: Vec::new(),
+            bounces: Bounces::default(),
+            backlog: VecDeque::new(),
+            stepped: VecDeque::new(),
+            waiting: Vec::new(),
+            notices: Notices::default(),
+            sanitize: Sanitize::default(),
+            sanitizing: false,
+            changed: false,
+            segments: SegmentBuffer::with_capacity(pieces_max(transfer_pages)),
+            // Each range has data and, maybe, metadata.
+            extents: Vec::with_capacity(2 * nvme::DSM_RANGES_MAX),
             range_pool: Vec::new(),
             in_flight: 0,
             flushed: false,
@@ -136,8 +175,15 @@ impl<T: Tap, C: Clock> Device<T, C> {
         self.queues.set_in_flight(queue, cid, true);
     }
 
-    /// Completes a command that a medium had.
+    /// Completes a command that a medium had, or notes that its job can go on.
     pub(crate) fn finish_media(&mut self, ticket: Ticket, outcome: Outcome) {
+        if ticket.job.is_some() {
+            self.stepped.push_back((ticket, outcome));
+            return;
+        }
+        if ticket.is_self_test() {
+            return self.finish_self_test_read(ticket, outcome);
+        }
         if ticket.completion().is_none() {
             self.flushed = true;
             ticket.settle();
@@ -150,13 +196,58 @@ impl<T: Tap, C: Clock> Device<T, C> {
     }
 
     /// Completes a command that was aside for a while.
-    pub(crate) fn finish_pending(&mut self, ticket: Ticket, status: Status, dword0: u32) {
+    pub(crate) fn finish_pending(&mut self, ticket: Ticket, status: Status, dwords: u64) {
         if !ticket.queue().is_admin() {
             self.in_flight = self.in_flight.saturating_sub(1);
         }
         self.queues
             .set_in_flight(ticket.queue(), ticket.cid(), false);
-        self.finish(ticket, status, dword0);
+        self.finish(ticket, status, dwords);
+    }
+
+    /// Whether a command of several steps can go on, or may soon.
+    #[inline]
+    pub(crate) fn has_jobs(&self) -> bool {
+        !self.stepped.is_empty()
+            || !self.waiting.is_empty()
+            || !self.backlog.is_empty()
+            || (self.sanitize.is_due() && !self.sanitizing)
+    }
+
+    /// Ends a job: completes its command, if it has one.
+    pub(crate) fn finish_job(&mut self, job: Job, ticket: Ticket, result: Result<u64, Status>) {
+        drop(job);
+        if ticket.completion().is_none() {
+            ticket.settle();
+            return;
+        }
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.queues
+            .set_in_flight(ticket.queue(), ticket.cid(), false);
+        match result {
+            Ok(dwords) => {
+                self.count(ticket.record());
+                self.finish(ticket, Status::SUCCESS, dwords);
+            }
+            Err(status) => self.finish(ticket, status, 0),
+        }
+    }
+
+    /// Counts a failure of the medium; what the host is told of it.
+    pub(crate) fn media_failed(&mut self, error: MediaError) -> Status {
+        if matches!(error, MediaError::Read | MediaError::Write) {
+            self.health.count_media_error();
+            self.trigger_telemetry(Reason::MediaError);
+        }
+        error.status()
+    }
+
+    /// Counts a command that succeeded.
+    #[inline]
+    fn count(&mut self, record: &CommandRecord) {
+        if let Some(namespace) = self.namespaces.get(record.nsid) {
+            self.health.count(record, namespace.block_bytes);
+        }
     }
 
     /// Completes an I/O command with what the medium said.
@@ -164,33 +255,30 @@ impl<T: Tap, C: Clock> Device<T, C> {
     pub(crate) fn finish_io(&mut self, ticket: Ticket, outcome: Outcome) {
         match outcome {
             Ok(()) => {
-                self.health
-                    .count(ticket.record(), self.namespace.block_bytes);
+                self.count(ticket.record());
                 self.finish(ticket, Status::SUCCESS, 0);
             }
             Err(error) => {
-                if matches!(error, MediaError::Read | MediaError::Write) {
-                    self.health.count_media_error();
-                }
-                self.finish(ticket, error.status(), 0);
+                let status = self.media_failed(error);
+                self.finish(ticket, status, 0);
             }
         }
     }
 
     /// Completes a command: posts its completion, and tells the observer.
     #[inline]
-    pub(crate) fn finish(&mut self, ticket: Ticket, status: Status, dword0: u32) {
+    pub(crate) fn finish(&mut self, ticket: Ticket, status: Status, dwords: u64) {
         let status = if status.is_success() {
             status
         } else {
             self.enter_error(&ticket, status)
         };
-        if let Some(ticket) = self.post(ticket, status, dword0) {
+        if let Some(ticket) = self.post(ticket, status, dwords) {
             self.in_flight += 1;
             self.stalled.push(Stalled {
                 ticket,
                 status,
-                dword0,
+                dwords,
             });
         }
     }
@@ -203,6 +291,9 @@ impl<T: Tap, C: Clock> Device<T, C> {
         if expected.iter().any(|known| known.same_code(status)) {
             return status;
         }
+        if let Some(completion) = ticket.completion() {
+            self.queues.hurry(completion);
+        }
         self.errors.enter(ticket.record(), status);
         status.more()
     }
@@ -210,12 +301,12 @@ impl<T: Tap, C: Clock> Device<T, C> {
     /// Posts a completion and tells the observer; hands the ticket back where
     /// the queue is not mapped.
     #[inline]
-    fn post(&mut self, ticket: Ticket, status: Status, dword0: u32) -> Option<Ticket> {
+    fn post(&mut self, ticket: Ticket, status: Status, dwords: u64) -> Option<Ticket> {
         let reply = Reply {
             queue: ticket.queue(),
             cid: ticket.cid(),
             status,
-            result: dword0,
+            result: dwords,
         };
         let completion = ticket.completion()?;
         if !self.queues.post(&self.memory, completion, &reply) {
@@ -226,7 +317,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             record.completion = Some(Completion {
                 complete_ns: self.clock.now_ns(),
                 status,
-                result: dword0,
+                result: low(dwords),
             });
             let ranges = ranges.as_deref().map_or(&[][..], DsmRanges::get);
             self.tap.command(&record, ranges);
@@ -245,13 +336,13 @@ impl<T: Tap, C: Clock> Device<T, C> {
             let Stalled {
                 ticket,
                 status,
-                dword0,
+                dwords,
             } = stalled;
-            match self.post(ticket, status, dword0) {
+            match self.post(ticket, status, dwords) {
                 Some(ticket) => self.stalled.push(Stalled {
                     ticket,
                     status,
-                    dword0,
+                    dwords,
                 }),
                 None => {
                     self.in_flight = self.in_flight.saturating_sub(1);
@@ -263,7 +354,11 @@ impl<T: Tap, C: Clock> Device<T, C> {
     }
 
     /// Ends a command that will never complete, and tells the observer.
-    pub(crate) fn abandon(&mut self, ticket: Ticket) {
+    pub(crate) fn abandon(&mut self, mut ticket: Ticket) {
+        if let Some(running) = ticket.job.take() {
+            self.abandon_job(running.job);
+            self.bounces.give(running.buffer);
+        }
         let real = ticket.completion().is_some();
         let (record, ranges) = ticket.settle();
         if T::ENABLED && real {
@@ -271,6 +366,21 @@ impl<T: Tap, C: Clock> Device<T, C> {
             self.tap.command(&record, ranges);
         }
         self.range_pool.extend(ranges);
+    }
+
+    /// Ends what a job has beside its command.
+    fn abandon_job(&mut self, job: Job) {
+        match job {
+            Job::CompareWrite(mut pair) => {
+                if let Some(first) = pair.take_first() {
+                    self.abandon(first);
+                }
+            }
+            Job::Format(format) => self.end_format(&format.namespaces, None),
+            // It goes on from where it was.
+            Job::Sanitize(_) => self.sanitizing = false,
+            Job::Transfer(_) | Job::Copy(_) => {}
+        }
     }
 
     /// Abandons everything that the medium does not have, and removes all
@@ -282,14 +392,31 @@ impl<T: Tap, C: Clock> Device<T, C> {
         for (_, ticket) in std::mem::take(&mut self.closing) {
             self.abandon(ticket);
         }
+        for first in std::mem::take(&mut self.fused) {
+            self.abandon(first.ticket);
+        }
+        for (job, _, ticket) in std::mem::take(&mut self.backlog) {
+            self.abandon_job(job);
+            self.abandon(ticket);
+        }
+        for (ticket, _) in std::mem::take(&mut self.stepped) {
+            self.abandon(ticket);
+        }
+        for waiting in std::mem::take(&mut self.waiting) {
+            self.abandon(waiting.ticket);
+        }
         while let Some(ticket) = self.events.take_any() {
             self.abandon(ticket);
         }
         self.in_flight = 0;
         self.flushed = false;
         self.events.reset();
+        self.notices.reset();
+        self.reset_services(ResetKind::Controller);
         self.features.reset();
         self.queues.clear();
+        self.coalescing.reset();
+        self.coalescing.configure(self.features.coalescing());
         self.registers.intms = 0;
         self.doorbells.reset_all();
     }
@@ -318,13 +445,45 @@ impl<T: Tap, C: Clock> Device<T, C> {
         }
     }
 
-    /// Raises the interrupts that are due, one for each completion queue.
+    /// Raises the interrupts that are due, one for each completion queue, or
+    /// has them wait for more, where the host wants that.
     #[inline]
     pub(crate) fn raise_interrupts(&mut self) {
-        while let Some(vector) = self.queues.take_due() {
-            if !crate::queue::is_masked(self.registers.intms, vector) {
-                self.interrupts.notify(vector);
-            }
+        if self.coalescing.is_active() {
+            self.raise_coalesced();
+            return;
+        }
+        while let Some(due) = self.queues.take_due() {
+            self.notify(due.vector);
         }
     }
+
+    /// The clock is read only where there is an interrupt or one waits.
+    fn raise_coalesced(&mut self) {
+        if !self.queues.is_due() && self.coalescing.deadline_ns().is_none() {
+            return;
+        }
+        let now_ns = self.clock.now_ns();
+        while let Some(due) = self.queues.take_due() {
+            let may_wait = self.features.coalesces(due.vector);
+            if self.coalescing.is_due(due, may_wait, now_ns) {
+                self.notify(due.vector);
+            }
+        }
+        while let Some(vector) = self.coalescing.take_overdue(now_ns) {
+            self.notify(vector);
+        }
+    }
+
+    fn notify(&mut self, vector: u16) {
+        if !crate::queue::is_masked(self.registers.intms, vector) {
+            self.interrupts.notify(vector);
+        }
+    }
+}
+
+/// The lower half.
+const fn low(dwords: u64) -> u32 {
+    let [a, b, c, d, ..] = dwords.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }

@@ -18,9 +18,26 @@ pub enum VssdError {
         /// What it may be.
         range: String,
     },
+    /// A saved state is not one of this drive.
+    #[error(
+        "the saved state is not one of this drive: {what}; name the image that it belongs to, or \
+         move the state away to start with a new one"
+    )]
+    State {
+        /// What does not fit.
+        what: String,
+    },
     /// The doorbell page could not be made.
     #[error("cannot make the doorbell page: {source}")]
     Doorbells {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Memory for the controller memory buffer could not be had.
+    #[error("cannot reserve {bytes} bytes of memory for a controller memory buffer: {source}")]
+    Cmb {
+        /// Its size, bytes.
+        bytes: u64,
         /// What the system said.
         source: io::Error,
     },

@@ -42,6 +42,15 @@ pub struct DoorbellFile<'a> {
     pub bytes: u64,
 }
 
+/// The controller memory buffer as a file, from its start.
+#[derive(Clone, Copy, Debug)]
+pub struct CmbFile<'a> {
+    /// The file.
+    pub fd: BorrowedFd<'a>,
+    /// Its size, bytes; a power of two, and whole pages.
+    pub bytes: u64,
+}
+
 /// What a front and a worker need of a controller. [`Controller`] is one, over
 /// any medium; the methods are those of the same names.
 pub trait Function: Registers {
@@ -49,6 +58,9 @@ pub trait Function: Registers {
     fn poll(&mut self, budget: u32) -> u32;
     /// Whether nothing is in flight; see [`Controller::idle`].
     fn idle(&self) -> bool;
+    /// When it has to be polled at the latest; see
+    /// [`Controller::next_deadline_ns`].
+    fn next_deadline_ns(&self) -> Option<u64>;
     /// The time of the controller's clock, nanoseconds.
     fn now_ns(&self) -> u64;
     /// Maps guest memory.
@@ -70,6 +82,15 @@ pub trait Function: Registers {
     fn dma_unmap_all(&mut self);
     /// The doorbells, for a client to map.
     fn doorbells(&self) -> DoorbellFile<'_>;
+    /// The controller memory buffer, for a client to map; none where there is
+    /// none.
+    fn cmb(&self) -> Option<CmbFile<'_>>;
+    /// Lets the function access guest memory, which it may at first, or not;
+    /// see [`Controller::set_bus_master`].
+    fn set_bus_master(&mut self, enabled: bool);
+    /// Whether the function has a reason to assert an interrupt pin; see
+    /// [`Controller::interrupt_pending`].
+    fn interrupt_pending(&mut self) -> bool;
     /// Where interrupts go from now on.
     fn set_interrupts(&mut self, interrupts: Box<dyn Interrupts + Send>);
     /// A guest attached.
@@ -80,6 +101,8 @@ pub trait Function: Registers {
     fn function_reset(&mut self);
     /// The PCI identity.
     fn identity(&self) -> PciIdentity;
+    /// The device serial number, an EUI-64.
+    fn serial_number(&self) -> u64;
     /// The number of interrupt vectors, at least 1.
     fn vectors(&self) -> u16;
 }
@@ -91,6 +114,10 @@ impl<M: Media, T: Tap, C: Clock> Function for Controller<M, T, C> {
 
     fn idle(&self) -> bool {
         Self::idle(self)
+    }
+
+    fn next_deadline_ns(&self) -> Option<u64> {
+        Self::next_deadline_ns(self)
     }
 
     fn now_ns(&self) -> u64 {
@@ -125,6 +152,18 @@ impl<M: Media, T: Tap, C: Clock> Function for Controller<M, T, C> {
         }
     }
 
+    fn cmb(&self) -> Option<CmbFile<'_>> {
+        Self::cmb(self)
+    }
+
+    fn set_bus_master(&mut self, enabled: bool) {
+        Self::set_bus_master(self, enabled);
+    }
+
+    fn interrupt_pending(&mut self) -> bool {
+        Self::interrupt_pending(self)
+    }
+
     fn set_interrupts(&mut self, interrupts: Box<dyn Interrupts + Send>) {
         Self::set_interrupts(self, interrupts);
     }
@@ -143,6 +182,12 @@ impl<M: Media, T: Tap, C: Clock> Function for Controller<M, T, C> {
 
     fn identity(&self) -> PciIdentity {
         self.config().pci
+    }
+
+    fn serial_number(&self) -> u64 {
+        let [a, b, c] = self.config().pci.oui;
+        let [d, e, f, g, h, ..] = self.config().uuid();
+        u64::from_be_bytes([c, b, a, d, e, f, g, h])
     }
 
     fn vectors(&self) -> u16 {

@@ -1,19 +1,16 @@
 //! What a drive counts about itself: the SMART / Health Information log.
 
 use nvme::{NvmOpcode, SmartLog};
+use serde::{Deserialize, Serialize};
 use traces::CommandRecord;
 use zerocopy::little_endian::U16;
 
 /// The temperature of every virtual drive, kelvin: 30 degrees Celsius.
 pub(crate) const TEMPERATURE_K: u16 = 303;
-/// The temperature that Identify gives as the warning threshold, kelvin.
-pub(crate) const WARNING_K: u16 = 343;
-/// The temperature that Identify gives as the critical threshold, kelvin.
-pub(crate) const CRITICAL_K: u16 = 353;
 
 /// Counters over the life of the drive, which is that of this process. A guest
 /// that attaches powers it on.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Health {
     /// Read, in units of 512 bytes.
     sectors_read: u64,

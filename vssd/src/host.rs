@@ -87,8 +87,18 @@ impl<M: Media> Host<M> {
     /// A host whose memory is mapped in one piece, and a controller that is not
     /// enabled.
     pub(crate) fn new(config: ControllerConfig, media: M) -> Self {
+        Self::prepared(config, media, |_| {})
+    }
+
+    /// A host whose controller has something done to it before it attaches.
+    pub(crate) fn prepared(
+        config: ControllerConfig,
+        media: M,
+        prepare: impl FnOnce(&mut Controller<M, Log, VirtualClock>),
+    ) -> Self {
         let clock = VirtualClock::new();
-        let controller = Controller::new(config, media, Log::default(), clock.clone()).unwrap();
+        let mut controller = Controller::new(config, media, Log::default(), clock.clone()).unwrap();
+        prepare(&mut controller);
         let memory = rustix::fs::memfd_create("host", MemfdFlags::CLOEXEC).unwrap();
         rustix::fs::ftruncate(&memory, PAGES * PAGE).unwrap();
         let mut host = Self {

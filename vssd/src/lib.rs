@@ -16,7 +16,7 @@
 //!   media       Ram · RawFile · Null
 //! ```
 //!
-//! [`Controller`] is one NVMe function with one namespace. It is driven: by
+//! [`Controller`] is one NVMe function, whose namespaces share a medium. It is driven: by
 //! [`nvme::Registers`], by [`Controller::dma_map`] and by [`Controller::poll`],
 //! all from one thread, and it never blocks on a guest. What it tells a guest
 //! goes into guest memory and through [`Interrupts`]; what it tells an observer
@@ -26,32 +26,47 @@
 //! that is for a front. It does not decide when to poll: that is for a worker.
 
 mod admin;
+mod arbitration;
+mod cmb;
 mod command;
 mod config;
 mod controller;
 mod device;
 mod doorbells;
 mod error;
+mod execute;
 pub mod front;
 mod health;
 #[cfg(test)]
 mod host;
 mod interrupts;
+mod job;
 mod lifecycle;
 pub mod media;
 pub mod memory;
 mod namespace;
+pub mod profile;
+mod protection;
 mod queue;
 mod registers;
+pub mod reservation;
+mod sanitize;
+mod special;
+pub mod state;
 mod ticket;
 mod transfer;
 pub mod worker;
+pub mod zoned;
 
-pub use config::{ControllerConfig, PciIdentity};
-pub use controller::Controller;
+pub use admin::services::ServicesConfig;
+pub use admin::services::firmware::{Activation, FirmwareConfig, image as firmware_image};
+pub use admin::services::self_test::SelfTestConfig;
+pub use config::{BlockFormat, ControllerConfig, PciIdentity, PowerState, ZonedConfig};
+pub use controller::{Controller, NamespaceSummary};
 pub use doorbells::{DOORBELLS_BYTES, Doorbells};
 pub use error::VssdError;
 pub use interrupts::Interrupts;
 pub use media::{Media, MediaError};
 pub use memory::{DmaTable, MapError, Protection, Segments};
+pub use state::{FileStore, State, StateFileError, StateStore};
 pub use ticket::Ticket;

@@ -6,7 +6,7 @@ use nvme::{Csts, ShutdownStatus};
 /// The state of a controller (`NVMe Base 2.1 §3.5`, `§3.6`, `§3.7.2`).
 ///
 /// ```text
-///   Failed <--------------------+
+///   Failed <--------------------+----- Fault --- Ready
 ///                               | EnableRefused
 ///                               |
 ///   Disabled -------------------+---------- Enable -----> Ready
@@ -57,6 +57,8 @@ pub(crate) enum Change {
     Flushed,
     /// The function was reset, or the guest went away.
     Reset,
+    /// The controller cannot go on: its Keep Alive timer expired.
+    Fault,
 }
 
 /// What a change obliges the controller to do.
@@ -86,6 +88,7 @@ impl Lifecycle {
                 Self::Disabled | Self::Stopping { ready: false } | Self::Stopped { ready: false },
                 Change::EnableRefused,
             ) => (Self::Failed, Duty::Alarm),
+            (Self::Ready, Change::Fault) => (Self::Failed, Duty::Alarm),
             (_, Change::Disable | Change::Reset) => (Self::Disabled, Duty::Reset),
             (Self::Disabled, Change::Shutdown) => (Self::Stopping { ready: false }, Duty::Flush),
             (Self::Ready, Change::Shutdown) => (Self::Stopping { ready: true }, Duty::Flush),
@@ -131,20 +134,21 @@ mod tests {
         use Change as C;
         use Duty as D;
         use Lifecycle::{Disabled, Failed, Ready};
-        const CHANGES: [Change; 6] = [
+        const CHANGES: [Change; 7] = [
             C::Enable,
             C::EnableRefused,
             C::Disable,
             C::Shutdown,
             C::Flushed,
             C::Reset,
+            C::Fault,
         ];
         let reset = (Disabled, D::Reset);
         let alarm = (Failed, D::Alarm);
         let start = (Ready, D::Start);
         let stays = |state| (state, D::None);
         // In the order of CHANGES.
-        let same = |state: Lifecycle| [state; 6].map(stays);
+        let same = |state: Lifecycle| [state; 7].map(stays);
         let with = |state, changes: [(usize, (Lifecycle, Duty)); 3]| {
             let mut row = same(state);
             for (change, expected) in changes {
@@ -162,7 +166,10 @@ mod tests {
                     [(0, start), (1, alarm), (3, (STOPPING_OFF, D::Flush))],
                 ),
             ),
-            (Ready, with(Ready, [(3, (STOPPING, D::Flush)); 3])),
+            (
+                Ready,
+                with(Ready, [(3, (STOPPING, D::Flush)), (6, alarm), (6, alarm)]),
+            ),
             (STOPPING, with(STOPPING, [(4, stays(STOPPED)); 3])),
             (STOPPED, same(STOPPED)),
             (

@@ -15,7 +15,7 @@ pub use null::Null;
 pub use ram::Ram;
 pub use raw_file::{RawFile, RawFileOptions};
 
-use nvme::{CommandId, QueueId, Status};
+use nvme::Status;
 
 use crate::{Segments, Ticket};
 
@@ -167,9 +167,9 @@ pub trait Media {
     /// to be unmapped. What is done by then goes to `sink` or to the next poll.
     fn let_go(&mut self, _sink: Sink<'_>) {}
 
-    /// Gives up the pending request of command `cid` of `queue`, if it has no
-    /// effect yet and will have none.
-    fn cancel(&mut self, _queue: QueueId, _cid: CommandId) -> Option<Ticket> {
+    /// Gives up a pending request whose ticket `wanted` approves of, if there is
+    /// one that has no effect yet and will have none.
+    fn cancel(&mut self, _wanted: &mut dyn FnMut(&Ticket) -> bool) -> Option<Ticket> {
         None
     }
 

@@ -23,6 +23,7 @@
 //! was found in, and is looked up again once that has passed.
 
 mod access;
+mod bounce;
 mod error;
 mod segments;
 
@@ -38,7 +39,9 @@ use memmap2::{MmapOptions, MmapRaw};
 use nvme::PAGE_BYTES;
 
 pub(crate) use access::Window;
+pub(crate) use bounce::{BounceId, Bounces};
 pub use error::{MapError, Unmapped};
+pub(crate) use segments::OwnBuffer;
 pub(crate) use segments::SegmentBuffer;
 pub use segments::Segments;
 
@@ -132,6 +135,62 @@ pub struct DmaTable {
     files: Vec<HostFile>,
     generation: u64,
     last: Cell<Option<Hit>>,
+    /// Whether the device may reach any of it.
+    reachable: bool,
+    /// The device's own memory, and where it stands.
+    local: Option<Local>,
+}
+
+/// Memory of the device itself, which addresses reach as they reach the guest's:
+/// the controller memory buffer.
+#[derive(Clone, Debug)]
+pub(crate) struct Local {
+    /// The first address.
+    pub(crate) iova: u64,
+    /// The memory, all of it.
+    pub(crate) mapping: Arc<MmapRaw>,
+}
+
+impl Local {
+    /// How many bytes there are.
+    fn bytes(&self) -> u64 {
+        u64::try_from(self.mapping.len()).unwrap_or(0)
+    }
+
+    /// What is found at `iova`, where that is one of its addresses.
+    fn hit(&self, iova: u64) -> Option<Hit> {
+        let bytes = self.bytes();
+        if iova.wrapping_sub(self.iova) >= bytes {
+            return None;
+        }
+        Some(Hit {
+            iova: self.iova,
+            bytes,
+            protection: Protection::READ_WRITE,
+            host: NonNull::new(self.mapping.as_mut_ptr())?,
+        })
+    }
+
+    /// The part of `hit` around `iova`, which is not here, that has no address
+    /// in common with this.
+    fn beside(&self, hit: Hit, iova: u64) -> Hit {
+        let end = self.iova.saturating_add(self.bytes());
+        let hit_end = hit.iova.saturating_add(hit.bytes);
+        if iova < self.iova {
+            let bytes = hit.bytes.min(self.iova.saturating_sub(hit.iova));
+            return Hit { bytes, ..hit };
+        }
+        let skip = end.saturating_sub(hit.iova);
+        match usize::try_from(skip) {
+            Ok(skip) if skip > 0 => Hit {
+                iova: end,
+                bytes: hit_end.saturating_sub(end),
+                host: access::offset(hit.host, skip),
+                ..hit
+            },
+            _ => hit,
+        }
+    }
 }
 
 /// Generations are unique over all tables of the process, so that an address
@@ -156,6 +215,8 @@ impl DmaTable {
             files: Vec::new(),
             generation: next_generation(),
             last: Cell::new(None),
+            reachable: true,
+            local: None,
         }
     }
 
@@ -267,6 +328,25 @@ impl DmaTable {
     pub fn clear(&mut self) {
         self.regions.clear();
         self.files.clear();
+        self.changed();
+    }
+
+    /// Whether the device may reach memory.
+    pub(crate) const fn is_reachable(&self) -> bool {
+        self.reachable
+    }
+
+    /// Lets the device reach memory, or not: then every address is as one where
+    /// nothing is mapped. What is mapped stays.
+    pub(crate) fn set_reachable(&mut self, reachable: bool) {
+        self.reachable = reachable;
+        self.changed();
+    }
+
+    /// Puts memory of the device at addresses, or takes it away. It comes before
+    /// whatever of the guest's is mapped there, which stays.
+    pub(crate) fn set_local(&mut self, local: Option<Local>) {
+        self.local = local;
         self.changed();
     }
 
@@ -388,17 +468,25 @@ impl DmaTable {
 
     #[cold]
     fn look_up(&self, iova: u64) -> Option<Hit> {
+        if !self.reachable {
+            return None;
+        }
+        if let Some(hit) = self.local.as_ref().and_then(|local| local.hit(iova)) {
+            return Some(hit);
+        }
         let (&start, region) = self.regions.range(..=iova).next_back()?;
         if iova.wrapping_sub(start) >= region.bytes {
             return None;
         }
         let base = NonNull::new(region.mapping.as_mut_ptr())?;
-        Some(Hit {
+        let hit = Hit {
             iova: start,
             bytes: region.bytes,
             protection: region.protection,
             host: access::offset(base, region.offset),
-        })
+        };
+        let local = self.local.as_ref();
+        Some(local.map_or(hit, |local| local.beside(hit, iova)))
     }
 }
 

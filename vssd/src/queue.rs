@@ -24,13 +24,17 @@
     )
 )]
 
+mod coalescing;
 mod ring;
+mod shadow;
 
 use nvme::{CQE_BYTES, CommandId, Cqe, DoorbellKind, QueueId, SQE_BYTES, Sqe, Status};
 use zerocopy::little_endian::{U16, U32};
 
-pub(crate) use self::ring::QueueSpec;
+pub(crate) use self::coalescing::Coalescing;
 use self::ring::{BadDoorbell, CompletionQueue, InUse, SubmissionQueue, distance, next};
+pub(crate) use self::ring::{Priority, QueueSpec};
+pub(crate) use self::shadow::Shadow;
 use crate::memory::Access;
 use crate::{DmaTable, Doorbells};
 
@@ -41,10 +45,14 @@ pub(crate) struct Queues {
     completion: Vec<Option<CompletionQueue>>,
     /// The I/O submission queues there are, in no order.
     live: Vec<QueueId>,
+    /// The same by the priority that they were made with.
+    by_priority: [Vec<QueueId>; Priority::COUNT],
     /// Completion queues with fresh entries and interrupts enabled.
     fresh: Vec<QueueId>,
     /// Doorbell values that were out of range, since they were asked for last.
     bad_doorbells: u32,
+    /// Doorbells in guest memory, where the guest wants that.
+    shadow: Option<Shadow>,
 }
 
 impl Queues {
@@ -55,8 +63,10 @@ impl Queues {
             submission: Vec::new(),
             completion: Vec::new(),
             live: Vec::with_capacity(count),
+            by_priority: Default::default(),
             fresh: Vec::with_capacity(count),
             bad_doorbells: 0,
+            shadow: None,
         };
         queues.submission.resize_with(count, || None);
         queues.completion.resize_with(count, || None);
@@ -68,8 +78,10 @@ impl Queues {
         self.submission.fill_with(|| None);
         self.completion.fill_with(|| None);
         self.live.clear();
+        self.by_priority.iter_mut().for_each(Vec::clear);
         self.fresh.clear();
         self.bad_doorbells = 0;
+        self.shadow = None;
     }
 
     fn sq(&self, id: QueueId) -> Option<&SubmissionQueue> {
@@ -113,11 +125,50 @@ impl Queues {
         self.live.get(index).copied()
     }
 
+    /// The I/O submission queues of a priority, in no order.
+    pub(crate) fn of_priority(&self, priority: Priority) -> &[QueueId] {
+        let class = self.by_priority.get(priority.index());
+        class.map_or(&[][..], Vec::as_slice)
+    }
+
+    /// Takes the doorbells of I/O queues from `shadow` from now on. Queues that
+    /// there are already start with the ends that they have.
+    pub(crate) fn set_shadow(&mut self, mut shadow: Shadow, memory: &DmaTable) {
+        for &id in &self.live {
+            if let Some(Some(sq)) = self.submission.get(usize::from(id.0)) {
+                let kind = DoorbellKind::SubmissionTail;
+                shadow.store(id, kind, sq.tail, memory);
+                shadow.acknowledge(id, kind, (sq.tail, sq.entries), memory);
+            }
+        }
+        for cq in self.completion.iter().skip(1).flatten() {
+            let kind = DoorbellKind::CompletionHead;
+            shadow.store(cq.id, kind, cq.head, memory);
+            shadow.acknowledge(cq.id, kind, (cq.head, cq.entries), memory);
+        }
+        self.shadow = Some(shadow);
+    }
+
+    /// Sets a doorbell to 0, as it stands when its queue is made.
+    pub(crate) fn reset_doorbell(
+        &mut self,
+        (id, entries): (QueueId, u16),
+        kind: DoorbellKind,
+        memory: &DmaTable,
+        doorbells: &Doorbells,
+    ) {
+        doorbells.reset(id, kind);
+        if let Some(shadow) = &mut self.shadow {
+            shadow.store(id, kind, 0, memory);
+            shadow.acknowledge(id, kind, (0, entries), memory);
+        }
+    }
+
     /// Makes the completion queue `spec`, whose interrupts go to `vector`, if
     /// any. The identifier is free and in range.
     pub(crate) fn create_completion(
         &mut self,
-        spec: QueueSpec,
+        mut spec: QueueSpec,
         vector: Option<u16>,
     ) -> Result<(), Status> {
         let window = spec
@@ -138,6 +189,8 @@ impl Queues {
             users: 0,
             vector,
             fresh: false,
+            told: 0,
+            at_once: false,
             rejected: u32::MAX,
             id: spec.id,
         });
@@ -148,8 +201,9 @@ impl Queues {
     /// which exists. The identifier is free and in range.
     pub(crate) fn create_submission(
         &mut self,
-        spec: QueueSpec,
+        mut spec: QueueSpec,
         completion: QueueId,
+        priority: Priority,
     ) -> Result<(), Status> {
         let window = spec
             .window(SQE_BYTES, Access::Read)
@@ -173,6 +227,9 @@ impl Queues {
         }
         if !spec.id.is_admin() {
             self.live.push(spec.id);
+            if let Some(class) = self.by_priority.get_mut(priority.index()) {
+                class.push(spec.id);
+            }
         }
         Ok(())
     }
@@ -222,20 +279,29 @@ impl Queues {
             cq.users = cq.users.saturating_sub(1);
         }
         self.live.retain(|&live| live != id);
+        for class in &mut self.by_priority {
+            class.retain(|&live| live != id);
+        }
     }
 
     /// How many commands wait in a submission queue, by its doorbell.
     #[inline]
-    pub(crate) fn waiting(&mut self, id: QueueId, doorbells: &Doorbells) -> u16 {
-        let Some(sq) = self.sq_mut(id) else {
+    pub(crate) fn waiting(&mut self, id: QueueId, memory: &DmaTable, doorbells: &Doorbells) -> u16 {
+        let Some(Some(sq)) = self.submission.get_mut(usize::from(id.0)) else {
             return 0;
         };
-        let value = doorbells.load(id, DoorbellKind::SubmissionTail);
+        let kind = DoorbellKind::SubmissionTail;
+        let value = match &mut self.shadow {
+            Some(shadow) if !id.is_admin() => {
+                shadow.load(id, kind, memory).unwrap_or(u32::from(sq.tail))
+            }
+            _ => doorbells.load(id, kind),
+        };
         let mut bad = false;
         match u16::try_from(value) {
             Ok(tail) if tail < sq.entries => {
-                sq.tail = tail;
                 sq.rejected = u32::MAX;
+                sq.tail = tail;
             }
             _ if sq.rejected == value => {}
             _ => {
@@ -252,6 +318,21 @@ impl Queues {
             self.bad_doorbells = self.bad_doorbells.saturating_add(1);
         }
         waiting
+    }
+
+    /// Tells a host with shadow doorbells how far a submission queue was
+    /// fetched, after each batch.
+    #[inline]
+    pub(crate) fn acknowledge(&mut self, id: QueueId, memory: &DmaTable) {
+        let Some(shadow) = &mut self.shadow else {
+            return;
+        };
+        if let Some(Some(sq)) = self.submission.get(usize::from(id.0))
+            && !id.is_admin()
+        {
+            let kind = DoorbellKind::SubmissionTail;
+            shadow.acknowledge(id, kind, (sq.head, sq.entries), memory);
+        }
     }
 
     /// Fetches the next command of a submission queue and reserves room for its
@@ -274,7 +355,8 @@ impl Queues {
             .get_mut(usize::from(sq.completion.0))?
             .as_mut()?;
         if cq.free == 0 {
-            if cq.refresh(doorbells) == Err(BadDoorbell) {
+            let heads = (memory, doorbells);
+            if cq.refresh(&mut self.shadow, heads) == Err(BadDoorbell) {
                 self.bad_doorbells = self.bad_doorbells.saturating_add(1);
             }
             if cq.free == 0 {
@@ -303,8 +385,8 @@ impl Queues {
             return true;
         };
         let mut cqe = Cqe {
-            result: U32::new(reply.result),
-            result_high: U32::new(0),
+            result: U32::from_bytes(reply.result()),
+            result_high: U32::from_bytes(reply.result_high()),
             sq_head: U16::new(head),
             sq_id: U16::new(reply.queue.0),
             command_id: U16::new(reply.cid.0),
@@ -334,11 +416,16 @@ impl Queues {
     }
 
     /// Reserves room again; whether there was some.
-    pub(crate) fn reserve(&mut self, completion: QueueId, doorbells: &Doorbells) -> bool {
-        let Some(cq) = self.cq_mut(completion) else {
+    pub(crate) fn reserve(
+        &mut self,
+        completion: QueueId,
+        memory: &DmaTable,
+        doorbells: &Doorbells,
+    ) -> bool {
+        let Some(Some(cq)) = self.completion.get_mut(usize::from(completion.0)) else {
             return false;
         };
-        let refreshed = cq.refresh(doorbells);
+        let refreshed = cq.refresh(&mut self.shadow, (memory, doorbells));
         let free = cq.free > 0;
         if free {
             cq.free = cq.free.saturating_sub(1);
@@ -363,29 +450,74 @@ impl Queues {
         }
     }
 
-    /// Takes a vector that an interrupt is due on, until there is none.
+    /// Has the next interrupt of a completion queue not wait for more entries.
+    pub(crate) fn hurry(&mut self, completion: QueueId) {
+        if let Some(cq) = self.cq_mut(completion) {
+            cq.at_once = true;
+        }
+    }
+
+    /// Whether [`Queues::take_due`] has something.
     #[inline]
-    pub(crate) fn take_due(&mut self) -> Option<u16> {
+    pub(crate) const fn is_due(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
+    /// Takes an interrupt that is due, until there is none.
+    #[inline]
+    pub(crate) fn take_due(&mut self) -> Option<Due> {
         let id = self.fresh.pop()?;
         let cq = self.cq_mut(id)?;
         cq.fresh = false;
-        cq.vector
+        let entries = distance(cq.told, cq.tail, cq.entries);
+        cq.told = cq.tail;
+        Some(Due {
+            vector: cq.vector?,
+            // A whole round of the ring looks like none.
+            entries: u32::from(if entries == 0 { cq.entries } else { entries }),
+            at_once: std::mem::take(&mut cq.at_once) || id.is_admin(),
+        })
     }
 
     /// Makes interrupts due again on each queue that has entries which the
     /// guest has not consumed.
-    pub(crate) fn remind(&mut self, doorbells: &Doorbells) {
+    pub(crate) fn remind(&mut self, memory: &DmaTable, doorbells: &Doorbells) {
         let mut bad = 0_u32;
         for cq in self.completion.iter_mut().flatten() {
-            if cq.refresh(doorbells) == Err(BadDoorbell) {
+            if cq.refresh(&mut self.shadow, (memory, doorbells)) == Err(BadDoorbell) {
                 bad = bad.saturating_add(1);
             }
-            if cq.vector.is_some() && cq.head != cq.tail && !cq.fresh {
-                cq.fresh = true;
-                self.fresh.push(cq.id);
+            if cq.vector.is_some() && cq.head != cq.tail {
+                cq.at_once = true;
+                if !cq.fresh {
+                    cq.fresh = true;
+                    self.fresh.push(cq.id);
+                }
             }
         }
         self.bad_doorbells = self.bad_doorbells.saturating_add(bad);
+    }
+
+    /// Whether a queue with interrupts enabled, on a vector that `mask` does not
+    /// hold back, has entries which the guest has not consumed.
+    pub(crate) fn is_pending(
+        &mut self,
+        memory: &DmaTable,
+        doorbells: &Doorbells,
+        mask: u32,
+    ) -> bool {
+        let shadow = &mut self.shadow;
+        let mut bad = 0_u32;
+        let mut pending = false;
+        for cq in self.completion.iter_mut().flatten() {
+            if cq.vector.is_some_and(|vector| !is_masked(mask, vector)) {
+                bad =
+                    bad.saturating_add(u32::from(cq.refresh(shadow, (memory, doorbells)).is_err()));
+                pending |= cq.head != cq.tail;
+            }
+        }
+        self.bad_doorbells = self.bad_doorbells.saturating_add(bad);
+        pending
     }
 
     /// How many doorbell values were out of range since this was asked last.
@@ -399,6 +531,17 @@ pub(crate) const fn is_masked(mask: u32, vector: u16) -> bool {
     vector < 32 && mask >> vector & 1 != 0
 }
 
+/// An interrupt that is due.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Due {
+    /// Where it goes.
+    pub(crate) vector: u16,
+    /// Entries that it tells of.
+    pub(crate) entries: u32,
+    /// Whether it must not wait for more of them.
+    pub(crate) at_once: bool,
+}
+
 /// What a completion says.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reply {
@@ -408,8 +551,20 @@ pub(crate) struct Reply {
     pub(crate) cid: CommandId,
     /// How it went.
     pub(crate) status: Status,
-    /// Dword 0.
-    pub(crate) result: u32,
+    /// Dwords 0 and 1.
+    pub(crate) result: u64,
+}
+
+impl Reply {
+    const fn result(&self) -> [u8; 4] {
+        let [a, b, c, d, ..] = self.result.to_le_bytes();
+        [a, b, c, d]
+    }
+
+    const fn result_high(&self) -> [u8; 4] {
+        let [_, _, _, _, a, b, c, d] = self.result.to_le_bytes();
+        [a, b, c, d]
+    }
 }
 
 #[cfg(test)]

@@ -1,21 +1,33 @@
 //! The controller's properties, and what writing them sets off.
 
 use nvme::{
-    Aqa, AsyncEvent, Cap, Cc, DOORBELL_BASE, Doorbell, DoorbellKind, IdentifyController, QueueId,
-    Registers, ShutdownNotification, offset,
+    Aqa, AsyncEvent, Cap, Cc, Crto, Csts, DOORBELL_BASE, Doorbell, DoorbellKind,
+    IdentifyController, NSSR_RESET, QueueId, Registers, ShutdownNotification, offset,
 };
 use traces::{Clock, Event, Tap};
 
 use crate::admin::identify::VERSION;
+use crate::arbitration::Weighted;
 use crate::device::Device;
 use crate::lifecycle::{Change, Duty};
 use crate::media::{Request, Submission};
-use crate::queue::QueueSpec;
+use crate::queue::{Priority, QueueSpec};
 use crate::ticket::Ticket;
 use crate::{Controller, ControllerConfig, Media};
 
+/// CC.CSS: every command set that the controller has, not the NVM one alone.
+const ALL_COMMAND_SETS: u8 = 0b110;
+
 /// How long CSTS.RDY may take to follow CC.EN, units of 500 ms.
 const READY_TIMEOUT: u8 = 20;
+/// CAP.CRMS: ready with media, and ready independent of media. The medium of a
+/// virtual drive is always there, so both are the same.
+const CRMS_BOTH: u8 = 0b11;
+
+/// CC.AMS: weighted round robin with urgent priority class.
+pub(crate) const AMS_WEIGHTED: u8 = 1;
+/// CAP.AMS: it is supported.
+const CAP_AMS_WEIGHTED: u8 = 1 << 0;
 
 /// The properties that hold what was written to them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,17 +37,25 @@ pub(crate) struct RegisterFile {
     asq: u64,
     acq: u64,
     pub(crate) intms: u32,
+    /// CSTS.NSSRO: the subsystem was reset, and nobody has taken note.
+    pub(crate) nssro: bool,
 }
 
 /// Controller Capabilities (`NVMe Base 2.1 §3.1.4.1`): pages of 4 KiB, the NVM
 /// command set, round robin.
 fn capabilities(config: &ControllerConfig) -> Cap {
     const CSS_NVM: u8 = 1 << 0;
+    /// All command sets that the controller has, and not only the first.
+    const CSS_ALL: u8 = 1 << 6;
     Cap::new()
         .with_mqes(config.queue_entries_max.saturating_sub(1))
-        .with_cqr(true)
+        .with_cqr(config.contiguous_queues_required)
+        .with_ams(CAP_AMS_WEIGHTED)
         .with_to(READY_TIMEOUT)
-        .with_css(CSS_NVM)
+        .with_nssrs(true)
+        .with_crms(CRMS_BOTH)
+        .with_css(CSS_NVM | CSS_ALL)
+        .with_cmbs(config.cmb_bytes > 0)
 }
 
 impl RegisterFile {
@@ -48,8 +68,8 @@ impl RegisterFile {
         let sq_entry = matches!(cc.iosqes(), 0) || cc.iosqes() == IdentifyController::SQES_64 & 0xf;
         let cq_entry = matches!(cc.iocqes(), 0) || cc.iocqes() == IdentifyController::CQES_16 & 0xf;
         cc.mps() == 0
-            && cc.css() == 0
-            && cc.ams() == 0
+            && matches!(cc.css(), 0 | ALL_COMMAND_SETS)
+            && cc.ams() <= AMS_WEIGHTED
             && sq_entry
             && cq_entry
             && self.aqa.asqs() > 0
@@ -91,13 +111,22 @@ impl<M: Media, T: Tap, C: Clock> Registers for Controller<M, T, C> {
             offset::VS => VERSION.into_bits(),
             offset::INTMS | offset::INTMC => registers.intms,
             offset::CC => registers.cc.into_bits(),
-            offset::CSTS => device.lifecycle.csts().into_bits(),
+            offset::CSTS => device
+                .lifecycle
+                .csts()
+                .with_nssro(registers.nssro)
+                .with_pp(device.services.firmware.is_activating())
+                .into_bits(),
+            offset::CRTO => Crto::new()
+                .with_crwmt(READY_TIMEOUT.into())
+                .with_crimt(READY_TIMEOUT.into())
+                .into_bits(),
             offset::AQA => registers.aqa.into_bits(),
             offset::ASQ => low(registers.asq),
             ASQ_HIGH => high(registers.asq),
             offset::ACQ => low(registers.acq),
             ACQ_HIGH => high(registers.acq),
-            _ => 0,
+            _ => device.cmb.read32(offset),
         }
     }
 
@@ -113,16 +142,20 @@ impl<M: Media, T: Tap, C: Clock> Registers for Controller<M, T, C> {
             offset::INTMS => registers.intms |= value,
             offset::INTMC => {
                 registers.intms &= !value;
-                self.device.queues.remind(&self.device.doorbells);
-                self.device.raise_interrupts();
+                let device = &mut self.device;
+                device.queues.remind(&device.memory, &device.doorbells);
+                device.raise_interrupts();
             }
+            // Write 1 to clear; the rest of CSTS cannot be written.
+            offset::CSTS => registers.nssro &= !Csts::from_bits(value).nssro(),
+            offset::NSSR if value == NSSR_RESET => self.subsystem_reset(),
             offset::CC => self.write_cc(Cc::from_bits(value)),
             offset::AQA => registers.aqa = Aqa::from_bits(value),
             offset::ASQ => registers.asq = with_low(registers.asq, value),
             ASQ_HIGH => registers.asq = with_high(registers.asq, value),
             offset::ACQ => registers.acq = with_low(registers.acq, value),
             ACQ_HIGH => registers.acq = with_high(registers.acq, value),
-            _ => {}
+            _ => self.device.write_cmb(offset, value),
         }
     }
 }
@@ -161,6 +194,10 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
                 self.device.start();
                 self.device.event(Event::Enable);
             }
+            Duty::Alarm if change == Change::Fault => {
+                log::warn!("the controller fails: its Keep Alive timer expired");
+                self.device.event(Event::FatalStatus);
+            }
             Duty::Alarm => {
                 log::warn!(
                     "the guest enabled the controller with a configuration that is not legal: {:?}",
@@ -180,7 +217,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
 
     /// Makes everything durable; [`Change::Flushed`] follows.
     fn flush_for_shutdown(&mut self) {
-        let ticket = Ticket::of_shutdown(self.device.sequence, self.device.observed_ns());
+        let ticket = Ticket::internal(self.device.sequence, self.device.observed_ns());
         match self.media.submit(ticket, Request::Flush) {
             Submission::Done(ticket, outcome) => self.device.finish_media(ticket, outcome),
             Submission::Pending => {}
@@ -201,6 +238,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         self.media
             .abandon(&mut |ticket, _outcome| device.abandon(ticket));
         device.reset();
+        self.weighted = Weighted::default();
     }
 }
 
@@ -224,9 +262,11 @@ impl<T: Tap, C: Clock> Device<T, C> {
     fn start(&mut self) {
         let registers = self.registers;
         self.doorbells.reset_all();
+        self.namespaces.zones_enabled = registers.cc.css() == ALL_COMMAND_SETS;
         let queue = |base, last: u16| QueueSpec {
             id: QueueId::ADMIN,
             base,
+            list: None,
             entries: last.saturating_add(1),
         };
         let completion = queue(registers.acq, registers.aqa.acqs());
@@ -234,7 +274,11 @@ impl<T: Tap, C: Clock> Device<T, C> {
         let made = self
             .queues
             .create_completion(completion, Some(0))
-            .and_then(|()| self.queues.create_submission(submission, QueueId::ADMIN));
+            .and_then(|()| {
+                let priority = Priority::Urgent;
+                self.queues
+                    .create_submission(submission, QueueId::ADMIN, priority)
+            });
         debug_assert!(made.is_ok(), "{made:?}: {registers:?} was checked");
     }
 }

@@ -3,6 +3,8 @@
 use nvme::{CommandId, DSM_RANGES_MAX, DsmRange, NSID_ALL, NvmOpcode, QueueId, Sqe};
 use traces::CommandRecord;
 
+use crate::job::Running;
+
 /// The ranges of a Dataset Management command, for its record.
 #[derive(Debug)]
 pub(crate) struct DsmRanges {
@@ -46,6 +48,8 @@ pub struct Ticket {
     /// waits for.
     completion: Option<QueueId>,
     ranges: Option<Box<DsmRanges>>,
+    /// What is being done for it, where that takes several steps.
+    pub(crate) job: Option<Box<Running>>,
     #[cfg(debug_assertions)]
     settled: bool,
 }
@@ -58,18 +62,33 @@ impl Ticket {
             record,
             completion: Some(completion),
             ranges: None,
+            job: None,
             #[cfg(debug_assertions)]
             settled: false,
         }
     }
 
-    /// The ticket of the flush that a shutdown makes of itself.
-    pub(crate) fn of_shutdown(sequence: u64, now_ns: u64) -> Self {
+    /// The ticket of what the drive does of itself, such as the flush of a
+    /// shutdown.
+    pub(crate) fn internal(sequence: u64, now_ns: u64) -> Self {
         let sqe = Sqe::new(NvmOpcode::FLUSH.0, NSID_ALL);
         let record = CommandRecord::fetched(sequence, now_ns, QueueId(u16::MAX), &sqe);
         let mut ticket = Self::new(record, QueueId::ADMIN);
         ticket.completion = None;
         ticket
+    }
+
+    /// The ticket of a read that a self-test makes.
+    pub(crate) fn of_self_test(sequence: u64, now_ns: u64) -> Self {
+        let mut ticket = Self::internal(sequence, now_ns);
+        ticket.record.opcode = NvmOpcode::VERIFY.0;
+        ticket
+    }
+
+    /// Whether it is one of [`Ticket::of_self_test`].
+    #[inline]
+    pub(crate) const fn is_self_test(&self) -> bool {
+        self.completion.is_none() && self.record.opcode == NvmOpcode::VERIFY.0
     }
 
     /// The submission queue that the command came from.
@@ -101,6 +120,13 @@ impl Ticket {
     #[must_use]
     pub const fn record(&self) -> &CommandRecord {
         &self.record
+    }
+
+    /// Whether the request that it travels with is all that there is to the
+    /// command: not a step of several, and not the drive's own.
+    #[must_use]
+    pub const fn is_simple(&self) -> bool {
+        self.job.is_none() && self.completion.is_some()
     }
 
     /// Where it completes; none for the flush of a shutdown.
@@ -143,12 +169,12 @@ mod tests {
     #[cfg(debug_assertions)]
     #[should_panic(expected = "a ticket was lost")]
     fn a_ticket_that_is_lost_is_reported() {
-        drop(Ticket::of_shutdown(0, 0));
+        drop(Ticket::internal(0, 0));
     }
 
     #[test]
     fn a_ticket_that_is_settled_is_not() {
-        let (record, ranges) = Ticket::of_shutdown(7, 9).settle();
+        let (record, ranges) = Ticket::internal(7, 9).settle();
         assert_eq!((record.sequence, record.submit_ns), (7, 9));
         assert!(ranges.is_none());
     }

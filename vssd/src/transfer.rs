@@ -1,10 +1,10 @@
-//! From a command's data pointer to pieces of guest memory: the PRP walk.
+//! From a command's data and metadata pointers to pieces of guest memory.
 //!
 //! ```text
-//!   PRP1 ----------> |  offset.. first page |
-//!   PRP2, one page:  |  second page         |
-//!   PRP2, more:      list (may start inside a page)
-//!                      [ entry | entry | ... | pointer to the next list ]
+//!   PSDT   data                         metadata
+//!   00b    PRP1, PRP2: prp              one buffer, dword aligned
+//!   01b    an SGL descriptor: sgl       one buffer
+//!   10b    an SGL descriptor: sgl       the address of an SGL descriptor
 //! ```
 #![cfg_attr(
     not(test),
@@ -17,24 +17,40 @@
     )
 )]
 
-use nvme::{PAGE_BYTES, Status};
+mod prp;
+mod sgl;
+
+use nvme::{Psdt, SglDescriptor, Sqe, Status};
 use zerocopy::{FromZeros, IntoBytes};
 
+pub(crate) use self::sgl::SGL_DESCRIPTORS_MAX;
 use crate::memory::{Access, SegmentBuffer, Unmapped};
 use crate::{DmaTable, Segments};
 
-/// Bytes of a PRP entry.
-const ENTRY_BYTES: u64 = 8;
-/// How many entries of a list are copied at a time.
-const CHUNK: usize = 64;
+/// The most pieces of guest memory that a transfer of `pages` pages has, however
+/// its pointers are made.
+///
+/// A PRP transfer that starts inside a page touches one page more. Each block of
+/// an SGL may start inside a page and end inside one, which is up to two pieces
+/// beside its whole pages.
+pub(crate) const fn pieces_max(pages: usize) -> usize {
+    pages
+        .saturating_add(1)
+        .saturating_add(SGL_DESCRIPTORS_MAX.saturating_mul(2))
+}
 
-/// A command's data pointer: PRP entries 1 and 2 (`NVMe Base 2.1 §4.1.1`).
+/// A command's data pointer (`NVMe Base 2.1 §4.1.1`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct DataPointer {
-    /// PRP entry 1.
-    pub(crate) prp1: u64,
-    /// PRP entry 2.
-    pub(crate) prp2: u64,
+pub(crate) enum DataPointer {
+    /// PRP entries 1 and 2.
+    Prp {
+        /// PRP entry 1.
+        prp1: u64,
+        /// PRP entry 2.
+        prp2: u64,
+    },
+    /// The first descriptor of a scatter gather list.
+    Sgl(SglDescriptor),
 }
 
 impl From<Unmapped> for Status {
@@ -45,12 +61,28 @@ impl From<Unmapped> for Status {
 }
 
 impl DataPointer {
-    /// Walks the PRP entries of a transfer of `bytes` bytes, which the device
+    /// The data pointer of a command. The value of PSDT that is reserved is an
+    /// Invalid Field in Command.
+    #[inline]
+    pub(crate) fn of(sqe: &Sqe) -> Result<Self, Status> {
+        match sqe.psdt() {
+            Psdt::Prp => Ok(Self::Prp {
+                prp1: sqe.prp1.get(),
+                prp2: sqe.prp2.get(),
+            }),
+            Psdt::Sgl | Psdt::SglMetadataSgl => Ok(Self::Sgl(sqe.sgl())),
+            Psdt::Reserved => Err(Status::INVALID_FIELD.dnr()),
+        }
+    }
+
+    /// Finds the guest memory of a transfer of `bytes` bytes, which the device
     /// will read or write as `access` says, and keeps the pieces in `buffer`.
     ///
-    /// The walk is bounded by `bytes`, which the caller has bounded. The status
-    /// is PRP Offset Invalid where an entry breaks the rules, and Data Transfer
-    /// Error where it names memory that is not mapped (`NVMe Base 2.1 §4.3.1`).
+    /// The walk is bounded, whatever the guest wrote: by `bytes`, which the
+    /// caller has bounded, for PRPs, and by [`SGL_DESCRIPTORS_MAX`] for SGLs.
+    /// The status is the one that the specification has for the rule that was
+    /// broken, and Data Transfer Error for memory that is not mapped
+    /// (`NVMe Base 2.1 §4.3`).
     #[inline]
     pub(crate) fn walk<'m>(
         self,
@@ -60,117 +92,89 @@ impl DataPointer {
         buffer: &'m mut SegmentBuffer,
     ) -> Result<Segments<'m>, Status> {
         buffer.start(access);
-        let offset = self.prp1 % PAGE_BYTES;
-        if !offset.is_multiple_of(4) {
-            return Err(Status::PRP_OFFSET_INVALID.dnr());
-        }
-        let first = PAGE_BYTES.saturating_sub(offset).min(bytes);
-        add(memory, self.prp1, first, buffer)?;
-        let rest = bytes.saturating_sub(first);
-        if rest > PAGE_BYTES {
-            walk_lists(memory, self.prp2, rest, buffer)?;
-        } else if rest > 0 {
-            add_page(memory, self.prp2, rest, buffer)?;
+        match self {
+            Self::Prp { prp1, prp2 } => prp::walk(memory, (prp1, prp2), bytes, buffer)?,
+            Self::Sgl(first) => {
+                let status = Status::DATA_SGL_LENGTH_INVALID.dnr();
+                sgl::walk(memory, &first, (bytes, status), buffer)?;
+            }
         }
         Ok(buffer.segments(memory))
     }
 }
 
-/// Walks the list at `list` and those that it leads to, for `bytes` bytes.
-fn walk_lists(
-    memory: &DmaTable,
-    list: u64,
-    bytes: u64,
-    buffer: &mut SegmentBuffer,
-) -> Result<(), Status> {
-    let mut rest = bytes;
-    let mut at = list;
-    if !at.is_multiple_of(ENTRY_BYTES) {
-        return Err(Status::PRP_OFFSET_INVALID.dnr());
+/// A command's metadata pointer (`NVMe Base 2.1 §4.1.1`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MetadataPointer {
+    /// The address of all of the metadata.
+    Buffer(u64),
+    /// The address of a descriptor: a segment of just one.
+    Sgl(u64),
+}
+
+impl MetadataPointer {
+    /// The metadata pointer of a command that has metadata apart from its data.
+    /// Invalid Field in Command, where it is not aligned: to a dword for a
+    /// buffer beside PRPs, to a qword for an SGL segment. A buffer beside an SGL
+    /// may start anywhere, as SGLS says.
+    #[inline]
+    pub(crate) fn of(sqe: &Sqe) -> Result<Self, Status> {
+        let address = sqe.mptr.get();
+        match sqe.psdt() {
+            Psdt::Prp if address.is_multiple_of(4) => Ok(Self::Buffer(address)),
+            Psdt::Sgl => Ok(Self::Buffer(address)),
+            Psdt::SglMetadataSgl if sgl::is_segment_address(address) => Ok(Self::Sgl(address)),
+            _ => Err(Status::INVALID_FIELD.dnr()),
+        }
     }
-    // Each turn is one list. The first may have no entry but the pointer to the
-    // next; every other fills a page, so that `bytes` bounds the turns.
-    while rest > 0 {
-        let room = PAGE_BYTES.saturating_sub(at % PAGE_BYTES) / ENTRY_BYTES;
-        let pages = rest.div_ceil(PAGE_BYTES);
-        let (entries, chained) = if pages > room {
-            (room.saturating_sub(1), true)
-        } else {
-            (pages, false)
-        };
-        rest = walk_list(memory, at, entries, rest, buffer)?;
-        if chained {
-            let mut next = [0; 8];
-            memory.read_bytes(
-                at.wrapping_add(entries.saturating_mul(ENTRY_BYTES)),
-                &mut next,
-            )?;
-            at = u64::from_le_bytes(next);
-            // Only the first list may start inside a page.
-            if !at.is_multiple_of(PAGE_BYTES) {
-                return Err(Status::PRP_OFFSET_INVALID.dnr());
+
+    /// Finds the guest memory of `bytes` bytes of metadata, as
+    /// [`DataPointer::walk`] does.
+    #[inline]
+    pub(crate) fn walk<'m>(
+        self,
+        memory: &'m DmaTable,
+        bytes: u64,
+        access: Access,
+        buffer: &'m mut SegmentBuffer,
+    ) -> Result<Segments<'m>, Status> {
+        buffer.start(access);
+        match self {
+            Self::Buffer(address) => add_span(memory, address, bytes, buffer)?,
+            Self::Sgl(address) => {
+                let mut first = SglDescriptor::new_zeroed();
+                memory.read_bytes(address, first.as_mut_bytes())?;
+                let status = Status::METADATA_SGL_LENGTH_INVALID.dnr();
+                sgl::walk(memory, &first, (bytes, status), buffer)?;
             }
         }
+        Ok(buffer.segments(memory))
     }
-    Ok(())
 }
 
-/// Adds the `entries` pages of the list at `at`, for at most `bytes` bytes.
-/// Returns how many of those are left.
-fn walk_list(
+/// Adds `bytes` bytes at `iova`, however many regions those are.
+fn add_span(
     memory: &DmaTable,
-    at: u64,
-    entries: u64,
-    bytes: u64,
-    buffer: &mut SegmentBuffer,
-) -> Result<u64, Status> {
-    let mut rest = bytes;
-    let mut at = at;
-    let mut left = usize::try_from(entries).map_err(|_| Status::INTERNAL_ERROR)?;
-    let mut chunk = [0_u64; CHUNK];
-    while left > 0 {
-        let take = left.min(CHUNK);
-        let Some(now) = chunk.get_mut(..take) else {
-            return Err(Status::INTERNAL_ERROR);
-        };
-        now.zero();
-        memory.read_bytes(at, now.as_mut_bytes())?;
-        for entry in now {
-            let page = PAGE_BYTES.min(rest);
-            add_page(memory, u64::from_le(*entry), page, buffer)?;
-            rest = rest.saturating_sub(page);
-        }
-        at = at.wrapping_add(ENTRY_BYTES.saturating_mul(u64::try_from(take).unwrap_or(0)));
-        left = left.saturating_sub(take);
-    }
-    Ok(rest)
-}
-
-/// Adds the first `bytes` bytes of the page at `entry`.
-#[inline]
-fn add_page(
-    memory: &DmaTable,
-    entry: u64,
+    iova: u64,
     bytes: u64,
     buffer: &mut SegmentBuffer,
 ) -> Result<(), Status> {
-    if !entry.is_multiple_of(PAGE_BYTES) {
-        return Err(Status::PRP_OFFSET_INVALID.dnr());
+    let (mut at, mut rest) = (iova, bytes);
+    while rest > 0 {
+        let piece = memory.resolve(at, buffer.access())?;
+        let take = piece.bytes.min(rest);
+        if !buffer.push(piece, take) {
+            return Err(Status::INVALID_NUMBER_OF_SGL.dnr());
+        }
+        rest = rest.saturating_sub(take);
+        at = match at.checked_add(take) {
+            Some(next) => next,
+            None if rest == 0 => break,
+            // The span goes on beyond the last address there is.
+            None => return Err(Status::DATA_TRANSFER_ERROR),
+        };
     }
-    add(memory, entry, bytes, buffer)
-}
-
-/// Adds `bytes` bytes at `iova`, which do not cross a page.
-#[inline]
-fn add(memory: &DmaTable, iova: u64, bytes: u64, buffer: &mut SegmentBuffer) -> Result<(), Status> {
-    // Regions are whole pages, so that one answers for all of these bytes.
-    let piece = memory.resolve(iova, buffer.access())?;
-    if buffer.push(piece, bytes) {
-        Ok(())
-    } else {
-        // The buffer has room for the largest transfer there can be.
-        Err(Status::INTERNAL_ERROR)
-    }
+    Ok(())
 }
 
 #[cfg(test)]

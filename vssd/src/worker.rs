@@ -10,7 +10,7 @@
 //!        | longer                                         |
 //!        v                                                |
 //!   ppoll on socket and stop, a quarter of the idle time, |
-//!   at most `sleep_ns_max` ------------------------------>+
+//!   at most `sleep_ns_max`, and not past a deadline ----->+
 //!        (without end while the controller is disabled or shut down)
 //! ```
 //!
@@ -132,6 +132,11 @@ pub(crate) trait Attachment: AsFd {
     /// What to wait for on the socket.
     fn events(&self) -> PollFlags;
 
+    /// Something else to wait for, after which there is something to handle.
+    fn wake(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     /// Handles what the client wants; returns how many requests that were. It
     /// does not wait.
     fn service(&mut self, function: &mut dyn Function) -> Result<usize, Self::Error>;
@@ -194,7 +199,11 @@ pub(crate) fn drive<F: Attachment>(
             std::hint::spin_loop();
             continue;
         }
-        let sleep_ns = takes_commands(function).then(|| policy.sleep_ns(idle_ns));
+        let doorbell_ns = takes_commands(function).then(|| policy.sleep_ns(idle_ns));
+        let timer_ns = function
+            .next_deadline_ns()
+            .map(|at_ns| at_ns.saturating_sub(now_ns));
+        let sleep_ns = doorbell_ns.into_iter().chain(timer_ns).min();
         due = sleep(front, stop, sleep_ns);
         // If nothing is there, do not ask again at once.
         serviced_ns = now_ns.saturating_add(sleep_ns.unwrap_or(0));
@@ -209,19 +218,23 @@ fn takes_commands(function: &mut dyn Function) -> bool {
     Cc::from_bits(function.read32(offset::CC)).en() && shutdown != ShutdownStatus::Complete
 }
 
-/// Waits for the socket, the handle, or the time to pass; whether the socket
-/// has something.
+/// Waits for the socket, the handle, or the time to pass; whether the front has
+/// something to handle.
 fn sleep<F: Attachment>(front: &F, stop: &StopHandle, sleep_ns: Option<u64>) -> bool {
     let timeout = sleep_ns.and_then(|ns| Timespec::try_from(Duration::from_nanos(ns)).ok());
+    // Where there is nothing else to wait for, the handle stands for it.
+    let wake = front.wake();
+    let other = wake.unwrap_or(stop.as_fd());
     let mut fds = [
         PollFd::new(front, front.events()),
         PollFd::new(stop, PollFlags::IN),
+        PollFd::from_borrowed_fd(other, PollFlags::IN),
     ];
     // An interrupted sleep is as good as one that has ended; any other error
     // shows at the socket.
     let ready = poll(&mut fds, timeout.as_ref()).unwrap_or(1) > 0;
-    let [socket, _] = fds;
-    ready && !socket.revents().is_empty()
+    let [socket, _, other] = fds;
+    ready && !(socket.revents().is_empty() && other.revents().is_empty())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use nvme::Registers;
 use recorder::{Recorder, RecorderHandle, RecorderOptions, RingTap};
 use traces::{Clock as _, DeviceIdentity, Header, MonotonicClock, NamespaceInfo, Start};
-use vssd::front::{DoorbellFile, Function};
+use vssd::front::{CmbFile, DoorbellFile, Function};
 use vssd::{Controller, Interrupts, MapError, Media, PciIdentity, Protection};
 
 use super::Label;
@@ -100,7 +100,6 @@ impl<M: Media> Recorded<M> {
 
     fn header(&self, plan: &RecordPlan) -> Header {
         let config = self.controller.config();
-        let bytes = self.controller.media().info().bytes;
         let pci = config.pci;
         Header {
             device: DeviceIdentity {
@@ -114,11 +113,15 @@ impl<M: Media> Recorded<M> {
                     subsystem: pci.subsystem,
                 }),
             },
-            namespaces: vec![NamespaceInfo {
-                id: 1,
-                blocks: bytes / u64::from(config.block_bytes),
-                block_bytes: config.block_bytes,
-            }],
+            namespaces: self
+                .controller
+                .namespaces()
+                .map(|namespace| NamespaceInfo {
+                    id: namespace.nsid.0,
+                    blocks: namespace.blocks,
+                    block_bytes: namespace.block_bytes,
+                })
+                .collect(),
             io_queues: u32::from(config.queue_pairs_max),
             mdts_bytes: nvme::PAGE_BYTES.checked_shl(u32::from(config.mdts)),
             start: Start {
@@ -181,6 +184,10 @@ impl<M: Media> Function for Recorded<M> {
         self.controller.idle()
     }
 
+    fn next_deadline_ns(&self) -> Option<u64> {
+        self.controller.next_deadline_ns()
+    }
+
     fn now_ns(&self) -> u64 {
         self.controller.clock().now_ns()
     }
@@ -209,6 +216,18 @@ impl<M: Media> Function for Recorded<M> {
         Function::doorbells(&self.controller)
     }
 
+    fn cmb(&self) -> Option<CmbFile<'_>> {
+        self.controller.cmb()
+    }
+
+    fn set_bus_master(&mut self, enabled: bool) {
+        self.controller.set_bus_master(enabled);
+    }
+
+    fn interrupt_pending(&mut self) -> bool {
+        self.controller.interrupt_pending()
+    }
+
     fn set_interrupts(&mut self, interrupts: Box<dyn Interrupts + Send>) {
         self.controller.set_interrupts(interrupts);
     }
@@ -229,6 +248,10 @@ impl<M: Media> Function for Recorded<M> {
 
     fn identity(&self) -> PciIdentity {
         Function::identity(&self.controller)
+    }
+
+    fn serial_number(&self) -> u64 {
+        Function::serial_number(&self.controller)
     }
 
     fn vectors(&self) -> u16 {

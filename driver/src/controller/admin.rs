@@ -4,22 +4,21 @@ use std::time::Duration;
 
 use nvme::{
     AbortCdw10, AdminOpcode, Cns, CreateCqCdw11, CreateQueueCdw10, CreateSqCdw11, FeatureId,
-    FeaturesCdw10, FormatCdw10, GetLogPageCdw10, GetLogPageCdw11, IDENTIFY_BYTES, IdentifyCdw10,
-    IdentifyController, IdentifyNamespace, LogPageId, NamespaceId, NumberOfQueues, QueueId, Sqe,
+    FeaturesCdw10, FormatCdw10, IdentifyController, IdentifyNamespace, LogPageId, NamespaceId,
+    NumberOfQueues, QueueId, Sqe,
 };
 use traces::Clock;
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{Controller, ControllerInfo, NamespaceInfo};
+use super::data::answer;
+use super::{Controller, ControllerInfo, IdentifyRequest, LogRequest, NamespaceInfo};
 use crate::queue_pair::Layout;
 use crate::transport::Transport;
 use crate::{Command, Completed, DmaBuffer, DmaSlice, DriverError, Tag};
 
 /// Marks Asynchronous Event Requests among the admin commands in flight.
 const USER_EVENT: u64 = 0;
-/// How much of a log page is asked for at a time.
-const LOG_STEP: usize = 4096;
 const PAGE: usize = 4096;
 /// More namespaces than this are not looked at.
 const NAMESPACES_MAX: usize = 1024;
@@ -63,17 +62,17 @@ impl<T: Transport, C: Clock> Controller<T, C> {
         cns: Cns,
         nsid: NamespaceId,
     ) -> Result<V, DriverError> {
-        let mut sqe = Sqe::new(AdminOpcode::IDENTIFY.0, nsid);
-        sqe.cdw10.set(IdentifyCdw10::new().with_cns(cns.0).into());
+        let page = self.identify_page(IdentifyRequest::new(cns, nsid))?;
         let mut value = V::new_zeroed();
-        self.admin_read(sqe, IDENTIFY_BYTES, value.as_mut_bytes())?;
+        for (to, from) in value.as_mut_bytes().iter_mut().zip(page) {
+            *to = from;
+        }
         Ok(value)
     }
 
     /// Get Log Page (`NVMe Base 2.1 §5.1.12`): `bytes` bytes of the page from
     /// `offset` on, both multiples of 4, of the namespace `nsid` or of the
-    /// controller ([`nvme::NSID_ALL`]). Pages above 4 KiB are read in parts,
-    /// the last of which clears the page's asynchronous event.
+    /// controller ([`nvme::NSID_ALL`]). See [`Controller::read_log`].
     ///
     /// # Errors
     ///
@@ -85,33 +84,11 @@ impl<T: Transport, C: Clock> Controller<T, C> {
         offset: u64,
         bytes: usize,
     ) -> Result<Vec<u8>, DriverError> {
-        if bytes == 0 || !bytes.is_multiple_of(4) || !offset.is_multiple_of(4) {
-            return Err(DriverError::Invalid {
-                what: format!(
-                    "{bytes} bytes at {offset} of {page}: log pages are read in dwords, at least one"
-                ),
-            });
-        }
-        let mut log = vec![0; bytes];
-        let mut at = offset;
-        let mut parts = log.chunks_mut(LOG_STEP).peekable();
-        while let Some(part) = parts.next() {
-            let mut sqe = Sqe::new(AdminOpcode::GET_LOG_PAGE.0, nsid);
-            // A part is 4 to 4096 bytes: the number of dwords fits NUMDL.
-            let dwords = u16::try_from(part.len() / 4 - 1).unwrap_or(0);
-            let cdw10 = GetLogPageCdw10::new()
-                .with_lid(page.0)
-                .with_rae(parts.peek().is_some())
-                .with_numdl(dwords);
-            sqe.cdw10.set(cdw10.into());
-            sqe.cdw11.set(GetLogPageCdw11::new().into());
-            let [low, high]: [U32; 2] = zerocopy::transmute!(at.to_le_bytes());
-            sqe.cdw12 = low;
-            sqe.cdw13 = high;
-            self.admin_read(sqe, part.len(), part)?;
-            at += part.len() as u64;
-        }
-        Ok(log)
+        self.read_log(LogRequest {
+            nsid,
+            offset,
+            ..LogRequest::new(page, bytes)
+        })
     }
 
     /// Get Features (`NVMe Base 2.1 §5.1.11`) of one that is a dword: its
@@ -181,6 +158,16 @@ impl<T: Transport, C: Clock> Controller<T, C> {
         let mut sqe = Sqe::new(AdminOpcode::FORMAT_NVM.0, nsid);
         sqe.cdw10.set(format.into());
         self.admin_raw_within(sqe, None, timeout)?;
+        self.refresh_namespaces()
+    }
+
+    /// Reads the namespaces in [`Controller::info`] again, after something may
+    /// have changed them.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Controller::admin_raw`].
+    pub fn refresh_namespaces(&mut self) -> Result<(), DriverError> {
         self.info.namespaces = self.identify_namespaces()?;
         Ok(())
     }
@@ -307,32 +294,11 @@ impl<T: Transport, C: Clock> Controller<T, C> {
         Ok(namespaces)
     }
 
-    /// Issues a command with `bytes` bytes of data to the host, a page at
-    /// most, and copies the start of it to `to`.
-    fn admin_read(&mut self, sqe: Sqe, bytes: usize, to: &mut [u8]) -> Result<u32, DriverError> {
-        let mut page = match self.scratch.take() {
-            Some(page) => page,
-            None => self.allocate_dma(PAGE)?,
-        };
-        page.fill(0, PAGE, 0)?;
-        let result = match page.slice(0, bytes) {
-            Ok(data) => self.admin_raw(sqe, Some(data)),
-            Err(error) => Err(error),
-        };
-        match result {
-            Ok(_) => page.read_at(0, to)?,
-            Err(DriverError::CommandFailed { .. }) => {}
-            Err(_) => {
-                // The device may still write to it.
-                self.stranded.push(page);
-                return result;
-            }
-        }
-        self.scratch = Some(page);
-        result
-    }
-
-    fn execute(&mut self, command: Command<'_>, timeout: Duration) -> Result<u32, DriverError> {
+    pub(super) fn execute(
+        &mut self,
+        command: Command<'_>,
+        timeout: Duration,
+    ) -> Result<u32, DriverError> {
         let name = || AdminOpcode(command.sqe().opcode).to_string();
         let user = self.next_user;
         self.next_user += 1;
@@ -348,32 +314,17 @@ impl<T: Transport, C: Clock> Controller<T, C> {
                     events.push_back(done.result);
                 }
             })?;
-            let device = self.device.name();
-            match mine {
-                Some(done) if done.lost => {
-                    let command = name();
-                    return Err(DriverError::CommandLost { device, command });
-                }
-                Some(done) if !done.status.is_success() => {
-                    let (command, status) = (name(), done.status);
-                    return Err(DriverError::CommandFailed {
-                        device,
-                        command,
-                        status,
-                    });
-                }
-                Some(done) => return Ok(done.result),
-                None => {}
+            if let Some(done) = mine {
+                return answer(self.device.name(), name(), &done);
             }
             self.device.check_link()?;
             if self.device.pause(start_ns) >= timeout {
                 // A controller that is gone or has failed is the better
                 // explanation.
                 self.device.status()?;
-                let command = name();
                 return Err(DriverError::CommandTimeout {
-                    device,
-                    command,
+                    device: self.device.name(),
+                    command: name(),
                     timeout,
                 });
             }

@@ -1,9 +1,11 @@
 //! The driver on a vssd, over a socket.
 
+mod admin;
 mod bring_up;
 mod common;
 mod data;
 mod in_process;
 mod peer;
+mod profile;
 mod proxy;
 mod queues;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use nvme::{CommandId, QueueId};
 use traces::{Clock, VirtualClock};
 use vssd::Ticket;
 use vssd::media::{Media, MediaError, MediaInfo, Outcome, Ram, Request, Sink, Submission};
@@ -111,7 +110,7 @@ impl Media for Slow {
         self.pending.len()
     }
 
-    fn cancel(&mut self, _queue: QueueId, _cid: CommandId) -> Option<Ticket> {
+    fn cancel(&mut self, _wanted: &mut dyn FnMut(&Ticket) -> bool) -> Option<Ticket> {
         // It took effect when it was submitted.
         None
     }

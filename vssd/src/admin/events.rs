@@ -16,7 +16,8 @@ pub(crate) const REQUESTS_MAX: usize = 8;
 pub(crate) struct AsyncEvents {
     requests: Vec<Ticket>,
     events: Vec<AsyncEvent>,
-    masked: Vec<AsyncEventKind>,
+    /// Events that were told, whose log page was not read yet.
+    masked: Vec<AsyncEvent>,
 }
 
 impl AsyncEvents {
@@ -63,10 +64,7 @@ impl AsyncEvents {
     pub(crate) fn is_deliverable(&self) -> bool {
         !self.events.is_empty()
             && !self.requests.is_empty()
-            && self
-                .events
-                .iter()
-                .any(|event| !self.masked.contains(&event.kind))
+            && self.events.iter().any(|event| !self.is_masked(event.kind))
     }
 
     /// An event and the request to tell it by.
@@ -74,25 +72,30 @@ impl AsyncEvents {
         if self.requests.is_empty() {
             return None;
         }
-        let masked = &self.masked;
         let index = self
             .events
             .iter()
-            .position(|event| !masked.contains(&event.kind))?;
+            .position(|event| !self.is_masked(event.kind))?;
         let event = self.events.remove(index);
-        self.masked.push(event.kind);
+        // What needs no log page masks nothing.
+        if !matches!(
+            event.kind,
+            AsyncEventKind::Immediate | AsyncEventKind::OneShot
+        ) {
+            self.masked.push(event);
+        }
         Some((self.requests.remove(0), event))
     }
 
-    /// The host has read `page`: events of its kind are told again.
+    /// Whether events of `kind` wait until a log page is read.
+    fn is_masked(&self, kind: AsyncEventKind) -> bool {
+        self.masked.iter().any(|masked| masked.kind == kind)
+    }
+
+    /// The host has read `page`: events of the kind that it masked are told
+    /// again.
     pub(crate) fn clear(&mut self, page: LogPageId) {
-        let kind = match page {
-            LogPageId::ERROR_INFORMATION => AsyncEventKind::Error,
-            LogPageId::SMART => AsyncEventKind::Smart,
-            LogPageId::CHANGED_NAMESPACES => AsyncEventKind::Notice,
-            _ => return,
-        };
-        self.masked.retain(|&masked| masked != kind);
+        self.masked.retain(|masked| masked.log_page != page);
     }
 
     /// Forgets events; requests are taken by [`AsyncEvents::take_any`].

@@ -1,123 +1,139 @@
-//! Features: what a host can set, and what it is told.
+//! Features: what a host can set, and what it is told
+//! (`NVMe Base 2.1 §5.1.11`, `§5.1.25`).
+//!
+//! ```text
+//!   Set Features --> traits: is there such a feature, whose, saveable?
+//!                    check:  is the value one?
+//!                    store:  current [, saved]
+//!   reset        --> current = saved, else default
+//!   Get Features <-- current | default | saved | capabilities
+//! ```
+//!
+//! A value is a dword, or a few bytes; it is found by the feature, by the
+//! namespace where the feature is a namespace's, and by what else CDW11 selects
+//! (a sensor, a vector).
+
+mod check;
+mod store;
+mod traits;
 
 use nvme::{
-    AsyncEventConfig, FeatureId, FeatureSelect, FeaturesCdw10, NSID_ALL, NamespaceId,
-    NumberOfQueues, SmartLog, Sqe, Status, TemperatureThreshold, VectorConfig,
+    AsyncEventConfig, FeatureEffects, FeatureId, FeatureSelect, FeaturesCdw10, HostBehavior,
+    NSID_ALL, NamespaceId, NumberOfQueues, SmartLog, Sqe, Status, TemperatureThreshold,
+    VectorConfig,
 };
+use zerocopy::FromBytes;
 
-use crate::command::NSID;
-use crate::health::{TEMPERATURE_K, WARNING_K};
+pub(crate) use self::store::SavedFeatures;
+use self::store::{Key, Store};
+use self::traits::{Scope, Traits};
+use crate::ControllerConfig;
+use crate::namespace::Namespaces;
+use crate::reservation::HostId;
 
-/// What a feature is like (`NVMe Base 2.1 §5.1.11`, Select field 011b).
-#[derive(Clone, Copy, Debug)]
-struct Capabilities {
-    /// It is a namespace's, not the controller's.
-    namespace: bool,
-    /// It can be set.
-    changeable: bool,
+/// The most data that a feature has, bytes.
+pub(crate) const DATA_BYTES_MAX: usize = 4096;
+
+/// What a Get Features command is answered with: dword 0 of the completion, and
+/// data, which may be none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Value {
+    pub(crate) dword0: u32,
+    pub(crate) data: Vec<u8>,
 }
 
-impl Capabilities {
-    const CONTROLLER: Self = Self {
-        namespace: false,
-        changeable: true,
-    };
-
-    /// Those of `feature`; none where it is not supported. No feature is
-    /// saveable: a drive that is made anew at each start has nowhere to save.
-    const fn of(feature: FeatureId) -> Option<Self> {
-        match feature {
-            FeatureId::ARBITRATION
-            | FeatureId::POWER_MANAGEMENT
-            | FeatureId::TEMPERATURE_THRESHOLD
-            | FeatureId::VOLATILE_WRITE_CACHE
-            | FeatureId::NUMBER_OF_QUEUES
-            | FeatureId::INTERRUPT_COALESCING
-            | FeatureId::INTERRUPT_VECTOR_CONFIG
-            | FeatureId::WRITE_ATOMICITY
-            | FeatureId::ASYNC_EVENT_CONFIG
-            | FeatureId::TIMESTAMP
-            | FeatureId::SOFTWARE_PROGRESS_MARKER
-            | FeatureId::HOST_IDENTIFIER => Some(Self::CONTROLLER),
-            FeatureId::ERROR_RECOVERY => Some(Self {
-                namespace: true,
-                changeable: true,
-            }),
-            _ => None,
+impl Value {
+    const fn dword(dword0: u32) -> Self {
+        Self {
+            dword0,
+            data: Vec::new(),
         }
     }
-
-    const fn dword0(self) -> u32 {
-        (self.namespace as u32) << 1 | (self.changeable as u32) << 2
-    }
 }
 
-/// What a Get Features command is answered with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Value {
-    /// Dword 0 of the completion.
-    Dword(u32),
-    /// So many bytes of data.
-    Data([u8; 16], usize),
+/// What a host wants that has to be asked of the rest of the device.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Surroundings<'a> {
+    pub(crate) namespaces: &'a Namespaces,
+    pub(crate) now_ns: u64,
+    /// Whether there are I/O queues.
+    pub(crate) has_io: bool,
 }
 
-/// The current values. A controller reset makes them the default ones again.
+/// All features. A controller reset makes the saved values, else the default
+/// ones the current ones again.
 #[derive(Clone, Debug)]
 pub(crate) struct Features {
-    arbitration: u32,
-    temperature_over_k: u16,
-    temperature_under_k: u16,
-    error_recovery: u32,
+    config: ControllerConfig,
+    current: Store,
+    saved: Store,
+    /// What every write asks for.
     write_cache: bool,
-    /// What the host was given; the most there can be until it asks.
-    queues: NumberOfQueues,
-    queues_max: NumberOfQueues,
-    coalescing: u32,
-    /// Vectors without coalescing, a bit each.
-    uncoalesced: Vec<bool>,
-    write_atomicity: u32,
-    async_events: AsyncEventConfig,
+    /// How many commands of a queue are fetched in one turn, where there is a
+    /// limit.
+    burst: Option<u32>,
     /// The timestamp that the host set, and when.
     timestamp: Option<(u64, u64)>,
-    progress_marker: u8,
-    host_id: [u8; 16],
+    /// Something was saved since this was last asked.
+    changed: bool,
 }
 
 /// The one bit of a feature that is a switch.
 const SWITCH: u32 = 1;
-/// The Arbitration feature's burst that stands for "no limit".
-const BURST_UNLIMITED: u32 = 0b111;
 
 impl Features {
-    /// The default values of a controller with `queue_pairs` I/O queue pairs.
-    pub(crate) fn new(queue_pairs: u16) -> Self {
-        let last = queue_pairs.saturating_sub(1);
-        let queues = NumberOfQueues::new().with_nsq(last).with_ncq(last);
-        Self {
-            arbitration: BURST_UNLIMITED,
-            temperature_over_k: WARNING_K,
-            temperature_under_k: 0,
-            error_recovery: 0,
+    /// The default values of a controller.
+    pub(crate) fn new(config: &ControllerConfig) -> Self {
+        let mut features = Self {
+            config: config.clone(),
+            current: Store::default(),
+            saved: Store::default(),
             write_cache: true,
-            queues,
-            queues_max: queues,
-            coalescing: 0,
-            uncoalesced: vec![false; usize::from(queue_pairs).saturating_add(1)],
-            write_atomicity: 0,
-            async_events: AsyncEventConfig::new(),
+            burst: None,
             timestamp: None,
-            progress_marker: 0,
-            host_id: [0; 16],
-        }
+            changed: false,
+        };
+        features.refresh();
+        features
     }
 
-    /// The default values again, for a controller reset. The Software Progress
-    /// Marker persists (`NVMe Base 2.1 §5.1.25.1.20`).
+    /// What survives the end of the process.
+    pub(crate) fn saved(&self) -> SavedFeatures {
+        self.saved.to_saved()
+    }
+
+    /// Takes on what was saved.
+    pub(crate) fn restore(&mut self, saved: &SavedFeatures) {
+        self.saved = Store::of_saved(saved);
+        self.reset();
+    }
+
+    /// Whether a value was saved since this was asked last.
+    pub(crate) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The values of a controller that was reset: the saved ones, and of the
+    /// others the defaults. The timestamp runs on
+    /// (`NVMe Base 2.1 §5.1.25.1.7`).
     pub(crate) fn reset(&mut self) {
-        *self = Self {
-            progress_marker: self.progress_marker,
-            ..Self::new(self.queues_max.nsq().saturating_add(1))
+        self.current = self.saved.clone();
+        self.refresh();
+    }
+
+    fn refresh(&mut self) {
+        self.write_cache = self.dword(Key::of(FeatureId::VOLATILE_WRITE_CACHE)) & SWITCH != 0;
+        let arbitration = self.dword(Key::of(FeatureId::ARBITRATION));
+        self.burst = match arbitration & traits::BURST_UNLIMITED {
+            traits::BURST_UNLIMITED => None,
+            exponent => Some(1 << exponent),
         };
+    }
+
+    fn dword(&self, key: Key) -> u32 {
+        self.current
+            .dword(key)
+            .unwrap_or_else(|| traits::default_dword(&self.config, key))
     }
 
     /// Whether writes may wait for a flush.
@@ -126,213 +142,287 @@ impl Features {
         self.write_cache
     }
 
+    /// The dword of a feature that is a namespace's.
+    pub(crate) fn namespace_dword(&self, feature: FeatureId, nsid: NamespaceId) -> u32 {
+        self.dword(Key::of(feature).for_namespace(nsid))
+    }
+
+    /// The Interrupt Coalescing feature, as it was set.
+    pub(crate) fn coalescing(&self) -> u32 {
+        self.dword(Key::of(FeatureId::INTERRUPT_COALESCING))
+    }
+
+    /// Whether interrupts of a vector may wait.
+    pub(crate) fn coalesces(&self, vector: u16) -> bool {
+        let key = Key::of(FeatureId::INTERRUPT_VECTOR_CONFIG).sub(vector);
+        !VectorConfig::from_bits(self.dword(key)).cd()
+    }
+
+    /// How many commands of a queue are fetched before the next has its turn;
+    /// none where there is no limit (`NVMe Base 2.1 §5.1.25.1.1`).
+    #[inline]
+    pub(crate) const fn burst(&self) -> Option<u32> {
+        self.burst
+    }
+
+    /// How many commands of the high, medium and low priority class there may
+    /// be in a round.
+    pub(crate) fn weights(&self) -> [u32; 3] {
+        let arbitration = self.dword(Key::of(FeatureId::ARBITRATION));
+        let [_, low, medium, high] = arbitration.to_le_bytes();
+        [high, medium, low].map(|weight| u32::from(weight).saturating_add(1))
+    }
+
+    fn queues(&self) -> NumberOfQueues {
+        NumberOfQueues::from_bits(self.dword(Key::of(FeatureId::NUMBER_OF_QUEUES)))
+    }
+
     /// The I/O submission queues that the host was given.
-    pub(crate) const fn submission_queues(&self) -> u16 {
-        self.queues.nsq().saturating_add(1)
+    pub(crate) fn submission_queues(&self) -> u16 {
+        self.queues().nsq().saturating_add(1)
     }
 
     /// The I/O completion queues that the host was given.
-    pub(crate) const fn completion_queues(&self) -> u16 {
-        self.queues.ncq().saturating_add(1)
+    pub(crate) fn completion_queues(&self) -> u16 {
+        self.queues().ncq().saturating_add(1)
     }
 
-    /// The critical warnings of the SMART log that follow from thresholds.
-    pub(crate) const fn warnings(&self) -> u8 {
-        if TEMPERATURE_K >= self.temperature_over_k || TEMPERATURE_K <= self.temperature_under_k {
+    /// The 128-bit host identifier; all zero where the host gave none.
+    pub(crate) fn host_id(&self) -> [u8; 16] {
+        let data = self.current.data(FeatureId::HOST_IDENTIFIER);
+        let mut id = [0; 16];
+        for (to, from) in id.iter_mut().zip(data.unwrap_or_default()) {
+            *to = *from;
+        }
+        id
+    }
+
+    /// The host, as reservations know it.
+    pub(crate) fn reservation_host(&self) -> HostId {
+        HostId {
+            id: self.host_id(),
+            extended: self.dword(Key::of(FeatureId::HOST_IDENTIFIER)) & SWITCH != 0,
+        }
+    }
+
+    /// What the host says that it understands.
+    pub(crate) fn host_behavior(&self) -> HostBehavior {
+        let data = self.current.data(FeatureId::HOST_BEHAVIOR);
+        data.and_then(|data| HostBehavior::read_from_bytes(data).ok())
+            .unwrap_or_default()
+    }
+
+    /// The critical warnings of the SMART log that follow from the thresholds,
+    /// where the sensor shows `kelvin`.
+    pub(crate) fn warnings(&self, kelvin: u16) -> u8 {
+        let threshold = |under: u8| {
+            let select = TemperatureThreshold::new().with_thsel(under);
+            let key = Key::of(FeatureId::TEMPERATURE_THRESHOLD).sub(check::sensor(select));
+            TemperatureThreshold::from_bits(self.dword(key)).tmpth()
+        };
+        if kelvin >= threshold(0) || kelvin <= threshold(1) {
             SmartLog::WARNING_TEMPERATURE
         } else {
             0
         }
     }
 
-    /// The critical warnings that the host wants to be told.
-    pub(crate) const fn wanted_warnings(&self) -> u8 {
-        self.async_events.critical_warnings()
+    /// The asynchronous events that the host wants to be told of.
+    pub(crate) fn wanted_events(&self) -> AsyncEventConfig {
+        AsyncEventConfig::from_bits(self.dword(Key::of(FeatureId::ASYNC_EVENT_CONFIG)))
     }
 
     /// How many bytes of data a Set Features command brings.
-    pub(crate) const fn data_bytes(sqe: &Sqe) -> u64 {
-        let cdw10 = FeaturesCdw10::from_bits(sqe.cdw10.get());
-        match FeatureId(cdw10.fid()) {
-            FeatureId::TIMESTAMP => 8,
-            FeatureId::HOST_IDENTIFIER => {
-                if sqe.cdw11.get() & SWITCH != 0 {
-                    16
-                } else {
-                    8
-                }
-            }
-            _ => 0,
-        }
-    }
-
-    /// Get Features (`NVMe Base 2.1 §5.1.11`), at the time `now_ns`.
-    pub(crate) fn get(&self, sqe: &Sqe, now_ns: u64) -> Result<Value, Status> {
+    pub(crate) fn data_bytes(&self, sqe: &Sqe) -> u64 {
         let cdw10 = FeaturesCdw10::from_bits(sqe.cdw10.get());
         let feature = FeatureId(cdw10.fid());
-        let capabilities = Capabilities::of(feature).ok_or(Status::INVALID_FIELD.dnr())?;
-        if capabilities.namespace && sqe.nsid() != NSID && sqe.nsid() != NSID_ALL {
-            return Err(Status::INVALID_NAMESPACE_OR_FORMAT.dnr());
+        let bytes = Traits::of(&self.config, feature).map_or(0, |traits| traits.data_bytes);
+        if feature == FeatureId::HOST_IDENTIFIER && sqe.cdw11.get() & SWITCH == 0 {
+            return 8;
         }
-        match FeatureSelect::from_cdw10(sqe.cdw10.get()) {
-            FeatureSelect::Current => self.value(feature, sqe.cdw11.get(), now_ns),
-            FeatureSelect::Default | FeatureSelect::Saved => {
-                let queue_pairs = self.queues_max.nsq().saturating_add(1);
-                Self::new(queue_pairs).value(feature, sqe.cdw11.get(), now_ns)
-            }
-            FeatureSelect::SupportedCapabilities => Ok(Value::Dword(capabilities.dword0())),
-            FeatureSelect::Reserved => Err(Status::INVALID_FIELD.dnr()),
-        }
+        u64::try_from(bytes).unwrap_or(0)
     }
 
-    fn value(&self, feature: FeatureId, cdw11: u32, now_ns: u64) -> Result<Value, Status> {
-        Ok(Value::Dword(match feature {
-            FeatureId::ARBITRATION => self.arbitration,
-            FeatureId::TEMPERATURE_THRESHOLD => {
-                let asked = TemperatureThreshold::from_bits(cdw11);
-                match (asked.tmpsel(), asked.thsel()) {
-                    (0, 0) => u32::from(self.temperature_over_k),
-                    (0, 1) => u32::from(self.temperature_under_k),
-                    _ => return Err(Status::INVALID_FIELD.dnr()),
-                }
-            }
-            FeatureId::ERROR_RECOVERY => self.error_recovery,
-            FeatureId::VOLATILE_WRITE_CACHE => u32::from(self.write_cache),
-            FeatureId::NUMBER_OF_QUEUES => self.queues.into_bits(),
-            FeatureId::INTERRUPT_COALESCING => self.coalescing,
-            FeatureId::INTERRUPT_VECTOR_CONFIG => {
-                let iv = VectorConfig::from_bits(cdw11).iv();
-                let cd = *self
-                    .uncoalesced
-                    .get(usize::from(iv))
-                    .ok_or(Status::INVALID_FIELD.dnr())?;
-                VectorConfig::new().with_iv(iv).with_cd(cd).into_bits()
-            }
-            FeatureId::WRITE_ATOMICITY => self.write_atomicity,
-            FeatureId::ASYNC_EVENT_CONFIG => self.async_events.into_bits(),
-            FeatureId::SOFTWARE_PROGRESS_MARKER => u32::from(self.progress_marker),
-            FeatureId::TIMESTAMP => return Ok(self.timestamp_value(now_ns)),
-            FeatureId::HOST_IDENTIFIER => {
-                let bytes = if cdw11 & SWITCH != 0 { 16 } else { 8 };
-                return Ok(Value::Data(self.host_id, bytes));
-            }
-            // There is one power state, and its number is 0.
-            _ => 0,
-        }))
-    }
-
-    /// The Timestamp data structure (`NVMe Base 2.1 §5.1.25.1.7`): milliseconds
-    /// since 1970 where the host set it (origin 1), else since power-on.
-    fn timestamp_value(&self, now_ns: u64) -> Value {
-        const ORIGIN_SET: u8 = 1 << 1;
-        let (milliseconds, origin) = match self.timestamp {
-            Some((set_ms, at_ns)) => {
-                let passed = now_ns.saturating_sub(at_ns) / 1_000_000;
-                (set_ms.saturating_add(passed), ORIGIN_SET)
-            }
-            None => (now_ns / 1_000_000, 0),
+    /// Get Features (`NVMe Base 2.1 §5.1.11`).
+    pub(crate) fn get(&self, sqe: &Sqe, around: Surroundings<'_>) -> Result<Value, Status> {
+        let cdw10 = FeaturesCdw10::from_bits(sqe.cdw10.get());
+        let feature = FeatureId(cdw10.fid());
+        let invalid = Status::INVALID_FIELD.dnr();
+        let traits = Traits::of(&self.config, feature).ok_or(invalid)?;
+        let select = FeatureSelect::from_cdw10(sqe.cdw10.get());
+        if select == FeatureSelect::SupportedCapabilities {
+            return Ok(Value::dword(traits.capabilities()));
+        }
+        let mut key = Key::of(feature).sub(check::sub(&self.config, feature, sqe.cdw11.get())?);
+        if traits.scope == Scope::Namespace {
+            let active = around.namespaces.active(sqe.nsid());
+            active.ok_or(Status::INVALID_NAMESPACE_OR_FORMAT.dnr())?;
+            key = key.for_namespace(sqe.nsid());
+        }
+        let store = match select {
+            FeatureSelect::Current => Some(&self.current),
+            FeatureSelect::Saved => Some(&self.saved),
+            FeatureSelect::Default => None,
+            _ => return Err(invalid),
         };
-        let [a, b, c, d, e, f, ..] = milliseconds.to_le_bytes();
-        let [p, q, r, s, t, u, v, w] = [0; 8];
-        Value::Data([a, b, c, d, e, f, origin, 0, p, q, r, s, t, u, v, w], 8)
+        let dword0 = store
+            .and_then(|store| store.dword(key))
+            .unwrap_or_else(|| traits::default_dword(&self.config, key));
+        if feature == FeatureId::TIMESTAMP {
+            let set = self.timestamp.filter(|_| select == FeatureSelect::Current);
+            return Ok(timestamp_value(set, around.now_ns));
+        }
+        let mut data = store
+            .and_then(|store| store.data(feature))
+            .map_or_else(|| vec![0; traits.data_bytes], <[u8]>::to_vec);
+        if feature == FeatureId::HOST_IDENTIFIER && sqe.cdw11.get() & SWITCH == 0 {
+            data.truncate(8);
+        }
+        Ok(Value { dword0, data })
     }
 
-    /// Set Features (`NVMe Base 2.1 §5.1.25`), with what it brought in `data`,
-    /// at the time `now_ns`. `has_io` says whether there are I/O queues.
+    /// Set Features (`NVMe Base 2.1 §5.1.25`), with what it brought in `data`.
     /// Returns dword 0 of the completion.
     pub(crate) fn set(
         &mut self,
         sqe: &Sqe,
-        data: [u8; 16],
-        now_ns: u64,
-        has_io: bool,
+        data: &[u8],
+        around: Surroundings<'_>,
     ) -> Result<u32, Status> {
         let cdw10 = FeaturesCdw10::from_bits(sqe.cdw10.get());
         let feature = FeatureId(cdw10.fid());
-        let capabilities = Capabilities::of(feature).ok_or(Status::INVALID_FIELD.dnr())?;
-        if cdw10.sv() {
+        let traits = Traits::of(&self.config, feature).ok_or(Status::INVALID_FIELD.dnr())?;
+        if cdw10.sv() && !traits.saveable {
             return Err(Status::FEATURE_NOT_SAVEABLE.dnr());
         }
-        check_namespace(sqe.nsid(), capabilities)?;
-        let cdw11 = sqe.cdw11.get();
-        let [low, high, ..] = cdw11.to_le_bytes();
-        match feature {
-            FeatureId::ARBITRATION => self.arbitration = cdw11,
-            FeatureId::TEMPERATURE_THRESHOLD => self.set_temperature(cdw11)?,
-            FeatureId::ERROR_RECOVERY => {
-                // The upper half has "deallocated or unwritten error enable",
-                // which Identify Namespace does not offer.
-                if u32::from(u16::from_le_bytes([low, high])) != cdw11 {
-                    return Err(Status::INVALID_FIELD.dnr());
+        if !traits.changeable {
+            return Err(Status::FEATURE_NOT_CHANGEABLE.dnr());
+        }
+        let namespaces = self.addressed(sqe.nsid(), traits, around.namespaces)?;
+        let value = check::value(&self.config, sqe, data)?;
+        self.check_order(feature, data, around)?;
+        let sub = check::sub(&self.config, feature, sqe.cdw11.get())?;
+        for nsid in namespaces {
+            for sub in check::subs(feature, sub) {
+                let key = Key::of(feature).sub(sub).for_namespace(nsid);
+                self.current.set(key, value);
+                if cdw10.sv() || traits.persistent {
+                    self.saved.set(key, value);
+                    self.changed = true;
                 }
-                self.error_recovery = cdw11;
             }
-            FeatureId::VOLATILE_WRITE_CACHE => self.write_cache = cdw11 & SWITCH != 0,
-            FeatureId::NUMBER_OF_QUEUES => {
-                if has_io {
-                    return Err(Status::COMMAND_SEQUENCE_ERROR.dnr());
-                }
-                return self.set_queues(NumberOfQueues::from_bits(cdw11));
-            }
-            FeatureId::INTERRUPT_COALESCING => {
-                self.coalescing = u32::from(u16::from_le_bytes([low, high]));
-            }
-            FeatureId::INTERRUPT_VECTOR_CONFIG => {
-                let asked = VectorConfig::from_bits(cdw11);
-                let slot = self.uncoalesced.get_mut(usize::from(asked.iv()));
-                *slot.ok_or(Status::INVALID_FIELD.dnr())? = asked.cd();
-            }
-            FeatureId::WRITE_ATOMICITY => self.write_atomicity = cdw11 & SWITCH,
-            FeatureId::ASYNC_EVENT_CONFIG => {
-                self.async_events = AsyncEventConfig::from_bits(cdw11);
-            }
-            FeatureId::SOFTWARE_PROGRESS_MARKER => self.progress_marker = low,
-            FeatureId::TIMESTAMP => {
-                let [a, b, c, d, e, f, ..] = data;
+        }
+        if feature == FeatureId::TIMESTAMP {
+            if let Some((&[a, b, c, d, e, f], _)) = data.split_first_chunk() {
                 let milliseconds = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
-                self.timestamp = Some((milliseconds, now_ns));
+                self.timestamp = Some((milliseconds, around.now_ns));
             }
-            FeatureId::HOST_IDENTIFIER => self.host_id = data,
-            // Power Management: the one power state has the number 0.
-            _ if low & 0x1f != 0 => return Err(Status::INVALID_FIELD.dnr()),
-            _ => {}
+        } else if traits.data_bytes > 0 {
+            self.current.set_data(feature, data);
+            if cdw10.sv() {
+                self.saved.set_data(feature, data);
+                self.changed = true;
+            }
         }
-        Ok(0)
+        self.refresh();
+        Ok(if feature == FeatureId::NUMBER_OF_QUEUES {
+            value
+        } else {
+            0
+        })
     }
 
-    fn set_temperature(&mut self, cdw11: u32) -> Result<(), Status> {
-        const ALL_SENSORS: u8 = 0xf;
-        let asked = TemperatureThreshold::from_bits(cdw11);
-        if !matches!(asked.tmpsel(), 0 | ALL_SENSORS) {
-            return Err(Status::INVALID_FIELD.dnr());
+    /// What can only be set at certain times.
+    fn check_order(
+        &self,
+        feature: FeatureId,
+        data: &[u8],
+        around: Surroundings<'_>,
+    ) -> Result<(), Status> {
+        let early = match feature {
+            FeatureId::NUMBER_OF_QUEUES => around.has_io,
+            // Once set, it stays until the next reset
+            // (`NVMe Base 2.1 §5.1.25.1.28`).
+            FeatureId::HOST_IDENTIFIER => {
+                let old = self.host_id();
+                let same = old.iter().zip(data).all(|(old, new)| old == new);
+                old != [0; 16] && !same
+            }
+            _ => false,
+        };
+        if early {
+            Err(Status::COMMAND_SEQUENCE_ERROR.dnr())
+        } else {
+            Ok(())
         }
-        match asked.thsel() {
-            0 => self.temperature_over_k = asked.tmpth(),
-            1 => self.temperature_under_k = asked.tmpth(),
-            _ => return Err(Status::INVALID_FIELD.dnr()),
-        }
-        Ok(())
     }
 
-    fn set_queues(&mut self, asked: NumberOfQueues) -> Result<u32, Status> {
-        // FFFFh is 65,536 queues, which there cannot be.
-        if asked.nsq() == u16::MAX || asked.ncq() == u16::MAX {
-            return Err(Status::INVALID_FIELD.dnr());
+    /// The namespaces that a Set Features command is for; 0 stands for the
+    /// controller.
+    fn addressed(
+        &self,
+        nsid: NamespaceId,
+        traits: Traits,
+        namespaces: &Namespaces,
+    ) -> Result<Vec<NamespaceId>, Status> {
+        let none = NamespaceId(0);
+        match traits.scope {
+            Scope::Controller if nsid == none || nsid == NSID_ALL => Ok(vec![none]),
+            Scope::Controller if namespaces.active(nsid).is_some() => {
+                Err(Status::FEATURE_NOT_NAMESPACE_SPECIFIC.dnr())
+            }
+            Scope::Namespace if nsid == NSID_ALL => Ok(namespaces
+                .iter()
+                .filter(|namespace| namespace.attached)
+                .map(|namespace| namespace.nsid)
+                .collect()),
+            Scope::Namespace if namespaces.active(nsid).is_some() => Ok(vec![nsid]),
+            _ => Err(Status::INVALID_NAMESPACE_OR_FORMAT.dnr()),
         }
-        self.queues = NumberOfQueues::new()
-            .with_nsq(asked.nsq().min(self.queues_max.nsq()))
-            .with_ncq(asked.ncq().min(self.queues_max.ncq()));
-        Ok(self.queues.into_bits())
+    }
+
+    /// The Feature Identifiers Supported and Effects page
+    /// (`NVMe Base 2.1 §5.1.12.1.18`).
+    pub(crate) fn effects(&self) -> Vec<u8> {
+        let mut page = Vec::with_capacity(1024);
+        for feature in 0..=u8::MAX {
+            let traits = Traits::of(&self.config, FeatureId(feature));
+            let effects = traits.map_or_else(FeatureEffects::new, |traits| {
+                FeatureEffects::new()
+                    .with_fsupp(true)
+                    .with_udcc(feature == FeatureId::NAMESPACE_WRITE_PROTECTION.0)
+                    .with_scope(match traits.scope {
+                        Scope::Namespace => 1 << 0,
+                        Scope::Controller => 1 << 1,
+                    })
+            });
+            page.extend_from_slice(&effects.into_bits().to_le_bytes());
+        }
+        page
+    }
+
+    /// A namespace is gone, and so is what was set for it.
+    pub(crate) fn forget(&mut self, nsid: NamespaceId) {
+        self.current.forget(nsid);
+        self.saved.forget(nsid);
+        self.changed = true;
     }
 }
 
-fn check_namespace(nsid: NamespaceId, capabilities: Capabilities) -> Result<(), Status> {
-    if nsid == NSID_ALL {
-        return Ok(());
-    }
-    match (capabilities.namespace, nsid) {
-        (true, NSID) | (false, NamespaceId(0)) => Ok(()),
-        (false, NSID) => Err(Status::FEATURE_NOT_NAMESPACE_SPECIFIC.dnr()),
-        _ => Err(Status::INVALID_NAMESPACE_OR_FORMAT.dnr()),
+/// The Timestamp data structure (`NVMe Base 2.1 §5.1.25.1.7`): milliseconds
+/// since 1970 where the host set it (origin 1), else since power-on.
+fn timestamp_value(set: Option<(u64, u64)>, now_ns: u64) -> Value {
+    const ORIGIN_SET: u8 = 1 << 1;
+    let (milliseconds, origin) = match set {
+        Some((set_ms, at_ns)) => {
+            let passed = now_ns.saturating_sub(at_ns) / 1_000_000;
+            (set_ms.saturating_add(passed), ORIGIN_SET)
+        }
+        None => (now_ns / 1_000_000, 0),
+    };
+    let [a, b, c, d, e, f, ..] = milliseconds.to_le_bytes();
+    Value {
+        dword0: 0,
+        data: vec![a, b, c, d, e, f, origin, 0],
     }
 }

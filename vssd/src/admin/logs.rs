@@ -3,51 +3,98 @@
 use std::collections::VecDeque;
 
 use nvme::{
-    AdminOpcode, CommandEffects, ErrorLogEntry, FirmwareSlotLog, GetLogPageCdw10, GetLogPageCdw11,
-    GetLogPageCdw14, LogPageId, NSID_ALL, NamespaceId, NvmOpcode, Sqe, Status, ascii_field,
+    AdminOpcode, CommandEffects, ErrorLogEntry, GetLogPageCdw10, GetLogPageCdw11, GetLogPageCdw14,
+    LogPageId, NamespaceId, NamespaceList, NvmOpcode, Sqe, Status,
 };
 use traces::CommandRecord;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
 
-use super::identify::{Page, page};
-use crate::command::NSID;
+use crate::special::is_zoned;
 
 /// Entries of the Error Information log (Identify Controller, ELPE + 1): a page.
 pub(crate) const ERRORS_MAX: usize = 64;
 
-/// The commands of the admin queue that are supported.
-const ADMIN: [AdminOpcode; 10] = [
-    AdminOpcode::DELETE_SQ,
-    AdminOpcode::CREATE_SQ,
-    AdminOpcode::GET_LOG_PAGE,
-    AdminOpcode::DELETE_CQ,
-    AdminOpcode::CREATE_CQ,
-    AdminOpcode::IDENTIFY,
-    AdminOpcode::ABORT,
-    AdminOpcode::SET_FEATURES,
-    AdminOpcode::GET_FEATURES,
-    AdminOpcode::ASYNC_EVENT_REQUEST,
+/// What a command changes beside logical blocks.
+const NOTHING: CommandEffects = CommandEffects::new().with_csupp(true);
+const BLOCKS: CommandEffects = NOTHING.with_lbcc(true);
+const NAMESPACES: CommandEffects = NOTHING.with_ncc(true).with_nic(true);
+/// How a command may be submitted beside others: only alone in its namespace,
+/// and only alone in the subsystem.
+const ALONE_IN_NAMESPACE: u8 = 1;
+const ALONE: u8 = 2;
+
+/// The admin commands that are offered, and what they change.
+const ADMIN: [(AdminOpcode, CommandEffects); 25] = [
+    (AdminOpcode::DELETE_SQ, NOTHING),
+    (AdminOpcode::CREATE_SQ, NOTHING),
+    (AdminOpcode::GET_LOG_PAGE, NOTHING),
+    (AdminOpcode::DELETE_CQ, NOTHING),
+    (AdminOpcode::CREATE_CQ, NOTHING),
+    (AdminOpcode::IDENTIFY, NOTHING),
+    (AdminOpcode::ABORT, NOTHING),
+    (AdminOpcode::SET_FEATURES, NOTHING),
+    (AdminOpcode::GET_FEATURES, NOTHING),
+    (AdminOpcode::ASYNC_EVENT_REQUEST, NOTHING),
+    (AdminOpcode::FIRMWARE_COMMIT, NOTHING.with_ccc(true)),
+    (AdminOpcode::FIRMWARE_DOWNLOAD, NOTHING),
+    (AdminOpcode::DEVICE_SELF_TEST, NOTHING),
+    (AdminOpcode::DIRECTIVE_SEND, NOTHING),
+    (AdminOpcode::DIRECTIVE_RECEIVE, NOTHING),
+    (AdminOpcode::NVME_MI_SEND, NOTHING),
+    (AdminOpcode::NVME_MI_RECEIVE, NOTHING),
+    (AdminOpcode::LOCKDOWN, NOTHING),
+    (AdminOpcode::SECURITY_SEND, NOTHING),
+    (AdminOpcode::SECURITY_RECEIVE, NOTHING),
+    (AdminOpcode::NAMESPACE_MANAGEMENT, NAMESPACES),
+    (AdminOpcode::NAMESPACE_ATTACHMENT, NAMESPACES),
+    (
+        AdminOpcode::FORMAT_NVM,
+        BLOCKS.with_ncc(true).with_cse(ALONE_IN_NAMESPACE),
+    ),
+    (AdminOpcode::DOORBELL_BUFFER_CONFIG, NOTHING),
+    (AdminOpcode::SANITIZE, BLOCKS.with_cse(ALONE)),
 ];
 
-/// The I/O commands that are supported, and whether they change blocks.
-const IO: [(NvmOpcode, bool); 7] = [
-    (NvmOpcode::FLUSH, false),
-    (NvmOpcode::WRITE, true),
-    (NvmOpcode::READ, false),
-    (NvmOpcode::COMPARE, false),
-    (NvmOpcode::WRITE_ZEROES, true),
-    (NvmOpcode::DATASET_MANAGEMENT, true),
-    (NvmOpcode::VERIFY, false),
+/// The I/O commands that are offered, and what they change.
+const IO: [(NvmOpcode, CommandEffects); 17] = [
+    (NvmOpcode::FLUSH, NOTHING),
+    (NvmOpcode::WRITE, BLOCKS),
+    (NvmOpcode::READ, NOTHING),
+    (NvmOpcode::WRITE_UNCORRECTABLE, BLOCKS),
+    (NvmOpcode::COMPARE, NOTHING),
+    (NvmOpcode::WRITE_ZEROES, BLOCKS),
+    (NvmOpcode::DATASET_MANAGEMENT, BLOCKS),
+    (NvmOpcode::VERIFY, NOTHING),
+    (NvmOpcode::RESERVATION_REGISTER, NOTHING),
+    (NvmOpcode::RESERVATION_REPORT, NOTHING),
+    (NvmOpcode::RESERVATION_ACQUIRE, NOTHING),
+    (NvmOpcode::RESERVATION_RELEASE, NOTHING),
+    (NvmOpcode::CANCEL, NOTHING),
+    (NvmOpcode::COPY, BLOCKS),
+    (NvmOpcode::ZONE_MANAGEMENT_SEND, BLOCKS),
+    (NvmOpcode::ZONE_MANAGEMENT_RECEIVE, NOTHING),
+    (NvmOpcode::ZONE_APPEND, BLOCKS),
 ];
 
-const LOG_PAGES: [LogPageId; 6] = [
+/// The log pages that are offered.
+const LOG_PAGES: [LogPageId; 16] = [
     LogPageId::SUPPORTED,
     LogPageId::ERROR_INFORMATION,
     LogPageId::SMART,
     LogPageId::FIRMWARE_SLOT,
     LogPageId::CHANGED_NAMESPACES,
     LogPageId::COMMAND_EFFECTS,
+    LogPageId::SELF_TEST,
+    LogPageId::TELEMETRY_HOST,
+    LogPageId::TELEMETRY_CONTROLLER,
+    LogPageId::PERSISTENT_EVENT,
+    LogPageId::FEATURE_EFFECTS,
+    LogPageId::NVME_MI_EFFECTS,
+    LogPageId::LOCKDOWN,
+    LogPageId::SANITIZE_STATUS,
+    LogPageId::CHANGED_ZONES,
+    LogPageId::RESERVATION_NOTIFICATION,
 ];
 
 /// What a Get Log Page command asks for (`NVMe Base 2.1 §5.1.12`).
@@ -73,12 +120,9 @@ impl LogRequest {
         if !LOG_PAGES.contains(&page) {
             return Err(Status::INVALID_LOG_PAGE.dnr());
         }
-        if !matches!(sqe.nsid(), NamespaceId(0) | NSID | NSID_ALL) {
-            return Err(Status::INVALID_NAMESPACE_OR_FORMAT.dnr());
-        }
         let dwords = u64::from(cdw11.numdu()) << 16 | u64::from(cdw10.numdl());
         let offset = u64::from(sqe.cdw13.get()) << 32 | u64::from(sqe.cdw12.get());
-        if cdw14.index_offset() || !offset.is_multiple_of(4) || offset > bytes_of(page) {
+        if cdw14.index_offset() || !offset.is_multiple_of(4) {
             return Err(Status::INVALID_FIELD.dnr());
         }
         Ok(Self {
@@ -91,34 +135,31 @@ impl LogRequest {
     }
 }
 
-/// The size of a log page, bytes.
-const fn bytes_of(page: LogPageId) -> u64 {
-    match page {
-        LogPageId::SUPPORTED => 1024,
-        LogPageId::SMART | LogPageId::FIRMWARE_SLOT => 512,
-        _ => 4096,
-    }
-}
-
 /// The Supported Log Pages page (`NVMe Base 2.1 §5.1.12.1.1`).
-pub(super) fn supported() -> Page {
+pub(super) fn supported(zoned: bool) -> Vec<u8> {
     let mut entries = [U32::new(0); 256];
     for page in LOG_PAGES {
+        if page == LogPageId::CHANGED_ZONES && !zoned {
+            continue;
+        }
         if let Some(entry) = entries.get_mut(usize::from(page.0)) {
             *entry = U32::new(1);
         }
     }
-    page(&[entries.as_bytes()])
+    entries.as_bytes().to_vec()
 }
 
 /// The Commands Supported and Effects page (`NVMe Base 2.1 §5.1.12.1.6`).
-pub(super) fn command_effects() -> Page {
-    let mut entries = [U32::new(0); 512];
-    let supported = CommandEffects::new().with_csupp(true);
-    let changes = supported.with_lbcc(true);
-    let admin = ADMIN.map(|opcode| (usize::from(opcode.0), supported));
-    let io = IO.map(|(opcode, writes)| {
-        let effects = if writes { changes } else { supported };
+pub(super) fn command_effects(zoned: bool) -> Vec<u8> {
+    let mut entries = [U32::new(0); 1024];
+    let admin = ADMIN.map(|(opcode, effects)| (usize::from(opcode.0), effects));
+    let io = IO.map(|(opcode, effects)| {
+        let there = zoned || !is_zoned(opcode);
+        let effects = if there {
+            effects
+        } else {
+            CommandEffects::new()
+        };
         (usize::from(opcode.0) + 256, effects)
     });
     for (index, effects) in admin.into_iter().chain(io) {
@@ -126,19 +167,16 @@ pub(super) fn command_effects() -> Page {
             *entry = U32::new(effects.into_bits());
         }
     }
-    page(&[entries.as_bytes()])
+    entries.as_bytes().to_vec()
 }
 
-/// The Firmware Slot Information page (`NVMe Base 2.1 §5.1.12.1.4`): slot 1.
-pub(super) fn firmware_slots(firmware: &str) -> Page {
-    let mut log = FirmwareSlotLog {
-        active: 1,
-        ..FirmwareSlotLog::default()
-    };
-    if let Some(first) = log.revisions.first_mut() {
-        *first = ascii_field(firmware);
+/// A page that is a list of namespaces.
+pub(super) fn namespace_list(identifiers: &[NamespaceId]) -> Vec<u8> {
+    let mut list = NamespaceList::default();
+    for (slot, nsid) in list.ids.iter_mut().zip(identifiers) {
+        *slot = U32::new(nsid.0);
     }
-    page(&[log.as_bytes()])
+    list.as_bytes().to_vec()
 }
 
 /// The Error Information log (`NVMe Base 2.1 §5.1.12.1.2`).
@@ -160,6 +198,11 @@ impl ErrorLog {
     /// Entries over the life of the drive.
     pub(crate) const fn count(&self) -> u64 {
         self.count
+    }
+
+    /// Goes on counting from `count`.
+    pub(crate) const fn resume(&mut self, count: u64) {
+        self.count = count;
     }
 
     /// Enters a command that failed with `status`.
@@ -199,11 +242,11 @@ impl ErrorLog {
     }
 
     /// The log page.
-    pub(super) fn page(&self) -> Page {
+    pub(super) fn page(&self) -> Vec<u8> {
         let mut entries = [ErrorLogEntry::default(); ERRORS_MAX];
         for (slot, entry) in entries.iter_mut().zip(&self.entries) {
             *slot = *entry;
         }
-        page(&[entries.as_bytes()])
+        entries.as_bytes().to_vec()
     }
 }

@@ -8,9 +8,10 @@
 //!   listener   the file: made, guarded, removed
 //!   session    one client: requests in, replies out
 //!     |  describe       regions and interrupt types
-//!     |  config_space   what the function looks like
-//!     |  bar            BAR0: registers, doorbells, MSI-X table and PBA
-//!     |  msix           vectors: eventfds, masks, pending bits
+//!     |  config_space   what the function looks like, and what it may do
+//!     |  bar            BAR0: registers, doorbells, MSI-X table and PBA;
+//!     |                 BAR4: the controller memory buffer
+//!     |  irqs           pin, messages (MSI and MSI-X): eventfds, masks, pending
 //!     v
 //!   Function   the controller
 //! ```
@@ -30,15 +31,26 @@
 //! | 2000h | MSI-X table, 512 vectors |
 //! | 4000h | MSI-X pending bits |
 //!
-//! There is no pin-based interrupt (Interrupt Pin is 0), no MSI, no expansion
-//! ROM and no migration. SPDK's clients look for the socket at
+//! BAR4 is the controller memory buffer, mapped by the client or trapped, where
+//! the function has one.
+//!
+//! Interrupts come by the pin (INTA), by MSI with up to 32 messages, or by
+//! MSI-X: by what the client set up last. The function accesses memory, and
+//! sends messages, while Bus Master Enable is set and it is in D0: a client that
+//! drives it has to set that bit, as on any PCI function.
+//!
+//! There is no expansion ROM and no migration. SPDK's clients look for the socket at
 //! `<traddr>/cntrl`: give that path to [`Server::bind`] for them.
 
 mod bar;
 mod config_space;
 mod describe;
+mod event;
+mod irqs;
 mod listener;
+mod messages;
 mod msix;
+mod pin;
 mod reply;
 mod server;
 mod session;

@@ -2,8 +2,6 @@
 
 use std::collections::VecDeque;
 
-use nvme::{CommandId, QueueId};
-
 use crate::media::{Media, MediaInfo, Outcome, Request, Sink, Submission};
 use crate::{MediaError, Ticket};
 
@@ -69,8 +67,8 @@ impl Media for Held {
         }
     }
 
-    fn cancel(&mut self, queue: QueueId, cid: CommandId) -> Option<Ticket> {
-        let found = |ticket: &Ticket| (ticket.queue(), ticket.cid()) == (queue, cid);
+    fn cancel(&mut self, wanted: &mut dyn FnMut(&Ticket) -> bool) -> Option<Ticket> {
+        let found = |ticket: &Ticket| ticket.is_simple() && wanted(ticket);
         let index = self.tickets.iter().position(found)?;
         self.tickets.remove(index)
     }

@@ -8,7 +8,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use nvme::{CommandId, QueueId};
 use rustix::fs::{FallocateFlags, FlockOperation};
 use rustix::io::Errno;
 
@@ -343,12 +342,13 @@ impl Media for RawFile {
         self.waiting.len() + self.syncing.len() + self.synced.len()
     }
 
-    fn cancel(&mut self, queue: QueueId, cid: CommandId) -> Option<Ticket> {
-        // The data of a durable write is written; a flush has no effect yet.
+    fn cancel(&mut self, wanted: &mut dyn FnMut(&Ticket) -> bool) -> Option<Ticket> {
+        // The data of a durable write is written; a flush has no effect yet. One
+        // that is a step of something else is not to be had alone.
         let index = self.waiting.iter().position(|ticket| {
-            ticket.queue() == queue
-                && ticket.cid() == cid
+            ticket.is_simple()
                 && ticket.record().nvm_opcode() == Some(nvme::NvmOpcode::FLUSH)
+                && wanted(ticket)
         })?;
         self.waiting.remove(index)
     }

@@ -95,12 +95,14 @@ struct WindowPage {
     host: Option<NonNull<u8>>,
 }
 
-/// The memory of one queue: contiguous in I/O virtual addresses, scattered in
-/// the host's, and looked up page by page, again after each change of the
+/// The memory of one queue: contiguous in I/O virtual addresses or a list of
+/// pages, scattered in the host's, and looked up page by page, again after each change of the
 /// table.
 #[derive(Debug)]
 pub(crate) struct Window {
     base: u64,
+    /// The pages' addresses, where they are not contiguous from `base` on.
+    list: Option<Box<[u64]>>,
     pages: Box<[WindowPage]>,
     access: Access,
 }
@@ -125,8 +127,22 @@ impl Window {
         };
         Some(Self {
             base,
+            list: None,
             pages: vec![unknown; pages].into_boxed_slice(),
             access,
+        })
+    }
+
+    /// The window on a queue whose pages `list` has; none where one of them is
+    /// not a multiple of the page size.
+    pub(crate) fn scattered(list: Box<[u64]>, access: Access) -> Option<Self> {
+        let bytes = u64::try_from(list.len()).ok()?.checked_mul(PAGE_BYTES)?;
+        if list.iter().any(|page| !page.is_multiple_of(PAGE_BYTES)) {
+            return None;
+        }
+        Some(Self {
+            list: Some(list),
+            ..Self::new(0, bytes, access)?
         })
     }
 
@@ -137,8 +153,12 @@ impl Window {
         let index = at / PAGE;
         let page = self.pages.get_mut(index)?;
         if page.generation != table.generation() {
-            let skip = u64::try_from(index).ok()?.checked_mul(PAGE_BYTES)?;
-            let iova = self.base.checked_add(skip)?;
+            let iova = if let Some(list) = &self.list {
+                *list.get(index)?
+            } else {
+                let skip = u64::try_from(index).ok()?.checked_mul(PAGE_BYTES)?;
+                self.base.checked_add(skip)?
+            };
             // Regions are whole pages, so that a byte answers for its page.
             page.host = table
                 .resolve(iova, self.access)
@@ -168,6 +188,34 @@ impl Window {
         // aligned. Volatile, because the guest may write meanwhile.
         let words = unsafe { words.as_ptr().read_volatile() };
         Sqe::read_from_bytes(words.as_bytes()).ok()
+    }
+
+    /// Loads the word `at` bytes into the window, a multiple of 4, with acquire
+    /// ordering; none while it is not mapped.
+    #[inline]
+    pub(crate) fn load_word(&mut self, table: &DmaTable, at: usize) -> Option<u32> {
+        Some(self.word(table, at)?.load(Ordering::Acquire))
+    }
+
+    /// Stores the word `at` bytes into the window, which is one for writing.
+    /// Nothing is stored while it is not mapped.
+    #[inline]
+    pub(crate) fn store_word(&mut self, table: &DmaTable, at: usize, value: u32) {
+        if let Some(word) = self.word(table, at) {
+            word.store(value, Ordering::Release);
+        }
+    }
+
+    #[inline]
+    fn word<'t>(&mut self, table: &'t DmaTable, at: usize) -> Option<&'t AtomicU32> {
+        if !at.is_multiple_of(size_of::<u32>()) {
+            return None;
+        }
+        let word = self.host(table, at)?.cast::<u32>();
+        // SAFETY: the page is mapped as of this table, which is borrowed as long
+        // as the word is and cannot change meanwhile; aligned words do not cross
+        // pages. Only atomics touch the words of such a window here.
+        Some(unsafe { AtomicU32::from_ptr(word.as_ptr()) })
     }
 
     /// Writes the completion queue entry into `slot`, the word with the phase

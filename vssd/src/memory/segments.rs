@@ -4,14 +4,23 @@
     reason = "media copy straight between guest memory and where bytes live, by raw pointers"
 )]
 
+mod cursor;
+mod own;
+
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::NonNull;
 
 use super::{Access, DmaTable, Piece};
+use cursor::SegmentCursor;
+pub(crate) use own::OwnBuffer;
 
 /// The most pieces that one system call takes.
 const IOV_MAX: usize = 1024;
+
+/// Bytes of a [`Sink`].
+const SINK_BYTES: usize = 4096;
 
 /// Storage for the pieces of one transfer, made once and used again and again.
 #[derive(Debug)]
@@ -19,11 +28,31 @@ pub(crate) struct SegmentBuffer {
     pieces: Vec<libc::iovec>,
     bytes: usize,
     access: Access,
+    sink: Sink,
 }
 
 // SAFETY: the pointers are only used through `Segments`, which borrows the
-// table that they come from; between transfers they mean nothing.
+// table that they come from; between transfers they mean nothing. The sink is
+// the buffer's own.
 unsafe impl Send for SegmentBuffer {}
+
+/// Memory that takes what nobody wants: the data of bit buckets. It is written
+/// through raw pointers only, and never read.
+#[derive(Debug)]
+struct Sink(NonNull<[u8; SINK_BYTES]>);
+
+impl Sink {
+    fn new() -> Self {
+        Self(NonNull::from(Box::leak(Box::new([0; SINK_BYTES]))))
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        // SAFETY: `new` took it from a box, and nobody else gives it back.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
 
 impl SegmentBuffer {
     /// Room for `pieces` pieces.
@@ -32,6 +61,7 @@ impl SegmentBuffer {
             pieces: Vec::with_capacity(pieces),
             bytes: 0,
             access: Access::Read,
+            sink: Sink::new(),
         }
     }
 
@@ -72,6 +102,74 @@ impl SegmentBuffer {
         true
     }
 
+    /// Adds `bytes` bytes that are thrown away; whether there was room. Only for
+    /// a transfer that writes guest memory.
+    pub(crate) fn push_sink(&mut self, bytes: u64) -> bool {
+        debug_assert!(self.access == Access::Write, "nobody may read a sink");
+        let Ok(mut left) = usize::try_from(bytes) else {
+            return false;
+        };
+        while left > 0 {
+            let take = left.min(SINK_BYTES);
+            if self.pieces.len() >= self.pieces.capacity() {
+                return false;
+            }
+            self.pieces.push(libc::iovec {
+                iov_base: self.sink.0.as_ptr().cast(),
+                iov_len: take,
+            });
+            self.bytes = self.bytes.saturating_add(take);
+            left = left.saturating_sub(take);
+        }
+        true
+    }
+
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "commands of several steps come to use it")
+    )]
+    /// The part of `whole` that is `bytes` bytes long and starts `skip` bytes
+    /// behind its start; none where it is not a part, or has more pieces than
+    /// there is room for.
+    pub(crate) fn part<'m>(
+        &'m mut self,
+        whole: &Segments<'m>,
+        skip: usize,
+        bytes: usize,
+    ) -> Option<Segments<'m>> {
+        self.start(whole.access);
+        if skip.checked_add(bytes)? > whole.bytes {
+            return None;
+        }
+        let (mut skip, mut left) = (skip, bytes);
+        for piece in whole.pieces {
+            let start = skip.min(piece.iov_len);
+            skip = skip.saturating_sub(start);
+            let take = left.min(piece.iov_len.saturating_sub(start));
+            if take == 0 {
+                continue;
+            }
+            if self.pieces.len() >= self.pieces.capacity() {
+                return None;
+            }
+            self.pieces.push(libc::iovec {
+                iov_base: piece.iov_base.cast::<u8>().wrapping_add(start).cast(),
+                iov_len: take,
+            });
+            left = left.saturating_sub(take);
+            if left == 0 {
+                break;
+            }
+        }
+        self.bytes = bytes;
+        Some(Segments {
+            pieces: &self.pieces,
+            bytes: self.bytes,
+            access: self.access,
+            table: PhantomData,
+        })
+    }
+
     /// The pieces, bound to the table that they come from.
     pub(crate) fn segments<'m>(&'m self, _table: &'m DmaTable) -> Segments<'m> {
         Segments {
@@ -90,17 +188,26 @@ impl SegmentBuffer {
 /// be readable.
 #[derive(Clone, Copy, Debug)]
 pub struct Segments<'m> {
-    pieces: &'m [libc::iovec],
-    bytes: usize,
-    access: Access,
-    table: PhantomData<&'m DmaTable>,
+    pub(super) pieces: &'m [libc::iovec],
+    pub(super) bytes: usize,
+    pub(super) access: Access,
+    pub(super) table: PhantomData<&'m DmaTable>,
 }
 
-impl Segments<'_> {
+impl<'m> Segments<'m> {
     /// The length of the transfer, bytes.
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "commands of several steps come to use it")
+    )]
+    /// A way to copy from or to the guest bit by bit, from the start on.
+    pub(crate) const fn cursor(&self) -> SegmentCursor<'m> {
+        SegmentCursor::new(self)
     }
 
     /// Copies `data` to the guest: the data of a read. What the transfer is
@@ -271,32 +378,24 @@ fn advance(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A piece of `len` bytes at `at`; nobody looks there.
-    fn piece(at: usize, len: usize) -> libc::iovec {
-        libc::iovec {
-            iov_base: std::ptr::without_provenance_mut(at),
-            iov_len: len,
-        }
-    }
-
-    #[test]
-    fn a_call_that_does_a_part_leaves_the_rest() {
-        let pieces = [piece(100, 10), piece(200, 20), piece(300, 30)];
-        let seen = |part, pieces, moved| {
-            let (part, rest) = advance(part, pieces, moved);
-            let part = part.map(|piece| (piece.iov_base.addr(), piece.iov_len));
-            (part, rest.len())
-        };
-        assert_eq!(seen(None, &pieces, 10), (None, 2));
-        assert_eq!(seen(None, &pieces, 3), (Some((103, 7)), 2));
-        assert_eq!(seen(None, &pieces, 35), (Some((305, 25)), 0));
-        assert_eq!(seen(None, &pieces, 60), (None, 0));
-        let rest = Some(piece(103, 7));
-        assert_eq!(seen(rest, &pieces[1..], 5), (Some((108, 2)), 2));
-        assert_eq!(seen(rest, &pieces[1..], 7), (None, 2));
-        assert_eq!(seen(rest, &pieces[1..], 8), (Some((201, 19)), 1));
+impl SegmentBuffer {
+    /// Where the sink is.
+    pub(crate) fn sink(&self) -> std::ops::Range<usize> {
+        let start = self.sink.0.addr().get();
+        start..start + SINK_BYTES
     }
 }
+
+#[cfg(test)]
+impl Segments<'_> {
+    /// Where the pieces are.
+    pub(crate) fn places(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
+        self.pieces.iter().map(|piece| {
+            let start = piece.iov_base.addr();
+            start..start + piece.iov_len
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

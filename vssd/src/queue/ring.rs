@@ -12,22 +12,69 @@
 
 use nvme::{CommandId, DoorbellKind, QueueId};
 
-use crate::Doorbells;
+use super::Shadow;
 use crate::memory::{Access, Window};
+use crate::{DmaTable, Doorbells};
+
+/// The priority class of a submission queue under weighted round robin
+/// (`NVMe Base 2.1 §3.4.4.2`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Priority {
+    /// Served before all others.
+    Urgent,
+    /// High.
+    High,
+    /// Medium.
+    Medium,
+    /// Low.
+    Low,
+}
+
+impl Priority {
+    /// How many there are.
+    pub(crate) const COUNT: usize = 4;
+    /// Those that share by weight, in the order of their turns.
+    pub(crate) const WEIGHTED: [Self; 3] = [Self::High, Self::Medium, Self::Low];
+
+    /// The one that QPRIO says.
+    pub(crate) const fn from_qprio(qprio: u8) -> Self {
+        match qprio & 0b11 {
+            0 => Self::Urgent,
+            1 => Self::High,
+            2 => Self::Medium,
+            _ => Self::Low,
+        }
+    }
+
+    /// Its place among all.
+    pub(crate) const fn index(self) -> usize {
+        match self {
+            Self::Urgent => 0,
+            Self::High => 1,
+            Self::Medium => 2,
+            Self::Low => 3,
+        }
+    }
+}
 
 /// What a queue is made of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct QueueSpec {
     /// Identifier.
     pub(crate) id: QueueId,
     /// I/O virtual address; a multiple of the page size.
     pub(crate) base: u64,
+    /// The addresses of its pages, where they are not contiguous from `base` on.
+    pub(crate) list: Option<Box<[u64]>>,
     /// Entries, at least 2.
     pub(crate) entries: u16,
 }
 
 impl QueueSpec {
-    pub(super) fn window(&self, entry_bytes: usize, access: Access) -> Option<Window> {
+    pub(super) fn window(&mut self, entry_bytes: usize, access: Access) -> Option<Window> {
+        if let Some(list) = self.list.take() {
+            return Window::scattered(list, access);
+        }
         let entry_bytes = u64::try_from(entry_bytes).ok()?;
         let bytes = u64::from(self.entries).checked_mul(entry_bytes)?;
         Window::new(self.base, bytes, access)
@@ -126,6 +173,10 @@ pub(super) struct CompletionQueue {
     pub(super) vector: Option<u16>,
     /// Whether something was posted since the last interrupt.
     pub(super) fresh: bool,
+    /// Interrupts have told of what stands before this.
+    pub(super) told: u16,
+    /// Whether the next interrupt must not wait for more entries.
+    pub(super) at_once: bool,
     /// The doorbell value that was found to be out of range last.
     pub(super) rejected: u32,
     pub(super) id: QueueId,
@@ -137,11 +188,26 @@ pub(crate) struct BadDoorbell;
 
 impl CompletionQueue {
     /// Looks at the head doorbell again.
-    pub(super) fn refresh(&mut self, doorbells: &Doorbells) -> Result<(), BadDoorbell> {
-        let value = doorbells.load(self.id, DoorbellKind::CompletionHead);
+    pub(super) fn refresh(
+        &mut self,
+        shadow: &mut Option<Shadow>,
+        (memory, doorbells): (&DmaTable, &Doorbells),
+    ) -> Result<(), BadDoorbell> {
+        let kind = DoorbellKind::CompletionHead;
+        let value = match shadow {
+            Some(shadow) if !self.id.is_admin() => shadow
+                .load(self.id, kind, memory)
+                .unwrap_or(u32::from(self.head)),
+            _ => doorbells.load(self.id, kind),
+        };
         let used = distance(self.head, self.tail, self.entries);
         match u16::try_from(value) {
             Ok(head) if head < self.entries && distance(self.head, head, self.entries) <= used => {
+                if let Some(shadow) = shadow
+                    && head != self.head
+                {
+                    shadow.acknowledge(self.id, kind, (head, self.entries), memory);
+                }
                 self.head = head;
                 let used = distance(head, self.tail, self.entries);
                 let taken = used.saturating_add(self.reserved);

@@ -28,10 +28,13 @@ fn queues(entries: u16) -> Queues {
     let spec = |base| QueueSpec {
         id: ID,
         base,
+        list: None,
         entries,
     };
     queues.create_completion(spec(CQ), Some(1)).unwrap();
-    queues.create_submission(spec(SQ), ID).unwrap();
+    queues
+        .create_submission(spec(SQ), ID, Priority::Medium)
+        .unwrap();
     queues
 }
 
@@ -90,7 +93,7 @@ proptest! {
                 }
             }
             for _ in 0..reserve {
-                let room = queues.reserve(ID, &doorbells);
+                let room = queues.reserve(ID, &table, &doorbells);
                 prop_assert_eq!(room, posted - consumed + reserved < n - 1);
                 reserved += u32::from(room);
             }
@@ -108,6 +111,8 @@ proptest! {
 struct Guest {
     memory: MmapRaw,
     doorbells: MmapRaw,
+    /// Where the shadow doorbells are in memory, if they are used.
+    shadow: Option<usize>,
 }
 
 impl Guest {
@@ -122,6 +127,9 @@ impl Guest {
     #[expect(unsafe_code, reason = "the guest's view of the doorbells")]
     fn doorbell(&self, kind: DoorbellKind) -> &std::sync::atomic::AtomicU32 {
         let at = usize::try_from(offset(kind)).unwrap();
+        if let Some(shadow) = self.shadow {
+            return self.word(shadow + at);
+        }
         let word = self.doorbells.as_mut_ptr().wrapping_add(at).cast();
         // SAFETY: as in `word`.
         unsafe { std::sync::atomic::AtomicU32::from_ptr(word) }
@@ -133,12 +141,30 @@ impl Guest {
 /// without release on the phase, the guest would see one before it is.
 #[test]
 fn entries_are_whole_when_they_are_seen() {
+    stress(false);
+}
+
+/// The same with the doorbells in guest memory, which are never rung: acquire on
+/// the shadow tail does what it does on the register's.
+#[test]
+fn entries_are_whole_when_the_shadow_doorbell_tells_of_them() {
+    stress(true);
+}
+
+fn stress(shadowed: bool) {
     const ENTRIES: u16 = 16;
     const COMMANDS: u32 = 200_000;
     let (file, table) = memory();
     let doorbells = Doorbells::new().unwrap();
     let mut queues = queues(ENTRIES);
+    let shadow = 16 * 4096;
+    if shadowed {
+        let at = SQ + 16 * PAGE_BYTES;
+        let shadow = Shadow::new(at, at + PAGE_BYTES, &table).unwrap();
+        queues.set_shadow(shadow, &table);
+    }
     let guest = Guest {
+        shadow: shadowed.then_some(shadow),
         memory: MmapOptions::new().map_raw(&file).unwrap(),
         doorbells: MmapOptions::new()
             .offset(doorbells.file_offset())
@@ -149,7 +175,7 @@ fn entries_are_whole_when_they_are_seen() {
     std::thread::scope(|scope| {
         let running = scope.spawn(|| run_guest(&guest, ENTRIES, COMMANDS));
         while !running.is_finished() {
-            if queues.waiting(ID, &doorbells) == 0 {
+            if queues.waiting(ID, &table, &doorbells) == 0 {
                 std::thread::yield_now();
                 continue;
             }
@@ -160,7 +186,7 @@ fn entries_are_whole_when_they_are_seen() {
                     queue: ID,
                     cid: sqe.cid(),
                     status: Status::SUCCESS,
-                    result: sqe.cdw15.get(),
+                    result: sqe.cdw15.get().into(),
                 };
                 assert!(queues.post(&table, completion, &reply));
             }

@@ -1,19 +1,24 @@
 use std::os::fd::AsFd;
 
+use nvme::{NamespaceId, SglType};
+use proptest::prelude::*;
+
 use super::*;
 use crate::Protection;
 
-const P: u64 = PAGE_BYTES;
-const PAGES: u64 = 16;
+pub(super) const P: u64 = nvme::PAGE_BYTES;
+/// Pages of the guest's memory.
+pub(super) const PAGES: u64 = 16;
 
 /// Guest memory: pages 0 to 15 of a file, at addresses in reverse order, so
-/// that no two of them are adjacent in the host.
-struct Guest {
-    table: DmaTable,
+/// that no two of them are adjacent in the host. Each page is full of its
+/// number.
+pub(super) struct Guest {
+    pub(super) table: DmaTable,
 }
 
 impl Guest {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let file = rustix::fs::memfd_create("guest", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
         rustix::fs::ftruncate(&file, PAGES * P).unwrap();
         let mut table = DmaTable::new();
@@ -22,7 +27,6 @@ impl Guest {
             let offset = (PAGES - 1 - page) * P;
             table.map(page * P, P, file.as_fd(), offset, rw).unwrap();
         }
-        // Each page is full of its number.
         for page in 0..PAGES {
             let number = u8::try_from(page).unwrap();
             table.write_bytes(page * P, &[number; 4096]).unwrap();
@@ -30,157 +34,216 @@ impl Guest {
         Self { table }
     }
 
-    fn list(&self, at: u64, entries: &[u64]) {
-        let bytes: Vec<u8> = entries
-            .iter()
-            .flat_map(|entry| entry.to_le_bytes())
-            .collect();
-        self.table.write_bytes(at, &bytes).unwrap();
-    }
-
-    /// The pages that a walk finds, run by run: (page number, bytes).
-    fn walk(&self, prp1: u64, prp2: u64, bytes: u64) -> Result<Vec<(u8, usize)>, Status> {
-        let mut buffer = SegmentBuffer::with_capacity(1025);
-        let data = DataPointer { prp1, prp2 };
+    /// The pages that a transfer to media touches, run by run: (page number,
+    /// bytes).
+    pub(super) fn runs(&self, data: DataPointer, bytes: u64) -> Result<Vec<(u8, usize)>, Status> {
+        let mut buffer = SegmentBuffer::with_capacity(pieces_max(1024));
         let segments = data.walk(&self.table, bytes, Access::Read, &mut buffer)?;
         let mut out = vec![0; usize::try_from(bytes).unwrap()];
         segments.read(&mut out);
         assert_eq!(segments.bytes(), out.len());
-        let mut runs: Vec<(u8, usize)> = Vec::new();
-        for byte in out {
-            match runs.last_mut() {
-                Some((page, count)) if *page == byte => *count += 1,
-                _ => runs.push((byte, 1)),
-            }
+        Ok(runs(&out))
+    }
+
+    pub(super) fn descriptors(&self, at: u64, descriptors: &[SglDescriptor]) {
+        self.table.write_bytes(at, descriptors.as_bytes()).unwrap();
+    }
+
+    pub(super) fn bytes(&self, at: u64, bytes: usize) -> Vec<u8> {
+        let mut out = vec![0; bytes];
+        self.table.read_bytes(at, &mut out).unwrap();
+        out
+    }
+}
+
+/// How often each byte stands in a row.
+fn runs(data: &[u8]) -> Vec<(u8, usize)> {
+    let mut runs: Vec<(u8, usize)> = Vec::new();
+    for &byte in data {
+        match runs.last_mut() {
+            Some((last, count)) if *last == byte => *count += 1,
+            _ => runs.push((byte, 1)),
         }
-        Ok(runs)
     }
+    runs
+}
+
+fn entry(flags: u8, mptr: u64) -> Sqe {
+    let mut sqe = Sqe::new(1, NamespaceId(1));
+    sqe.flags = flags;
+    sqe.mptr.set(mptr);
+    sqe.prp1.set(3 * P);
+    sqe.prp2.set(0x1234);
+    sqe
 }
 
 #[test]
-fn one_and_two_pages_need_no_list() {
-    let guest = Guest::new();
-    assert_eq!(guest.walk(3 * P, 0, 4096), Ok(vec![(3, 4096)]));
-    assert_eq!(guest.walk(3 * P + 512, 0, 512), Ok(vec![(3, 512)]));
-    // A page that starts inside one reaches into another.
-    let runs = guest.walk(3 * P + 512, 7 * P, 4096);
-    assert_eq!(runs, Ok(vec![(3, 3584), (7, 512)]));
-    // PRP2 is not looked at where PRP1 is enough.
-    assert_eq!(guest.walk(3 * P, 0xdead_beef, 4096), Ok(vec![(3, 4096)]));
-}
-
-#[test]
-fn a_list_may_start_inside_a_page() {
-    let guest = Guest::new();
-    for at in [5 * P, 5 * P + 8, 5 * P + 2048, 6 * P - 16] {
-        guest.list(at, &[7 * P, 8 * P]);
-        let runs = guest.walk(3 * P, at, 3 * 4096);
-        assert_eq!(runs, Ok(vec![(3, 4096), (7, 4096), (8, 4096)]), "{at:#x}");
-    }
-}
-
-#[test]
-fn lists_are_chained_by_their_last_entry() {
-    let guest = Guest::new();
-    // Two entries of room: one page, and where it goes on.
-    guest.list(6 * P - 16, &[7 * P, 6 * P]);
-    guest.list(6 * P, &[8 * P, 9 * P]);
-    let runs = guest.walk(3 * P, 6 * P - 16, 4 * 4096);
-    assert_eq!(runs, Ok(vec![(3, 4096), (7, 4096), (8, 4096), (9, 4096)]));
-    // Room for one entry: nothing but the pointer.
-    guest.list(6 * P - 8, &[6 * P]);
-    let runs = guest.walk(3 * P, 6 * P - 8, 3 * 4096);
-    assert_eq!(runs, Ok(vec![(3, 4096), (8, 4096), (9, 4096)]));
-    // Exactly as many as there is room for: the last is a page, not a pointer.
-    guest.list(6 * P - 16, &[7 * P, 8 * P]);
-    let runs = guest.walk(3 * P, 6 * P - 16, 3 * 4096);
-    assert_eq!(runs, Ok(vec![(3, 4096), (7, 4096), (8, 4096)]));
-}
-
-#[test]
-fn long_lists_are_walked_to_the_end() {
-    let guest = Guest::new();
-    // 600 pages: PRP1, 511 entries of the first list, 88 of the second.
-    let pages: Vec<u64> = (0..599).map(|at| (6 + at % 3) * P).collect();
-    guest.list(4 * P, &pages[..511]);
-    guest.list(5 * P - 8, &[5 * P]);
-    guest.list(5 * P, &pages[511..]);
-    let runs = guest.walk(9 * P, 4 * P, 600 * 4096).unwrap();
-    assert_eq!(runs.len(), 600);
-    let expected = |at: usize| (u8::try_from(6 + (at - 1) % 3).unwrap(), 4096);
-    assert!((1..600).all(|at| runs[at] == expected(at)));
-}
-
-#[test]
-fn a_list_that_leads_to_itself_ends_with_the_transfer() {
-    let guest = Guest::new();
-    let mut entries = vec![7 * P; 511];
-    entries.push(4 * P);
-    guest.list(4 * P, &entries);
-    let mut buffer = SegmentBuffer::with_capacity(8193);
-    let data = DataPointer {
+fn psdt_says_what_the_data_pointer_is() {
+    let prps = DataPointer::Prp {
         prp1: 3 * P,
-        prp2: 4 * P,
+        prp2: 0x1234,
     };
-    let bytes = 8192 * P;
-    let segments = data.walk(&guest.table, bytes, Access::Read, &mut buffer);
-    assert_eq!(segments.map(|found| found.bytes() as u64), Ok(bytes));
+    assert_eq!(DataPointer::of(&entry(0, 0)), Ok(prps));
+    let descriptor = SglDescriptor::new(SglType::DATA_BLOCK, 3 * P, 0x1234);
+    for flags in [0x40, 0x80, 0x81] {
+        let data = DataPointer::of(&entry(flags, 0));
+        assert_eq!(data, Ok(DataPointer::Sgl(descriptor)));
+    }
+    let refused = Err(Status::INVALID_FIELD.dnr());
+    assert_eq!(DataPointer::of(&entry(0xc0, 0)), refused);
 }
 
 #[test]
-fn offsets_that_break_the_rules_are_refused() {
-    let guest = Guest::new();
-    let refused = |prp1, prp2, bytes| {
-        let status = guest.walk(prp1, prp2, bytes).unwrap_err();
-        assert_eq!(
-            status,
-            Status::PRP_OFFSET_INVALID.dnr(),
-            "{prp1:#x} {prp2:#x}"
-        );
-    };
-    // PRP1 is aligned to a dword, a page to a page, a list to an entry.
-    refused(3 * P + 2, 0, 512);
-    refused(3 * P, 7 * P + 4, 8192);
-    refused(3 * P, 5 * P + 4, 3 * 4096);
-    guest.list(5 * P, &[7 * P, 8 * P + 512]);
-    refused(3 * P, 5 * P, 3 * 4096);
-    // Only the first list may start inside a page.
-    guest.list(6 * P - 8, &[6 * P + 8]);
-    guest.list(6 * P + 8, &[7 * P, 8 * P]);
-    refused(3 * P, 6 * P - 8, 3 * 4096);
+fn psdt_says_what_the_metadata_pointer_is() {
+    let of = |flags, mptr| MetadataPointer::of(&entry(flags, mptr));
+    let refused = Err(Status::INVALID_FIELD.dnr());
+    assert_eq!(of(0x00, 0x1004), Ok(MetadataPointer::Buffer(0x1004)));
+    assert_eq!(of(0x00, 0x1002), refused);
+    assert_eq!(of(0x40, 0x1001), Ok(MetadataPointer::Buffer(0x1001)));
+    assert_eq!(of(0x80, 0x1008), Ok(MetadataPointer::Sgl(0x1008)));
+    assert_eq!(of(0x80, 0x1004), refused);
+    assert_eq!(of(0xc0, 0x1000), refused);
 }
 
 #[test]
-fn memory_that_is_not_there_is_a_transfer_error() {
+fn metadata_is_found_in_one_buffer_or_by_a_list() {
     let guest = Guest::new();
-    let lost = |prp1, prp2, bytes| {
-        let status = guest.walk(prp1, prp2, bytes).unwrap_err();
-        assert_eq!(status, Status::DATA_TRANSFER_ERROR, "{prp1:#x} {prp2:#x}");
+    let walk = |pointer: MetadataPointer, bytes: usize| {
+        let mut buffer = SegmentBuffer::with_capacity(64);
+        let length = u64::try_from(bytes).unwrap();
+        let segments = pointer.walk(&guest.table, length, Access::Read, &mut buffer)?;
+        let mut out = vec![0xff; bytes];
+        segments.read(&mut out);
+        Ok::<_, Status>(runs(&out))
     };
-    lost(PAGES * P, 0, 512);
-    lost(0, PAGES * P, 8192);
-    lost(0, PAGES * P, 3 * 4096);
-    guest.list(5 * P, &[7 * P, u64::MAX - 4095]);
-    lost(0, 5 * P, 3 * 4096);
-    guest.list(6 * P - 8, &[u64::MAX - 4095]);
-    lost(0, 6 * P - 8, 3 * 4096);
+    // A buffer goes on in the guest's addresses, not in the host's.
+    let across = walk(MetadataPointer::Buffer(4 * P - 3), 8);
+    assert_eq!(across, Ok(vec![(3, 3), (4, 5)]));
+    let block = SglDescriptor::new(SglType::DATA_BLOCK, 5 * P + 1, 16);
+    guest.descriptors(2 * P + 8, &[block]);
+    assert_eq!(walk(MetadataPointer::Sgl(2 * P + 8), 16), Ok(vec![(5, 16)]));
+    let short = walk(MetadataPointer::Sgl(2 * P + 8), 17);
+    assert_eq!(short, Err(Status::METADATA_SGL_LENGTH_INVALID.dnr()));
+    let lost = Err(Status::DATA_TRANSFER_ERROR);
+    assert_eq!(walk(MetadataPointer::Sgl(PAGES * P), 16), lost);
+    assert_eq!(walk(MetadataPointer::Buffer(PAGES * P - 8), 9), lost);
+    assert_eq!(walk(MetadataPointer::Buffer(u64::MAX - 7), 9), lost);
 }
 
-#[test]
-fn pieces_that_continue_each_other_become_one() {
-    let guest = Guest::new();
-    // The guest's pages are in reverse order: going down goes up in the host.
-    let mut buffer = SegmentBuffer::with_capacity(1);
-    let data = DataPointer {
-        prp1: 9 * P,
-        prp2: 8 * P,
-    };
-    let found = data.walk(&guest.table, 8192, Access::Read, &mut buffer);
-    assert_eq!(found.map(|found| found.bytes()), Ok(8192));
-    let data = DataPointer {
-        prp1: 8 * P,
-        prp2: 9 * P,
-    };
-    let full = data.walk(&guest.table, 8192, Access::Read, &mut buffer);
-    assert_eq!(full.map(|found| found.bytes()), Err(Status::INTERNAL_ERROR));
+/// A descriptor that may be anything, but often is something.
+fn descriptor() -> impl Strategy<Value = SglDescriptor> {
+    let identifier = prop_oneof![
+        8 => Just(0x00_u8),
+        4 => Just(0x10),
+        4 => Just(0x20),
+        4 => Just(0x30),
+        1 => any::<u8>(),
+    ];
+    let address = prop_oneof![
+        8 => 0..PAGES * P,
+        8 => (0..PAGES * P / 16).prop_map(|at| at * 16),
+        1 => Just(PAGES * P - 16),
+        1 => any::<u64>(),
+    ];
+    let length = prop_oneof![
+        4 => 0..64_u32,
+        4 => (0..64_u32).prop_map(|count| count * 16),
+        2 => 0..100_000_u32,
+        1 => any::<u32>(),
+    ];
+    (identifier, address, length).prop_map(|(identifier, address, length)| SglDescriptor {
+        identifier,
+        ..SglDescriptor::new(SglType::DATA_BLOCK, address, length)
+    })
+}
+
+proptest! {
+    /// Whatever stands in memory, a walk ends, with as much memory as was asked
+    /// for, all of it the guest's, or with a status.
+    #[test]
+    fn a_walk_stays_in_the_guests_memory(
+        memory in proptest::collection::vec(descriptor(), 64..512),
+        first in descriptor(),
+        prps in any::<Option<(u16, u16)>>(),
+        bytes in 0_u64..200_000,
+        write in any::<bool>(),
+    ) {
+        let guest = Guest::new();
+        for at in (0..PAGES * P).step_by(memory.len() * 16) {
+            let room = usize::try_from((PAGES * P - at) / 16).unwrap();
+            guest.descriptors(at, &memory[..memory.len().min(room)]);
+        }
+        let access = if write { Access::Write } else { Access::Read };
+        let data = match prps {
+            Some((prp1, prp2)) => DataPointer::Prp { prp1: prp1.into(), prp2: prp2.into() },
+            None => DataPointer::Sgl(first),
+        };
+        let mut buffer = SegmentBuffer::with_capacity(pieces_max(50));
+        let sink = buffer.sink();
+        let Ok(segments) = data.walk(&guest.table, bytes, access, &mut buffer) else {
+            return Ok(());
+        };
+        prop_assert_eq!(segments.bytes() as u64, bytes);
+        let start = guest.table.resolve((PAGES - 1) * P, access).unwrap().host.addr().get();
+        let mapped = start..start + usize::try_from(PAGES * P).unwrap();
+        let mut total = 0;
+        for piece in segments.places() {
+            let inside = |range: &std::ops::Range<usize>| {
+                range.start <= piece.start && piece.end <= range.end
+            };
+            prop_assert!(inside(&mapped) || (write && inside(&sink)), "{piece:x?}");
+            total += piece.len();
+        }
+        prop_assert_eq!(total, segments.bytes());
+    }
+
+    /// A list of blocks is what stands in them, one after the other, however it
+    /// is cut into segments.
+    #[test]
+    fn a_list_is_its_blocks_in_their_order(
+        blocks in proptest::collection::vec((0..12 * P, 0..5000_u32), 1..60),
+        cut in 1_usize..20,
+    ) {
+        let guest = Guest::new();
+        for page in 0..PAGES {
+            let data: Vec<u8> = (0..4096_u64)
+                .map(|at| (at.wrapping_mul(31) ^ page).to_le_bytes()[0])
+                .collect();
+            guest.table.write_bytes(page * P, &data).unwrap();
+        }
+        let mut expected = Vec::new();
+        for &(at, bytes) in &blocks {
+            let bytes = bytes.min(u32::try_from(12 * P - at).unwrap());
+            expected.extend(guest.bytes(at, usize::try_from(bytes).unwrap()));
+        }
+        // The segments stand one after the other from page 12 on.
+        let mut at = 12 * P;
+        let parts: Vec<_> = blocks.chunks(cut).collect();
+        let lead = |index: usize, at: u64| {
+            let bytes = (parts[index].len() + usize::from(index + 1 < parts.len())) * 16;
+            let kind = if index + 1 < parts.len() { SglType::SEGMENT } else { SglType::LAST_SEGMENT };
+            SglDescriptor::new(kind, at, u32::try_from(bytes).unwrap())
+        };
+        let first = lead(0, at);
+        for (index, part) in parts.iter().enumerate() {
+            let mut segment = Vec::new();
+            for &(at, bytes) in *part {
+                let bytes = bytes.min(u32::try_from(12 * P - at).unwrap());
+                segment.push(SglDescriptor::new(SglType::DATA_BLOCK, at, bytes));
+            }
+            let end = at + u64::from(lead(index, at).length.get());
+            if index + 1 < parts.len() {
+                segment.push(lead(index + 1, end));
+            }
+            guest.descriptors(at, &segment);
+            at = end;
+        }
+        let mut buffer = SegmentBuffer::with_capacity(pieces_max(100));
+        let bytes = expected.len() as u64;
+        let data = DataPointer::Sgl(first);
+        let segments = data.walk(&guest.table, bytes, Access::Read, &mut buffer).unwrap();
+        let mut out = vec![0; expected.len()];
+        segments.read(&mut out);
+        prop_assert_eq!(out, expected);
+    }
 }

@@ -6,7 +6,7 @@ use nvme::Registers;
 use traces::{Clock, MonotonicClock};
 
 use super::*;
-use crate::front::DoorbellFile;
+use crate::front::{CmbFile, DoorbellFile};
 use crate::{Interrupts, MapError, PciIdentity, Protection};
 
 /// A function of a few knobs that counts how often it is polled.
@@ -14,6 +14,7 @@ struct Dial {
     clock: MonotonicClock,
     enabled: bool,
     idle: bool,
+    deadline_ns: Option<u64>,
     shutdown: ShutdownStatus,
     /// What each poll returns.
     work: u32,
@@ -26,6 +27,7 @@ impl Dial {
             clock: MonotonicClock::start(),
             enabled,
             idle,
+            deadline_ns: None,
             shutdown: ShutdownStatus::Normal,
             work,
             polls: Arc::default(),
@@ -55,6 +57,10 @@ impl Function for Dial {
         self.idle
     }
 
+    fn next_deadline_ns(&self) -> Option<u64> {
+        self.deadline_ns
+    }
+
     fn now_ns(&self) -> u64 {
         self.clock.now_ns()
     }
@@ -78,6 +84,20 @@ impl Function for Dial {
 
     fn doorbells(&self) -> DoorbellFile<'_> {
         unreachable!("no client asks for them here")
+    }
+
+    fn cmb(&self) -> Option<CmbFile<'_>> {
+        None
+    }
+
+    fn set_bus_master(&mut self, _enabled: bool) {}
+
+    fn interrupt_pending(&mut self) -> bool {
+        false
+    }
+
+    fn serial_number(&self) -> u64 {
+        0
     }
 
     fn set_interrupts(&mut self, _interrupts: Box<dyn Interrupts + Send>) {}

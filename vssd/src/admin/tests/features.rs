@@ -29,8 +29,8 @@ fn features_keep_what_is_set_until_a_reset() {
             default,
             "{feature}"
         );
-        // Changeable, not saveable, not a namespace's.
-        assert_eq!(host.admin(get(feature, 3)).result.get(), 0b100, "{feature}");
+        // Changeable, saveable, not a namespace's.
+        assert_eq!(host.admin(get(feature, 3)).result.get(), 0b101, "{feature}");
     }
     host.controller.function_reset();
     host.enable();
@@ -62,13 +62,13 @@ fn features_with_data_come_back_as_they_went() {
 #[test]
 fn features_that_are_wrong_are_refused() {
     let mut host = host();
-    for feature in [0x00, 0x03, 0x0c, 0x0d, 0x0f, 0x7f, 0xff] {
+    for feature in [0x00, 0x03, 0x0d, 0x12, 0x13, 0x7f, 0xff] {
         refused(&mut host, get(FeatureId(feature), 0), Status::INVALID_FIELD);
         refused(&mut host, set(FeatureId(feature), 0), Status::INVALID_FIELD);
     }
     let field = Status::INVALID_FIELD;
     refused(&mut host, get(FeatureId::ARBITRATION, 4), field);
-    refused(&mut host, set(FeatureId::POWER_MANAGEMENT, 1), field);
+    refused(&mut host, set(FeatureId::POWER_MANAGEMENT, 5), field);
     refused(
         &mut host,
         set(FeatureId::INTERRUPT_VECTOR_CONFIG, 65),
@@ -84,7 +84,7 @@ fn features_that_are_wrong_are_refused() {
         set(FeatureId::ERROR_RECOVERY, 1 << 16),
         Status::INVALID_NAMESPACE_OR_FORMAT,
     );
-    let mut saved = set(FeatureId::ARBITRATION, 0);
+    let mut saved = set(FeatureId::NUMBER_OF_QUEUES, 0);
     saved.cdw10 |= U32::new(1 << 31);
     refused(&mut host, saved, Status::FEATURE_NOT_SAVEABLE);
     let mut namespace = set(FeatureId::ARBITRATION, 0);

@@ -1,6 +1,6 @@
 //! Every I/O command, and every way it can be wrong.
 
-use nvme::{DsmRange, Lba, NSID_ALL, NamespaceId, NvmOpcode, Sqe, Status};
+use nvme::{DsmRange, Lba, NSID_ALL, NamespaceId, NvmOpcode, SglDescriptor, SglType, Sqe, Status};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U32;
 
@@ -266,6 +266,52 @@ fn a_bad_range_spares_the_others() {
 }
 
 #[test]
+fn data_may_be_scattered_by_a_list() {
+    on_each(|drive| {
+        let page = drive.pages(4);
+        let data = pattern(1024, 3);
+        // Blocks that start at odd bytes, and a segment behind a segment.
+        drive.write(page + 1, &data[..700]);
+        drive.write(page + PAGE + 13, &data[700..]);
+        let block = |at, bytes| SglDescriptor::new(SglType::DATA_BLOCK, at, bytes);
+        let inner = [block(page + PAGE + 13, 324)];
+        drive.write(page + 2 * PAGE, inner.as_bytes());
+        let last = SglDescriptor::new(SglType::LAST_SEGMENT, page + 2 * PAGE, 16);
+        let outer = [block(page + 1, 700), last];
+        drive.write(page + 3 * PAGE, outer.as_bytes());
+        let list = SglDescriptor::new(SglType::SEGMENT, page + 3 * PAGE, 32);
+        let mut write = io(NvmOpcode::WRITE, 77, 2, 0, 0);
+        write.set_sgl(list);
+        assert_eq!(drive.status(write), Status::SUCCESS);
+        assert_eq!(drive.blocks(77, 2), data);
+        let mut compare = io(NvmOpcode::COMPARE, 77, 2, 0, 0);
+        compare.set_sgl(list);
+        assert_eq!(drive.status(compare), Status::SUCCESS);
+        // Most of a read is thrown away.
+        let bucket = SglDescriptor::new(SglType::BIT_BUCKET, 0, 1000);
+        let parts = [bucket, block(page + 5, 24)];
+        drive.write(page + 3 * PAGE, parts.as_bytes());
+        drive.write(page, &[0xee; 64]);
+        let mut read = io(NvmOpcode::READ, 77, 2, 0, 0);
+        read.set_sgl(SglDescriptor {
+            identifier: 0x30,
+            ..list
+        });
+        assert_eq!(drive.status(read), Status::SUCCESS);
+        let expected = [&[0xee; 5], &data[1000..], &[0xee; 35]].concat();
+        assert_eq!(drive.read(page, 64), expected);
+        let mut ranges = dsm(1, 0);
+        drive.write(page, DsmRange::new(Lba(77), 1).as_bytes());
+        ranges.set_sgl(block(page, 16));
+        assert_eq!(drive.status(ranges), Status::SUCCESS);
+        assert_eq!(drive.blocks(77, 2), [&[0; 512], &data[512..]].concat());
+        ranges.set_sgl(block(page, 15));
+        let short = drive.status(ranges);
+        assert!(short.same_code(Status::DATA_SGL_LENGTH_INVALID), "{short}");
+    });
+}
+
+#[test]
 fn namespaces_flags_and_opcodes_are_checked() {
     on_each(|drive| {
         let page = drive.pages(1);
@@ -280,11 +326,11 @@ fn namespaces_flags_and_opcodes_are_checked() {
                 "{nsid}"
             );
         }
-        for flags in [0x40, 0x80, 0xc0, 1, 2] {
+        for flags in [0xc0, 1, 3, 0x41] {
             let status = drive.status(Sqe { flags, ..good });
             assert!(status.same_code(Status::INVALID_FIELD), "{flags:#x}");
         }
-        for opcode in [0x04, 0x0d, 0x19, 0x80, 0xff] {
+        for opcode in [0x03, 0x06, 0x1a, 0x80, 0xff] {
             let status = drive.status(Sqe { opcode, ..good });
             assert!(status.same_code(Status::INVALID_OPCODE), "{opcode:#x}");
             assert!(status.is_dnr());

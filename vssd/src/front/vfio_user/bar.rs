@@ -1,7 +1,11 @@
-//! BAR0: which part of it an access reaches.
+//! The BARs: BAR0, and which part of it an access reaches, and BAR4, which is
+//! the controller memory buffer if there is one.
 
-use super::msix::Msix;
+use super::irqs::Irqs;
 use crate::front::Function;
+
+/// The region that is the controller memory buffer, and its register.
+pub(super) const CMB: u32 = 4;
 
 /// Size of the BAR, bytes.
 pub(super) const BYTES: u32 = 0x8000;
@@ -34,7 +38,7 @@ const fn part(offset: u32) -> (Part, u32, u32) {
 
 /// Reads `to.len()` bytes from `offset` on. What lies beyond the BAR reads as
 /// zero.
-pub(super) fn read(function: &mut dyn Function, msix: &Msix, offset: u32, to: &mut [u8]) {
+pub(super) fn read(function: &mut dyn Function, irqs: &Irqs, offset: u32, to: &mut [u8]) {
     let (mut offset, mut to) = (offset, to);
     while !to.is_empty() {
         let (part, start, end) = part(offset);
@@ -42,8 +46,8 @@ pub(super) fn read(function: &mut dyn Function, msix: &Msix, offset: u32, to: &m
         let (chunk, rest) = to.split_at_mut(len);
         match part {
             Part::Registers => read_registers(function, offset, chunk),
-            Part::Table => msix.read_table(length(start, offset), chunk),
-            Part::Pending => msix.read_pending(length(start, offset), chunk),
+            Part::Table => irqs.table.read(length(start, offset), chunk),
+            Part::Pending => irqs.read_pending(length(start, offset), chunk),
             Part::Reserved => chunk.fill(0),
         }
         (offset, to) = (end, rest);
@@ -51,7 +55,7 @@ pub(super) fn read(function: &mut dyn Function, msix: &Msix, offset: u32, to: &m
 }
 
 /// Writes `from` from `offset` on. What lies beyond the BAR is lost.
-pub(super) fn write(function: &mut dyn Function, msix: &mut Msix, offset: u32, from: &[u8]) {
+pub(super) fn write(function: &mut dyn Function, irqs: &mut Irqs, offset: u32, from: &[u8]) {
     let (mut offset, mut from) = (offset, from);
     while !from.is_empty() {
         let (part, start, end) = part(offset);
@@ -59,10 +63,36 @@ pub(super) fn write(function: &mut dyn Function, msix: &mut Msix, offset: u32, f
         let (chunk, rest) = from.split_at(len);
         match part {
             Part::Registers => write_registers(function, offset, chunk),
-            Part::Table => msix.write_table(length(start, offset), chunk),
+            Part::Table => irqs.table.write(length(start, offset), chunk),
             Part::Pending | Part::Reserved => {}
         }
         (offset, from) = (end, rest);
+    }
+}
+
+/// Reads the controller memory buffer, which a client need not map.
+pub(super) fn read_cmb(function: &dyn Function, offset: u64, to: &mut [u8]) {
+    to.fill(0);
+    let (mut offset, mut to) = (offset, to);
+    // The file has every byte of the region: a short read is one that goes on.
+    while let Some(cmb) = function.cmb().filter(|_| !to.is_empty()) {
+        let Ok(done @ 1..) = rustix::io::pread(cmb.fd, &mut *to, offset) else {
+            return;
+        };
+        offset = offset.saturating_add(u64::try_from(done).unwrap_or(u64::MAX));
+        to = to.get_mut(done..).unwrap_or_default();
+    }
+}
+
+/// Writes the controller memory buffer, which a client need not map.
+pub(super) fn write_cmb(function: &dyn Function, offset: u64, from: &[u8]) {
+    let (mut offset, mut from) = (offset, from);
+    while let Some(cmb) = function.cmb().filter(|_| !from.is_empty()) {
+        let Ok(done @ 1..) = rustix::io::pwrite(cmb.fd, from, offset) else {
+            return;
+        };
+        offset = offset.saturating_add(u64::try_from(done).unwrap_or(u64::MAX));
+        from = from.get(done..).unwrap_or_default();
     }
 }
 

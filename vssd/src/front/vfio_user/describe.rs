@@ -1,14 +1,15 @@
 //! What the device has: its regions and its interrupt types.
 
 use wire::{
-    Command, DeviceFlags, DeviceInfo, IrqInfo, IrqInfoFlags, Message, RegionFlags, RegionInfo,
-    RegionIoFds, SparseArea, irq_index, region_index,
+    Command, DeviceFlags, DeviceInfo, IrqInfo, Message, RegionFlags, RegionInfo, RegionIoFds,
+    SparseArea, irq_index, region_index,
 };
 use zerocopy::IntoBytes;
 
 use super::bar;
 use super::config_space;
-use super::reply::{Refusal, Reply};
+use super::irqs::Irqs;
+use super::reply::{Refusal, Reply, Share};
 use crate::front::Function;
 
 /// Size of a reply of that structure, bytes.
@@ -16,10 +17,12 @@ fn argsz<T>() -> u32 {
     u32::try_from(size_of::<T>()).unwrap_or(u32::MAX)
 }
 
-/// Size of a region, bytes; none for an index that does not exist.
-pub(super) fn region_bytes(index: u32) -> Option<u64> {
+/// Size of a region, bytes, of a function with so large a controller memory
+/// buffer; none for an index that does not exist.
+pub(super) fn region_bytes(cmb_bytes: u64, index: u32) -> Option<u64> {
     match index {
         region_index::BAR0 => Some(u64::from(bar::BYTES)),
+        bar::CMB => Some(cmb_bytes),
         region_index::CONFIG => u64::try_from(config_space::BYTES).ok(),
         // The other BARs, the ROM and VGA are there, and empty.
         _ if index < region_index::COUNT => Some(0),
@@ -27,25 +30,12 @@ pub(super) fn region_bytes(index: u32) -> Option<u64> {
     }
 }
 
-/// How many vectors an interrupt type has, where MSI-X has `msix`.
-pub(super) fn irq_count(msix: usize, index: u32) -> Result<usize, Refusal> {
-    match index {
-        irq_index::INTX | irq_index::MSI => Ok(0),
-        irq_index::MSIX => Ok(msix),
-        // They can be set up, as QEMU wants to, and never come.
-        irq_index::ERR | irq_index::REQ => Ok(1),
-        _ => Err(Refusal::invalid(format!(
-            "there is no interrupt type {index}"
-        ))),
-    }
-}
-
-pub(super) fn irq_info(msix: usize, message: &Message) -> Result<Reply, Refusal> {
+pub(super) fn irq_info(irqs: &Irqs, message: &Message) -> Result<Reply, Refusal> {
     let (info, _) = message.parse::<IrqInfo>(Command::DeviceGetIrqInfo)?;
-    let count = irq_count(msix, info.index)?;
+    let count = irqs.count(info.index)?;
     let reply = IrqInfo {
         argsz: argsz::<IrqInfo>(),
-        flags: IrqInfoFlags::new().with_eventfd(true),
+        flags: Irqs::flags(info.index),
         index: info.index,
         count: u32::try_from(count).unwrap_or(0),
     };
@@ -65,7 +55,9 @@ pub(super) fn device_info(message: &Message) -> Result<Reply, Refusal> {
 
 pub(super) fn region_info(function: &dyn Function, message: &Message) -> Result<Reply, Refusal> {
     let (asked, _) = message.parse::<RegionInfo>(Command::DeviceGetRegionInfo)?;
-    let Some(size) = region_bytes(asked.index) else {
+    let cmb = function.cmb();
+    let cmb_bytes = cmb.map_or(0, |cmb| cmb.bytes);
+    let Some(size) = region_bytes(cmb_bytes, asked.index) else {
         let why = format!("there is no region {}", asked.index);
         return Err(Refusal::invalid(why));
     };
@@ -76,6 +68,13 @@ pub(super) fn region_info(function: &dyn Function, message: &Message) -> Result<
         size,
         ..RegionInfo::default()
     };
+    if asked.index == bar::CMB && exists {
+        // All of it, from the start of its file.
+        info.flags.set_mmap(true);
+        let payload = wire::encode_region_info(info, &[], asked.argsz);
+        let share = Share::Cmb;
+        return Ok(Reply { payload, share });
+    }
     if asked.index != region_index::BAR0 {
         return Ok(wire::encode_region_info(info, &[], asked.argsz).into());
     }
@@ -89,14 +88,18 @@ pub(super) fn region_info(function: &dyn Function, message: &Message) -> Result<
     info.offset = file.offset.wrapping_sub(area.offset);
     let payload = wire::encode_region_info(info, &[area], asked.argsz);
     // Without the areas, the descriptor would stand for the whole region.
-    let doorbells = payload.len() > size_of::<RegionInfo>();
-    Ok(Reply { payload, doorbells })
+    let share = if payload.len() > size_of::<RegionInfo>() {
+        Share::Doorbells
+    } else {
+        Share::Nothing
+    };
+    Ok(Reply { payload, share })
 }
 
 /// No sub-region has a descriptor of its own: the doorbells are memory.
-pub(super) fn region_io_fds(message: &Message) -> Result<Reply, Refusal> {
+pub(super) fn region_io_fds(cmb_bytes: u64, message: &Message) -> Result<Reply, Refusal> {
     let (asked, _) = message.parse::<RegionIoFds>(Command::DeviceGetRegionIoFds)?;
-    if region_bytes(asked.index).is_none() {
+    if region_bytes(cmb_bytes, asked.index).is_none() {
         let why = format!("there is no region {}", asked.index);
         return Err(Refusal::invalid(why));
     }

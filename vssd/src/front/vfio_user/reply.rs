@@ -50,15 +50,27 @@ impl From<MapError> for Refusal {
 #[derive(Debug, Default)]
 pub(super) struct Reply {
     pub(super) payload: Vec<u8>,
-    /// Whether the doorbells' descriptor goes with it.
-    pub(super) doorbells: bool,
+    /// What goes with it.
+    pub(super) share: Share,
+}
+
+/// The memory whose descriptor goes with a reply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Share {
+    /// None.
+    #[default]
+    Nothing,
+    /// The doorbells.
+    Doorbells,
+    /// The controller memory buffer.
+    Cmb,
 }
 
 impl From<Vec<u8>> for Reply {
     fn from(payload: Vec<u8>) -> Self {
         Self {
             payload,
-            doorbells: false,
+            share: Share::Nothing,
         }
     }
 }

@@ -138,6 +138,7 @@ impl Server {
             function.disconnected();
             function.set_interrupts(Box::new(()));
             function.dma_unmap_all();
+            function.set_bus_master(true);
         }
         drop(session);
         match ended {

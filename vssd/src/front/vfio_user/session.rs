@@ -5,16 +5,16 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use wire::{
-    Command, Connection, DmaMap, DmaUnmap, Header, IrqAction, IrqData, IrqSet, Message,
-    RegionAccess, RegionWrite, RegionWriteMulti, Version, WireError, irq_index, region_index,
+    Command, Connection, DmaMap, DmaUnmap, Header, Message, RegionAccess, RegionWrite,
+    RegionWriteMulti, Version, WireError, region_index,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::bar;
-use super::config_space::{ConfigSpace, Effect};
+use super::config_space::{ConfigSpace, Control, Effect, Reset, Shape};
 use super::describe;
-use super::msix::{Event, Msix};
-use super::reply::{Refusal, Reply};
+use super::irqs::Irqs;
+use super::reply::{Refusal, Reply, Share};
 use crate::Protection;
 use crate::front::Function;
 use crate::worker::Attachment;
@@ -33,7 +33,11 @@ pub(super) struct Session {
     /// Whether the versions are agreed on.
     agreed: bool,
     config: ConfigSpace,
-    msix: Msix,
+    /// What configuration space said when the function was told last.
+    control: Control,
+    irqs: Irqs,
+    /// Size of the controller memory buffer, bytes.
+    cmb_bytes: u64,
     refusals: u32,
     /// Whether any memory came with a descriptor.
     has_memory: bool,
@@ -58,9 +62,14 @@ impl Attachment for Session {
         }
     }
 
+    fn wake(&self) -> Option<BorrowedFd<'_>> {
+        self.irqs.wake()
+    }
+
     /// Handles what has come. A client that does not take its replies is not
     /// read from, so that it cannot make us keep them.
     fn service(&mut self, function: &mut dyn Function) -> Result<usize, WireError> {
+        self.irqs.service(function);
         let mut handled = 0;
         while handled < REQUESTS_PER_TURN && self.connection.flush()? {
             let Some(message) = self.connection.try_recv()? else {
@@ -76,12 +85,21 @@ impl Attachment for Session {
 impl Session {
     /// A client that has just connected; `name` is for the log.
     pub(super) fn new(connection: Connection, name: String, function: &dyn Function) -> Self {
+        let cmb_bytes = function.cmb().map_or(0, |cmb| cmb.bytes);
+        let config = ConfigSpace::new(Shape {
+            identity: function.identity(),
+            serial: function.serial_number(),
+            vectors: function.vectors(),
+            cmb_bytes,
+        });
         Self {
             connection,
             name,
             agreed: false,
-            config: ConfigSpace::new(function.identity(), function.vectors()),
-            msix: Msix::new(function.vectors()),
+            control: config.control(),
+            config,
+            irqs: Irqs::new(function.vectors()),
+            cmb_bytes,
             refusals: 0,
             has_memory: false,
             said_no_memory: false,
@@ -108,11 +126,14 @@ impl Session {
         }
         match self.answer(function, message) {
             Ok(_) if header.no_reply() => Ok(()),
-            Ok(reply) if reply.doorbells => {
-                let fd = function.doorbells().fd;
-                self.send(header.reply(), &reply.payload, &[fd])
+            Ok(reply) => {
+                let fd = match reply.share {
+                    Share::Nothing => None,
+                    Share::Doorbells => Some(function.doorbells().fd),
+                    Share::Cmb => function.cmb().map(|cmb| cmb.fd),
+                };
+                self.send(header.reply(), &reply.payload, fd.as_slice())
             }
-            Ok(reply) => self.send(header.reply(), &reply.payload, &[]),
             Err(refusal) => self.refuse(header, &refusal),
         }
     }
@@ -163,7 +184,7 @@ impl Session {
         // The client goes on once it has the reply, so the function comes first.
         self.agreed = true;
         function.connected();
-        function.set_interrupts(self.msix.lines());
+        self.take_control(function);
         self.send(message.header.reply(), &answer.encode(), &[])
     }
 
@@ -179,18 +200,18 @@ impl Session {
             Command::DmaUnmap => dma_unmap(function, &message),
             Command::DeviceGetInfo => describe::device_info(&message),
             Command::DeviceGetRegionInfo => describe::region_info(function, &message),
-            Command::DeviceGetRegionIoFds => describe::region_io_fds(&message),
-            Command::DeviceGetIrqInfo => describe::irq_info(self.msix.len(), &message),
+            Command::DeviceGetRegionIoFds => describe::region_io_fds(self.cmb_bytes, &message),
+            Command::DeviceGetIrqInfo => describe::irq_info(&self.irqs, &message),
             Command::DeviceSetIrqs => {
-                self.set_irqs(message)?;
-                function.set_interrupts(self.msix.lines());
+                self.irqs.set(message)?;
+                self.irqs.hand_over(function);
                 Ok(Reply::default())
             }
             Command::RegionRead => self.region_read(function, &message),
             Command::RegionWrite => self.region_write(function, &message),
             Command::RegionWriteMulti => self.region_write_multi(function, &message),
             Command::DeviceReset => {
-                self.reset(function);
+                self.reset(function, Reset::Bus);
                 Ok(Reply::default())
             }
             Command::Version => Err(Refusal::invalid("the version is agreed on already")),
@@ -198,12 +219,21 @@ impl Session {
         }
     }
 
-    fn reset(&mut self, function: &mut dyn Function) {
-        log::debug!("{}: function reset", self.name);
+    fn reset(&mut self, function: &mut dyn Function, reset: Reset) {
+        log::debug!("{}: {reset:?} reset", self.name);
         function.function_reset();
-        self.config.reset();
-        self.msix.reset();
-        function.set_interrupts(self.msix.lines());
+        self.config.reset(reset);
+        self.irqs.reset();
+        self.take_control(function);
+    }
+
+    /// Has the function do what configuration space says.
+    fn take_control(&mut self, function: &mut dyn Function) {
+        self.control = self.config.control();
+        // What the function finishes first is told by the interrupts that it has.
+        function.set_bus_master(self.control.masters());
+        self.irqs.control(self.control);
+        self.irqs.hand_over(function);
     }
 
     fn dma_map(
@@ -263,65 +293,29 @@ impl Session {
         })
     }
 
-    fn set_irqs(&mut self, message: Message) -> Result<(), Refusal> {
-        let (set, bools) = message.parse::<IrqSet>(Command::DeviceSetIrqs)?;
-        let total = describe::irq_count(self.msix.len(), set.index)?;
-        let (Some(data), Some(action)) = (set.data(), set.action()) else {
-            let why = format!("the flags {:#x} contradict one another", set.flags);
-            return Err(Refusal::invalid(why));
-        };
-        let start = usize::try_from(set.start).unwrap_or(usize::MAX);
-        let count = usize::try_from(set.count).unwrap_or(usize::MAX);
-        if start.checked_add(count).is_none_or(|end| end > total) {
-            return Err(Refusal::invalid(format!(
-                "vectors {start} to {start}+{count} of interrupt type {}, which has {total}",
-                set.index
-            )));
-        }
-        let selected: Vec<bool> = match data {
-            IrqData::Bool => bools.iter().take(count).map(|byte| *byte != 0).collect(),
-            IrqData::None | IrqData::EventFd => vec![true; count],
-        };
-        if selected.len() < count {
-            return Err(Refusal::invalid("fewer bytes than vectors"));
-        }
-        let events = events(message, data, count)?;
-        if set.index != irq_index::MSIX {
-            return Ok(());
-        }
-        let chosen = (start..).zip(selected).filter(|(_, yes)| *yes);
-        match (action, data) {
-            (IrqAction::Trigger, IrqData::EventFd) if !events.is_empty() => {
-                self.msix.set(start, events);
-            }
-            (IrqAction::Trigger, IrqData::EventFd) => self.msix.unset(start, count),
-            (IrqAction::Trigger, IrqData::None) if count == 0 => self.msix.unset(0, total),
-            (IrqAction::Trigger, _) => chosen.for_each(|(vector, _)| self.msix.trigger(vector)),
-            (IrqAction::Mask | IrqAction::Unmask, IrqData::EventFd) => {
-                return Err(Refusal::new(Errno::NOTSUP, "masking by eventfd"));
-            }
-            (IrqAction::Mask, _) => chosen.for_each(|(vector, _)| self.msix.mask(vector, true)),
-            (IrqAction::Unmask, _) => chosen.for_each(|(vector, _)| self.msix.mask(vector, false)),
-        }
-        Ok(())
-    }
-
     fn region_read(
-        &self,
+        &mut self,
         function: &mut dyn Function,
         message: &Message,
     ) -> Result<Reply, Refusal> {
         let (access, _) = message.parse::<RegionAccess>(Command::RegionRead)?;
-        let (offset, count) = in_region(access)?;
+        let (offset, count) = self.in_region(access)?;
         let mut payload = access.as_bytes().to_vec();
         let head = payload.len();
         payload.resize(head.saturating_add(count), 0);
         let data = payload.get_mut(head..).unwrap_or_default();
         if access.region == region_index::CONFIG {
             let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+            let pin = function.interrupt_pending();
+            self.config.note_interrupts(pin, self.irqs.msi_pending());
             self.config.read(offset, data);
+        } else if !self.control.answers() {
+            data.fill(u8::MAX);
+            self.note_unsupported(access, false);
+        } else if access.region == bar::CMB {
+            bar::read_cmb(function, access.offset, data);
         } else {
-            bar::read(function, &self.msix, offset, data);
+            bar::read(function, &self.irqs, offset, data);
         }
         Ok(payload.into())
     }
@@ -371,7 +365,7 @@ impl Session {
         access: RegionAccess,
         data: &[u8],
     ) -> Result<(), Refusal> {
-        let (offset, count) = in_region(access)?;
+        let (offset, count) = self.in_region(access)?;
         if data.len() != count {
             let why = format!("{} bytes of data for a write of {count}", data.len());
             return Err(Refusal::invalid(why));
@@ -379,39 +373,36 @@ impl Session {
         if access.region == region_index::CONFIG {
             let offset = usize::try_from(offset).unwrap_or(usize::MAX);
             if self.config.write(offset, data) == Effect::FunctionReset {
-                self.reset(function);
+                self.reset(function, Reset::Function);
+            } else if self.config.control() != self.control {
+                self.take_control(function);
             }
+        } else if !self.control.answers() {
+            self.note_unsupported(access, true);
+        } else if access.region == bar::CMB {
+            bar::write_cmb(function, access.offset, data);
         } else {
-            bar::write(function, &mut self.msix, offset, data);
+            bar::write(function, &mut self.irqs, offset, data);
         }
         Ok(())
     }
-}
 
-/// The descriptors of a request as eventfds, as many as there are vectors.
-fn events(message: Message, data: IrqData, count: usize) -> Result<Vec<Event>, Refusal> {
-    let fds = message.fds.len();
-    if fds != 0 && (data != IrqData::EventFd || fds != count) {
-        let why = format!("{fds} file descriptors for {count} vectors");
-        return Err(Refusal::invalid(why));
+    fn note_unsupported(&mut self, access: RegionAccess, write: bool) {
+        let offset = u32::try_from(access.offset).unwrap_or(u32::MAX);
+        self.config.note_unsupported(write, access.region, offset);
     }
-    message
-        .fds
-        .into_iter()
-        .map(|fd| Event::new(fd).ok_or_else(|| Refusal::invalid("a descriptor is no eventfd")))
-        .collect()
-}
 
-/// Offset and length of an access, if it lies in its region.
-fn in_region(access: RegionAccess) -> Result<(u32, usize), Refusal> {
-    let bytes = describe::region_bytes(access.region).unwrap_or(0);
-    let end = access.offset.checked_add(u64::from(access.count));
-    match (u32::try_from(access.offset), usize::try_from(access.count)) {
-        (Ok(offset), Ok(count)) if end.is_some_and(|end| end <= bytes) => Ok((offset, count)),
-        _ => Err(Refusal::invalid(format!(
-            "{} bytes at {:#x} of region {}, which has {bytes:#x}",
-            access.count, access.offset, access.region
-        ))),
+    /// Offset and length of an access, if it lies in its region.
+    fn in_region(&self, access: RegionAccess) -> Result<(u32, usize), Refusal> {
+        let bytes = describe::region_bytes(self.cmb_bytes, access.region).unwrap_or(0);
+        let end = access.offset.checked_add(u64::from(access.count));
+        match (u32::try_from(access.offset), usize::try_from(access.count)) {
+            (Ok(offset), Ok(count)) if end.is_some_and(|end| end <= bytes) => Ok((offset, count)),
+            _ => Err(Refusal::invalid(format!(
+                "{} bytes at {:#x} of region {}, which has {bytes:#x}",
+                access.count, access.offset, access.region
+            ))),
+        }
     }
 }
 

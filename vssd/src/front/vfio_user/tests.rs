@@ -1,6 +1,9 @@
 //! Clients, good and bad, at a real socket.
 
+mod buffer;
 mod hostile;
+mod interrupts;
+mod power;
 mod requests;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,13 +16,13 @@ use std::time::Duration;
 use nvme::Registers;
 use traces::{Clock, MonotonicClock};
 use wire::{
-    Command, Connection, DmaFlags, DmaMap, DmaUnmap, DmaUnmapFlags, Message, RegionAccess, Version,
-    WireError,
+    Command, Connection, DmaFlags, DmaMap, DmaUnmap, DmaUnmapFlags, IrqAction, IrqData, IrqSet,
+    Message, RegionAccess, Version, WireError,
 };
 use zerocopy::IntoBytes;
 
 use super::{Options, Server};
-use crate::front::{DoorbellFile, Function};
+use crate::front::{CmbFile, DoorbellFile, Function};
 use crate::media::Ram;
 use crate::worker::StopHandle;
 use crate::{
@@ -86,6 +89,10 @@ impl Function for Probe {
         true
     }
 
+    fn next_deadline_ns(&self) -> Option<u64> {
+        None
+    }
+
     fn now_ns(&self) -> u64 {
         self.clock.now_ns()
     }
@@ -120,6 +127,20 @@ impl Function for Probe {
             offset: 0,
             bytes: 4096,
         }
+    }
+
+    fn cmb(&self) -> Option<CmbFile<'_>> {
+        None
+    }
+
+    fn set_bus_master(&mut self, _enabled: bool) {}
+
+    fn interrupt_pending(&mut self) -> bool {
+        false
+    }
+
+    fn serial_number(&self) -> u64 {
+        0x5254_0011_2233_4455
     }
 
     fn set_interrupts(&mut self, _interrupts: Box<dyn Interrupts + Send>) {}
@@ -173,8 +194,11 @@ impl Served {
 
     /// A real controller with a small RAM disk.
     fn controller() -> Self {
+        Self::with(ControllerConfig::default())
+    }
+
+    fn with(config: ControllerConfig) -> Self {
         let media = Ram::new(1 << 20).unwrap();
-        let config = ControllerConfig::default();
         let clock = MonotonicClock::start();
         Self::new(Controller::new(config, media, (), clock).unwrap())
     }
@@ -274,6 +298,103 @@ impl Client {
         self.map(range(0x10_0000, 1 << 20), &memory).unwrap();
         assert_eq!(self.unmap(0x10_0000, 1 << 20).unwrap().size, 1 << 20);
         self.ask(Command::DeviceReset, &[]).unwrap();
+    }
+}
+
+/// A client with the admin queues of a controller, each of 16 entries.
+struct Driver {
+    client: Client,
+    memory: OwnedFd,
+    tail: u8,
+}
+
+/// Where they are: the submission queue, then the completion queue.
+const SQ: u64 = 0x10_0000;
+const CQ: u64 = 0x10_1000;
+
+impl Driver {
+    /// Enables a controller, with the bus master bit set.
+    fn new(served: &Served) -> Self {
+        let mut client = served.client();
+        client.write(7, 4, &[6, 0]).unwrap();
+        let memory = memory(1 << 20);
+        client.map(range(SQ, 1 << 20), &memory).unwrap();
+        client.write(0, 0x24, &[15, 0, 15, 0]).unwrap();
+        client.write(0, 0x28, &SQ.to_le_bytes()).unwrap();
+        client.write(0, 0x30, &CQ.to_le_bytes()).unwrap();
+        client.write(0, 0x14, &[1, 0, 0x46, 0]).unwrap();
+        assert_eq!(client.read(0, 0x1c, 1).unwrap(), [1]);
+        Self {
+            client,
+            memory,
+            tail: 0,
+        }
+    }
+
+    /// Submits a command, Get Features for the number of queues.
+    fn submit(&mut self) {
+        let mut sqe = [0_u8; 64];
+        sqe[0] = 0x0a;
+        sqe[2] = self.tail;
+        sqe[40] = 7;
+        rustix::io::pwrite(&self.memory, &sqe, u64::from(self.tail) * 64).unwrap();
+        self.tail += 1;
+        self.client.write(0, 0x1000, &[self.tail, 0, 0, 0]).unwrap();
+    }
+
+    /// How many completions there are.
+    fn completions(&self) -> usize {
+        let mut cqes = [0_u8; 16 * 16];
+        rustix::io::pread(&self.memory, &mut cqes, CQ - SQ).unwrap();
+        cqes.chunks(16).filter(|cqe| cqe[14] & 1 != 0).count()
+    }
+
+    /// Waits for so many.
+    fn wait(&self, completions: usize) {
+        eventually(|| self.completions() == completions);
+    }
+
+    /// Has consumed so many.
+    fn consume(&mut self, completions: u8) {
+        self.client
+            .write(0, 0x1004, &[completions, 0, 0, 0])
+            .unwrap();
+    }
+
+    fn config(&mut self, offset: u64, bytes: &[u8]) {
+        self.client.write(7, offset, bytes).unwrap();
+    }
+}
+
+/// Sets up interrupts of a type.
+fn set_irqs(
+    client: &mut Client,
+    index: u32,
+    set: (IrqData, IrqAction),
+    vectors: (u32, u32),
+    bools: &[u8],
+    fds: &[BorrowedFd<'_>],
+) -> Result<(), WireError> {
+    let set = IrqSet {
+        argsz: 20,
+        flags: IrqSet::flags(set.0, set.1),
+        index,
+        start: vectors.0,
+        count: vectors.1,
+    };
+    let payload: [&[u8]; 2] = [set.as_bytes(), bools];
+    client
+        .0
+        .request(Command::DeviceSetIrqs, &payload, fds, SECONDS)
+        .map(drop)
+}
+
+/// How often an eventfd was signalled since this was asked last.
+fn count(fd: &OwnedFd) -> u64 {
+    let mut count = [0; 8];
+    match rustix::io::read(fd, &mut count) {
+        Ok(_) => u64::from_ne_bytes(count),
+        Err(_) => 0,
     }
 }
 

@@ -7,7 +7,7 @@ use std::net::Shutdown;
 
 use proptest::prelude::*;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
-use wire::{Header, IrqSet, RegionInfo};
+use wire::{Header, RegionInfo};
 
 use super::*;
 
@@ -156,10 +156,14 @@ fn interrupts_that_do_not_exist_are_refused() {
         "which has 65",
     );
     irqs(&mut client, set(0x21, 9, 0, 1), "no interrupt type 9");
-    irqs(&mut client, set(0x21, 0, 0, 1), "which has 0");
+    irqs(&mut client, set(0x21, 0, 0, 2), "which has 1");
+    irqs(&mut client, set(0x21, 0, 1, 1), "which has 1");
+    irqs(&mut client, set(0x21, 1, 1, 32), "which has 32");
     irqs(&mut client, set(0x27, 2, 0, 1), "contradict");
     irqs(&mut client, set(0x22, 2, 0, 4), "fewer bytes");
-    irqs(&mut client, set(0x0c, 2, 0, 1), "masking by eventfd");
+    for index in 0..3 {
+        irqs(&mut client, set(0x0c, index, 0, 1), "masking by eventfd");
+    }
     drop(client);
     served.connect().works();
 }
@@ -387,6 +391,26 @@ fn a_client_that_takes_no_replies_is_not_read_from() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_write_ends_the_server(
+        writes in proptest::collection::vec(
+            (any::<bool>(), 0_u64..0x200, proptest::collection::vec(any::<u8>(), 1..16)),
+            1..40,
+        ),
+    ) {
+        let config = ControllerConfig { cmb_bytes: 4096, ..ControllerConfig::default() };
+        let served = Served::with(config);
+        let mut client = served.client();
+        for (config, offset, bytes) in writes {
+            client.write(if config { 7 } else { 0 }, offset, &bytes).unwrap();
+            client.read(if config { 7 } else { 4 }, offset, 16).unwrap();
+        }
+        client.ask(Command::DeviceReset, &[]).unwrap();
+        prop_assert_eq!(client.read(7, 4, 4).unwrap(), [0, 0, 0x10, 0]);
+        drop(client);
+        served.connect().works();
+    }
 
     #[test]
     fn no_payload_ends_the_server(

@@ -4,8 +4,7 @@ use memmap2::MmapOptions;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use wire::{
-    DeviceInfo, IrqAction, IrqData, IrqInfo, IrqSet, RegionInfo, RegionWrite, RegionWriteMulti,
-    region_index,
+    DeviceInfo, IrqInfo, RegionInfo, RegionWrite, RegionWriteMulti, irq_index, region_index,
 };
 
 use super::*;
@@ -20,39 +19,6 @@ fn region(client: &mut Client, index: u32, argsz: u32) -> Result<Message, WireEr
         ..RegionInfo::default()
     };
     client.ask(Command::DeviceGetRegionInfo, &[ask.as_bytes()])
-}
-
-fn set_irqs(
-    client: &mut Client,
-    set: (IrqData, IrqAction),
-    vectors: (u32, u32),
-    bools: &[u8],
-    fds: &[BorrowedFd<'_>],
-) -> Result<(), WireError> {
-    let set = IrqSet {
-        argsz: 20,
-        flags: IrqSet::flags(set.0, set.1),
-        index: wire::irq_index::MSIX,
-        start: vectors.0,
-        count: vectors.1,
-    };
-    client
-        .0
-        .request(
-            Command::DeviceSetIrqs,
-            &[set.as_bytes(), bools],
-            fds,
-            SECONDS,
-        )
-        .map(drop)
-}
-
-fn count(fd: &OwnedFd) -> u64 {
-    let mut count = [0; 8];
-    match rustix::io::read(fd, &mut count) {
-        Ok(_) => u64::from_ne_bytes(count),
-        Err(_) => 0,
-    }
 }
 
 #[test]
@@ -85,7 +51,14 @@ fn a_client_finds_a_pci_device_with_an_nvme_bar() {
         assert_eq!(areas.len(), usize::from(index == BAR0));
         assert_eq!(reply.fds.len(), areas.len());
     }
-    for (index, vectors) in [(0, 0), (1, 0), (2, 65), (3, 1), (4, 1)] {
+    // Events, those that mask themselves, and those that come all at once.
+    for (index, vectors, flags) in [
+        (0, 1, 0b0111),
+        (1, 32, 0b1001),
+        (2, 65, 0b0001),
+        (3, 1, 0b0001),
+        (4, 1, 0b0001),
+    ] {
         let ask = IrqInfo {
             argsz: 16,
             index,
@@ -95,7 +68,7 @@ fn a_client_finds_a_pci_device_with_an_nvme_bar() {
         let reply = reply.unwrap();
         let (info, _) = reply.parse::<IrqInfo>(Command::DeviceGetIrqInfo).unwrap();
         assert_eq!((info.index, info.count), (index, vectors));
-        assert!(info.flags.eventfd());
+        assert_eq!(info.flags.into_bits(), flags);
     }
     assert_eq!(client.read(CONFIG, 0xfff, 1).unwrap(), [0]);
     assert_eq!(client.read(CONFIG, 8, 4).unwrap(), [2, 2, 8, 1]);
@@ -278,36 +251,54 @@ fn thousands_of_pages_are_mapped_without_a_reply_each() {
 fn vectors_are_signalled_masked_and_taken_away() {
     let served = Served::controller();
     let mut client = served.client();
+    // Messages are writes to memory.
+    client.write(CONFIG, 4, &[6, 0]).unwrap();
     let [a, b] = [0, 1].map(|_| eventfd(0, EventfdFlags::NONBLOCK).unwrap());
     let trigger = (IrqData::None, IrqAction::Trigger);
     let by_event = (IrqData::EventFd, IrqAction::Trigger);
-    set_irqs(&mut client, by_event, (3, 2), &[], &[a.as_fd(), b.as_fd()]).unwrap();
-    set_irqs(&mut client, trigger, (3, 2), &[], &[]).unwrap();
+    set_irqs(
+        &mut client,
+        irq_index::MSIX,
+        by_event,
+        (3, 2),
+        &[],
+        &[a.as_fd(), b.as_fd()],
+    )
+    .unwrap();
+    set_irqs(&mut client, irq_index::MSIX, trigger, (3, 2), &[], &[]).unwrap();
     assert_eq!((count(&a), count(&b)), (1, 1));
     // Only the second, by its boolean.
     let some = (IrqData::Bool, IrqAction::Trigger);
-    set_irqs(&mut client, some, (3, 2), &[0, 1], &[]).unwrap();
+    set_irqs(&mut client, irq_index::MSIX, some, (3, 2), &[0, 1], &[]).unwrap();
     assert_eq!((count(&a), count(&b)), (0, 1));
     // Masked, it waits, and the pending bit shows it.
     let mask = (IrqData::Bool, IrqAction::Mask);
-    set_irqs(&mut client, mask, (3, 2), &[1, 0], &[]).unwrap();
-    set_irqs(&mut client, trigger, (3, 1), &[], &[]).unwrap();
+    set_irqs(&mut client, irq_index::MSIX, mask, (3, 2), &[1, 0], &[]).unwrap();
+    set_irqs(&mut client, irq_index::MSIX, trigger, (3, 1), &[], &[]).unwrap();
     assert_eq!(client.read(BAR0, 0x4000, 1).unwrap(), [8]);
     let unmask = (IrqData::None, IrqAction::Unmask);
-    set_irqs(&mut client, unmask, (3, 1), &[], &[]).unwrap();
+    set_irqs(&mut client, irq_index::MSIX, unmask, (3, 1), &[], &[]).unwrap();
     assert_eq!(
         (count(&a), client.read(BAR0, 0x4000, 1).unwrap()),
         (1, vec![0])
     );
     // Taken away: one, then all.
-    set_irqs(&mut client, by_event, (3, 1), &[], &[]).unwrap();
-    set_irqs(&mut client, trigger, (3, 2), &[], &[]).unwrap();
+    set_irqs(&mut client, irq_index::MSIX, by_event, (3, 1), &[], &[]).unwrap();
+    set_irqs(&mut client, irq_index::MSIX, trigger, (3, 2), &[], &[]).unwrap();
     assert_eq!((count(&a), count(&b)), (0, 1));
-    set_irqs(&mut client, trigger, (0, 0), &[], &[]).unwrap();
-    set_irqs(&mut client, trigger, (4, 1), &[], &[]).unwrap();
+    set_irqs(&mut client, irq_index::MSIX, trigger, (0, 0), &[], &[]).unwrap();
+    set_irqs(&mut client, irq_index::MSIX, trigger, (4, 1), &[], &[]).unwrap();
     assert_eq!(count(&b), 0);
     // What came meanwhile is not lost.
-    set_irqs(&mut client, by_event, (3, 2), &[], &[a.as_fd(), b.as_fd()]).unwrap();
+    set_irqs(
+        &mut client,
+        irq_index::MSIX,
+        by_event,
+        (3, 2),
+        &[],
+        &[a.as_fd(), b.as_fd()],
+    )
+    .unwrap();
     assert_eq!((count(&a), count(&b)), (1, 1));
     assert!(served.complaints().is_empty());
 }
