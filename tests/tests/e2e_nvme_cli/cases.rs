@@ -61,11 +61,7 @@ pub(crate) fn same(what: &str, found: &Value, due: impl Into<Value>) -> Result<S
 }
 
 /// Something was printed.
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    clippy::unnecessary_wraps,
-    reason = "all checks have one form"
-)]
+#[expect(clippy::unnecessary_wraps, reason = "all checks have one form")]
 pub(crate) fn done(_: &Reply, _: &Drive) -> Result<String, String> {
     Ok("success".to_owned())
 }
