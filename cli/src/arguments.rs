@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::demo::DemoArguments;
 use crate::device::DeviceArguments;
 use crate::generate::GenerateArguments;
+use crate::profile::ProfileArguments;
 use crate::replay::ReplayArguments;
 use crate::serve::ServeArguments;
 use crate::trace::TraceArguments;
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     Trace(TraceArguments),
     /// Look at devices.
     Device(DeviceArguments),
+    /// List, print and check profiles: what drive a virtual SSD is.
+    Profile(ProfileArguments),
     /// Record a Linux guest's boot, replay it, and draw both.
     Demo(DemoArguments),
     /// Shell completions and man pages.

@@ -10,6 +10,7 @@ mod list;
 mod log;
 mod namespace;
 mod number;
+mod profile;
 mod raw;
 mod report;
 mod reset;
@@ -46,6 +47,7 @@ enum What {
         json: bool,
     },
     Identify(identify::IdentifyArguments),
+    Profile(profile::DeviceProfileArguments),
     Smart(log::SmartArguments),
     Log(log::LogArguments),
     #[command(subcommand)]
@@ -100,9 +102,14 @@ impl Device {
 
     /// Attaches to the device and brings it up.
     pub(crate) fn open(&self, clock: MonotonicClock) -> Result<Opened> {
+        self.open_as(ControllerOptions::default(), clock)
+    }
+
+    /// Attaches to the device and brings it up with `options`.
+    fn open_as(&self, options: ControllerOptions, clock: MonotonicClock) -> Result<Opened> {
         let path = self.socket();
         let transport = VfioUser::connect(path)?;
-        Controller::initialise(transport, ControllerOptions::default(), clock)
+        Controller::initialise(transport, options, clock)
             .with_context(|| format!("{} did not come up", path.display()))
     }
 }
@@ -112,6 +119,7 @@ pub(crate) fn run(arguments: &DeviceArguments) -> Result<Answer> {
     match &arguments.what {
         What::List { json } => list::run(*json)?,
         What::Identify(arguments) => identify::run(arguments)?,
+        What::Profile(arguments) => profile::run(arguments)?,
         What::Smart(arguments) => log::smart(arguments)?,
         What::Log(arguments) => log::run(arguments)?,
         What::Feature(command) => feature::run(command)?,
@@ -130,7 +138,16 @@ pub(crate) fn run(arguments: &DeviceArguments) -> Result<Answer> {
 /// saves what it caches. Where the work fails, that is what is reported. What
 /// is printed after it may go to a reader that goes away.
 fn with<R>(device: &Device, work: impl FnOnce(&mut Opened) -> Result<R>) -> Result<R> {
-    let mut opened = device.open(MonotonicClock::start())?;
+    with_options(device, ControllerOptions::default(), work)
+}
+
+/// As [`with`], where the device is brought up with `options`.
+fn with_options<R>(
+    device: &Device,
+    options: ControllerOptions,
+    work: impl FnOnce(&mut Opened) -> Result<R>,
+) -> Result<R> {
+    let mut opened = device.open_as(options, MonotonicClock::start())?;
     let result = work(&mut opened).map_err(|error| hint::add(error, device));
     let shut_down = opened.shutdown();
     drop(opened);

@@ -16,6 +16,7 @@ mod demo;
 mod device;
 mod disk;
 mod generate;
+mod profile;
 mod replay;
 mod serve;
 mod stop;
@@ -54,7 +55,10 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> anyhow::Result<Answer> {
     // Not where a socket is written to: its other end may go without an end to us.
-    if matches!(arguments.command, Command::Trace(_) | Command::Generate(_)) {
+    if matches!(
+        arguments.command,
+        Command::Trace(_) | Command::Profile(_) | Command::Generate(_)
+    ) {
         stop::when_nobody_reads()?;
     }
     match arguments.command {
@@ -63,6 +67,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Answer> {
         Command::Replay(replay) => replay::run(&replay),
         Command::Trace(trace) => trace::run(&trace),
         Command::Device(device) => device::run(&device),
+        Command::Profile(profile) => profile::run(&profile),
         Command::Demo(demo) => demo::run(&demo),
         Command::Generate(generate) => generate::run(&generate),
     }

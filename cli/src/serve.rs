@@ -9,11 +9,12 @@ use std::thread::JoinHandle;
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use tempfile::TempDir;
-use traces::MonotonicClock;
+use traces::{MonotonicClock, Tap};
 use vssd::front::vfio_user::{Options, ServeError, Server};
 use vssd::media::{Ram, RawFile, RawFileOptions};
+use vssd::profile::{BUILT_IN, Profile};
 use vssd::worker::StopHandle;
-use vssd::{Controller, ControllerConfig, Media};
+use vssd::{Controller, ControllerConfig, FileStore, Media};
 
 use crate::Answer;
 use crate::device::size;
@@ -58,18 +59,31 @@ pub(crate) struct DriveArguments {
     /// Say something about the recording, such as os=windows11; may be repeated.
     #[arg(long, value_name = "NAME=VALUE", requires = "record")]
     label: Vec<Label>,
-    /// Serial number; by default one that follows from the disk's path.
+    /// What drive it is: a profile of your own, or a built-in one (`vssd profile`
+    /// lists them). The options below go before what it says.
+    #[arg(long, value_name = "FILE|NAME", default_value = "qemu")]
+    profile: PathBuf,
+    /// Serial number; by default the profile's, or one that follows from the
+    /// disk's path.
     #[arg(long, value_name = "TEXT")]
     serial: Option<String>,
-    /// Model number.
-    #[arg(long, value_name = "TEXT", default_value = "vssd virtual NVMe SSD")]
-    model: String,
-    /// Bytes of a logical block: 512 or 4096.
-    #[arg(long, value_name = "BYTES", default_value_t = 512)]
-    block_size: u32,
+    /// Model number; by default the profile's.
+    #[arg(long, value_name = "TEXT")]
+    model: Option<String>,
+    /// Bytes of a logical block, 512 or 4096; by default the profile's.
+    #[arg(long, value_name = "BYTES")]
+    block_size: Option<u32>,
     /// Refuse writes.
     #[arg(long)]
     read_only: bool,
+    /// Keep what the drive remembers beside its data (namespaces, formats, saved
+    /// features, counters) in this file; by default the disk's path with .vssd
+    /// behind it.
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Remember nothing, and start as a new drive.
+    #[arg(long, conflicts_with = "state")]
+    no_state: bool,
 }
 
 /// A `--label`.
@@ -98,7 +112,6 @@ impl FromStr for Label {
 impl DriveArguments {
     /// A drive with nothing special about it, for demonstrations.
     pub(crate) fn plain(socket: PathBuf, record: Option<PathBuf>) -> Self {
-        let defaults = ControllerConfig::default();
         Self {
             create: None,
             vfio_user: Some(socket),
@@ -106,10 +119,56 @@ impl DriveArguments {
             overwrite: true,
             label: Vec::new(),
             serial: None,
-            model: defaults.model,
-            block_size: defaults.block_bytes,
+            profile: BUILT_IN[0].name.into(),
+            model: None,
+            block_size: None,
             read_only: false,
+            state: None,
+            no_state: true,
         }
+    }
+
+    /// Where the drive on `disk` keeps what it remembers.
+    fn state_file(&self, disk: &Disk) -> Option<PathBuf> {
+        match disk {
+            _ if self.no_state => None,
+            _ if self.state.is_some() => self.state.clone(),
+            // An image that nobody writes is as it was.
+            Disk::Raw(path) if !self.read_only => {
+                let mut name = path.clone().into_os_string();
+                name.push(".vssd");
+                Some(name.into())
+            }
+            Disk::Raw(_) | Disk::Ram(_) => None,
+        }
+    }
+
+    /// Has the drive take on what it remembers, and remember what changes.
+    fn remember<M: Media, T: Tap>(
+        &self,
+        controller: &mut Controller<M, T, MonotonicClock>,
+        disk: &Disk,
+    ) -> Result<()> {
+        let Some(path) = self.state_file(disk) else {
+            return Ok(());
+        };
+        if let Some(state) = FileStore::load(&path)? {
+            let formatted = state.block_bytes(1);
+            if let (Some(wanted), Some(there)) = (self.block_size, formatted)
+                && wanted != there
+            {
+                bail!(
+                    "namespace 1 is formatted with blocks of {there} bytes, as {} remembers: \
+                     format it (`vssd device format`), or give --no-state for a new drive",
+                    path.display()
+                );
+            }
+            controller
+                .restore(state)
+                .with_context(|| format!("cannot use {}", path.display()))?;
+        }
+        controller.set_store(Box::new(FileStore::new(&path)));
+        Ok(())
     }
 
     /// These arguments, with a label on the recording.
@@ -121,13 +180,24 @@ impl DriveArguments {
         self
     }
 
-    fn config(&self, disk: &Disk) -> ControllerConfig {
-        ControllerConfig {
-            serial: self.serial.clone().unwrap_or_else(|| serial_of(disk)),
-            model: self.model.clone(),
-            block_bytes: self.block_size,
-            ..ControllerConfig::default()
+    /// What the drive is made to be: the profile, and the options before it.
+    fn config(&self, disk: &Disk) -> Result<ControllerConfig> {
+        let mut profile = Profile::named(&self.profile)?;
+        let identity = &mut profile.identity;
+        let serial = self.serial.clone().or(identity.serial.take());
+        identity.serial = Some(serial.unwrap_or_else(|| serial_of(disk)));
+        if let Some(model) = &self.model {
+            identity.model.clone_from(model);
         }
+        if let Some(bytes) = self.block_size {
+            profile.capacity.block_bytes = bytes;
+        }
+        profile.to_config().with_context(|| {
+            format!(
+                "--serial, --model and --block-size do not go with the profile {}",
+                self.profile.display()
+            )
+        })
     }
 
     fn plan(&self) -> Option<RecordPlan> {
@@ -203,7 +273,8 @@ impl Serving {
             plan.check()?;
         }
         let clock = MonotonicClock::start();
-        let controller = Controller::new(arguments.config(disk), media, None, clock)?;
+        let mut controller = Controller::new(arguments.config(disk)?, media, None, clock)?;
+        arguments.remember(&mut controller, disk)?;
         let (socket, directory) = match &arguments.vfio_user {
             Some(path) => (path.clone(), None),
             None => {
@@ -297,6 +368,47 @@ mod tests {
         assert_eq!(one, roundabout);
         assert_ne!(one, other);
         assert_eq!(one.len(), 12);
+    }
+
+    #[test]
+    fn options_go_before_the_profile() {
+        let disk = Disk::Ram(1 << 20);
+        let mut arguments = DriveArguments::plain("socket".into(), None);
+        let default = arguments.config(&disk).unwrap();
+        let qemu = ControllerConfig {
+            serial: serial_of(&disk),
+            ..ControllerConfig::default()
+        };
+        assert_eq!(default, qemu);
+
+        arguments.profile = "client".into();
+        let client = arguments.config(&disk).unwrap();
+        assert_eq!(client.model, "vssd virtual client SSD");
+        assert_eq!((client.namespaces_max, client.block_bytes), (1, 512));
+        arguments.serial = Some("S1".to_owned());
+        arguments.model = Some("My SSD".to_owned());
+        arguments.block_size = Some(4096);
+        let changed = arguments.config(&disk).unwrap();
+        let expected = ControllerConfig {
+            serial: "S1".to_owned(),
+            model: "My SSD".to_owned(),
+            block_bytes: 4096,
+            ..client
+        };
+        assert_eq!(changed, expected);
+
+        arguments.block_size = Some(520);
+        let error = format!("{:#}", arguments.config(&disk).unwrap_err());
+        assert!(error.contains("--block-size"), "{error}");
+        assert!(error.contains("capacity.block_bytes is 520"), "{error}");
+
+        // Where neither says anything, the profile's serial number counts.
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("my.toml");
+        std::fs::write(&path, "identity.serial = \"PROFILE\"").unwrap();
+        let mut arguments = DriveArguments::plain("socket".into(), None);
+        arguments.profile = path;
+        assert_eq!(arguments.config(&disk).unwrap().serial, "PROFILE");
     }
 
     #[test]

@@ -197,6 +197,90 @@ fn raw_commands_have_results_and_statuses() {
 }
 
 #[test]
+fn a_format_changes_the_blocks_and_loses_the_data() {
+    let served = Served::start();
+    std::fs::write(served.file("data"), [0x5a; 512]).unwrap();
+    served.says("raw DEVICE --io --opcode 1 --nsid 1 --write FILE:data --yes");
+    let done = served.says("format DEVICE --namespace 1 --block-size 4096 --yes");
+    assert!(done.contains("formatted namespace 1"), "{done}");
+    let list = served.json("ns list DEVICE --json");
+    assert_eq!(list["namespaces"][0]["block_bytes"], 4096);
+    served.says("raw DEVICE --io --opcode 2 --nsid 1 --read 4096 -o FILE:back");
+    let back = std::fs::read(served.file("back")).unwrap();
+    assert_eq!(back, [0; 4096]);
+    let (code, said) = served.refuses("format DEVICE -n 1 --block-size 1234 --yes");
+    assert_eq!(code, Some(2));
+    assert!(said.contains("1234 bytes"), "{said}");
+}
+
+#[test]
+fn a_sanitize_is_waited_for() {
+    let served = Served::start();
+    let before = served.json("sanitize status DEVICE --json");
+    assert_eq!(before["sanitize_status_sstat"], 0);
+    std::fs::write(served.file("data"), [0x5a; 512]).unwrap();
+    served.says("raw DEVICE --io --opcode 1 --nsid 1 --write FILE:data --yes");
+    let done = served.says("sanitize start DEVICE block --yes");
+    assert!(done.ends_with(": sanitized\n"), "{done}");
+    let after = served.says("sanitize status DEVICE --wait");
+    assert!(after.contains("(sanitized)"), "{after}");
+    served.says("raw DEVICE --io --opcode 2 --nsid 1 --read 512 -o FILE:back");
+    assert_eq!(std::fs::read(served.file("back")).unwrap(), [0; 512]);
+}
+
+#[test]
+fn a_self_test_goes_on_until_it_is_aborted() {
+    let served = Served::start();
+    served.says("selftest start DEVICE extended --detach");
+    let log = served.json("selftest log DEVICE --json");
+    assert_eq!(log["current_operation"], 2);
+    served.says("selftest abort DEVICE");
+    let log = served.json("selftest log DEVICE --json");
+    assert_eq!(log["current_operation"], 0);
+    assert_eq!(log["results"][0]["self_test_code"], 2);
+    assert_eq!(log["results"][0]["operation_result"], 1);
+    let (code, said) = served.refuses("selftest start DEVICE short --detach");
+    assert_eq!((code, said.contains("leave out --detach")), (Some(2), true));
+}
+
+#[test]
+fn persistent_events_are_told() {
+    let served = Served::start();
+    served.says("feature set DEVICE temperature 0x150");
+    let events = served.says("log DEVICE persistent");
+    has(
+        &events,
+        "Event Type                  : 0x4 (Power-on or Reset)",
+    );
+    has(&events, "  Controller ID             : 0x1");
+    has(&events, "Event Type                  : 0xb (Set Feature)");
+    has(&events, "Command Dword 11            : 0x150");
+}
+
+#[test]
+fn namespaces_come_and_go() {
+    let served = Served::start();
+    let ids = |words: &str| {
+        let list = served.json(words);
+        let list = list["namespaces"].as_array().cloned().unwrap();
+        list.iter().map(|at| at["nsid"].clone()).collect::<Vec<_>>()
+    };
+    served.says("ns delete DEVICE 1 --yes");
+    assert!(ids("ns list DEVICE --json").is_empty());
+    let created = served.says("ns create DEVICE --size 8M --block-size 4096");
+    assert!(created.ends_with(": created namespace 1\n"), "{created}");
+    served.says("ns create DEVICE --size 4M --detached");
+    assert_eq!(ids("ns list DEVICE --json"), [1]);
+    assert_eq!(ids("ns list DEVICE --all --json"), [1, 2]);
+    served.says("ns attach DEVICE 2");
+    served.says("ns detach DEVICE 1");
+    assert_eq!(ids("ns list DEVICE --json"), [2]);
+    let (code, said) = served.refuses("ns create DEVICE --size 1T");
+    assert_eq!(code, Some(2));
+    assert!(said.contains("choose a smaller size"), "{said}");
+}
+
+#[test]
 fn a_device_that_is_not_there_is_named() {
     let words = ["device", "smart", "vfio-user:/nowhere/socket"];
     let output = vssd().args(words).output().unwrap();

@@ -9,8 +9,9 @@ use std::{
 use crate::{
     KitError, Progress,
     build::{
+        apt,
         cache::Cache,
-        guest, host,
+        extra, guest, host, kernel,
         qemu::{self, PROGRAM},
         tool,
     },
@@ -27,6 +28,28 @@ pub enum QemuChoice {
     Private,
     /// This one.
     Path(PathBuf),
+}
+
+/// Which of Debian's kernels a guest runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kernel {
+    /// Linux 6.1, of Debian 12.
+    Bookworm,
+    /// Linux 6.12, of Debian 13.
+    #[default]
+    Trixie,
+    /// The newest that Debian 13 can have, from its backports.
+    Backports,
+}
+
+impl Kernel {
+    fn suite(self) -> &'static str {
+        match self {
+            Self::Bookworm => "bookworm",
+            Self::Trixie => apt::SUITE,
+            Self::Backports => apt::BACKPORTS,
+        }
+    }
 }
 
 /// How to find or build a kit. The default suits nearly everyone.
@@ -92,6 +115,50 @@ impl Host {
     pub fn uefi_vars_template(&self) -> PathBuf {
         self.entry.join("root/usr/share/OVMF/OVMF_VARS_4M.fd")
     }
+
+    /// U-Boot as a PC's firmware, for QEMU's option `-bios`; fetched if it is not there
+    /// (about 3 MB).
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::open_or_build`].
+    pub fn u_boot(
+        &self,
+        options: &KitOptions,
+        progress: &mut dyn Progress,
+    ) -> Result<PathBuf, KitError> {
+        let cache = Cache::open(options.cache.as_deref())?;
+        let entry = extra::u_boot(&cache, options.mirror.as_deref(), progress)?;
+        Ok(entry.join("root/usr/lib/u-boot/qemu-x86_64/u-boot.rom"))
+    }
+
+    /// A boot loader for UEFI, and what makes FAT file systems to keep it in; fetched if
+    /// they are not there (about 1 MB).
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::open_or_build`].
+    pub fn boot_loader(
+        &self,
+        options: &KitOptions,
+        progress: &mut dyn Progress,
+    ) -> Result<BootLoader, KitError> {
+        let cache = Cache::open(options.cache.as_deref())?;
+        let entry = extra::boot_loader(&cache, options.mirror.as_deref(), progress)?;
+        Ok(BootLoader {
+            efi: entry.join("root/usr/lib/systemd/boot/efi/systemd-bootx64.efi"),
+            mtools: entry.join("bin/mtools"),
+        })
+    }
+}
+
+/// What a drive is made bootable with.
+#[derive(Debug, Clone)]
+pub struct BootLoader {
+    /// systemd-boot, an EFI program for x86-64.
+    pub efi: PathBuf,
+    /// mtools: `mtools -c mcopy …` and its like.
+    pub mtools: PathBuf,
 }
 
 /// Everything that a Linux guest needs: a [`Host`], a kernel, an initramfs and a
@@ -100,6 +167,8 @@ impl Host {
 pub struct Kit {
     host: Host,
     entry: PathBuf,
+    /// Where kernel and initramfs are.
+    kernel: PathBuf,
 }
 
 impl Kit {
@@ -120,7 +189,12 @@ impl Kit {
         let cache = Cache::open(options.cache.as_deref())?;
         let mirror = options.mirror.as_deref();
         let entry = guest::provide(&cache, &host.tool("mke2fs"), mirror, progress)?;
-        Ok(Self { host, entry })
+        let kernel = entry.clone();
+        Ok(Self {
+            host,
+            entry,
+            kernel,
+        })
     }
 
     /// Removes everything that any version of the kit has put into the cache.
@@ -132,22 +206,63 @@ impl Kit {
         Cache::open(options.cache.as_deref())?.remove(progress)
     }
 
+    /// The same kit with another kernel, fetched if it is not there (about 35 MB).
+    ///
+    /// Its initramfs has the modules of XFS and Btrfs too: a job loads those that
+    /// `/run/kit/modules/file-systems` lists, in that order.
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::open_or_build`].
+    pub fn with_kernel(
+        &self,
+        kernel: Kernel,
+        options: &KitOptions,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, KitError> {
+        let cache = Cache::open(options.cache.as_deref())?;
+        let mirror = options.mirror.as_deref();
+        let kernel = kernel::provide(&cache, kernel.suite(), mirror, progress)?;
+        Ok(Self {
+            kernel,
+            ..self.clone()
+        })
+    }
+
+    /// An ext4 image with xfsprogs and btrfs-progs and their libraries, for guests to
+    /// mount; fetched if it is not there (about 20 MB). Not to be written to.
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::open_or_build`].
+    pub fn file_system_tools(
+        &self,
+        options: &KitOptions,
+        progress: &mut dyn Progress,
+    ) -> Result<PathBuf, KitError> {
+        let cache = Cache::open(options.cache.as_deref())?;
+        let mirror = options.mirror.as_deref();
+        let mke2fs = self.host.tool("mke2fs");
+        let entry = extra::file_system_tools(&cache, &mke2fs, mirror, progress)?;
+        Ok(entry.join(extra::TOOLS_IMAGE.name))
+    }
+
     /// The programs that run on this machine.
     #[must_use]
     pub fn host(&self) -> &Host {
         &self.host
     }
 
-    /// The guest's kernel, a Linux 6.12 or later.
+    /// The guest's kernel: a Linux 6.12, or what [`Kit::with_kernel`] chose.
     #[must_use]
     pub fn kernel(&self) -> PathBuf {
-        self.entry.join("vmlinuz")
+        self.kernel.join("vmlinuz")
     }
 
     /// The guest's initramfs.
     #[must_use]
     pub fn initramfs(&self) -> PathBuf {
-        self.entry.join("initramfs.cpio")
+        self.kernel.join("initramfs.cpio")
     }
 
     /// The guest's root file system: a raw image of 1 GiB, sparse, ext4 on the whole

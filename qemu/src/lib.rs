@@ -8,6 +8,7 @@
 //! ```text
 //!   Kit::open_or_build ──> cache: QEMU, firmware, e2fsprogs     (Host)
 //!                                 kernel, initramfs, root image (Kit)
+//!                                 other kernels, U-Boot, a boot loader: when asked for
 //!   Launch::job(&kit, script).drive(..).spawn() ──> Guest ──> JobOutcome
 //!   Launch::vm(&host, profile).drive(..).spawn() ─> Guest, for a user's own system
 //! ```
@@ -17,7 +18,7 @@
 //! needs privileges. Guests run under KVM where that works, else under TCG.
 //!
 //! The crate does not serve drives and knows none of the others of this workspace: a
-//! drive is a socket that somebody else listens on. It does not boot the kit's guest
+//! drive is a socket that somebody else listens on. A job's guest is not booted
 //! from a boot loader either: firmware starts the kernel that QEMU hands it, and
 //! only then is the drive the root file system.
 //!
@@ -36,7 +37,7 @@ mod quote;
 mod run;
 
 pub use error::KitError;
-pub use kit::{Host, Kit, KitOptions, QemuChoice};
+pub use kit::{BootLoader, Host, Kernel, Kit, KitOptions, QemuChoice};
 pub use progress::{Event, Progress, Silent};
 pub use quote::command_line;
 pub use run::{

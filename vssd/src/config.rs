@@ -40,6 +40,7 @@ impl PciIdentity {
 
 /// An LBA format (`NVM Command Set 1.1 §4.1.5.1`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BlockFormat {
     /// Size of a block's data, bytes: 512 or 4096.
     pub block_bytes: u32,

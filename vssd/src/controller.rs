@@ -5,7 +5,7 @@ mod operator;
 
 use std::os::fd::BorrowedFd;
 
-use nvme::{NvmOpcode, QueueId, ReadWriteCdw12, Sqe, Status};
+use nvme::{NamespaceId, NvmOpcode, QueueId, ReadWriteCdw12, Sqe, Status};
 use traces::{Clock, Event, Tap};
 
 use crate::admin::services::firmware::ResetKind;
@@ -26,7 +26,18 @@ use crate::{
 /// Where the host sets no limit.
 pub(crate) const BURST: u32 = 64;
 
-/// One NVMe function with one namespace on `M`, observed by `T`, in the time of
+/// What a namespace is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamespaceSummary {
+    /// Which it is.
+    pub nsid: NamespaceId,
+    /// Blocks.
+    pub blocks: u64,
+    /// Size of a block's data, bytes.
+    pub block_bytes: u32,
+}
+
+/// One NVMe function, whose namespaces are parts of `M`, observed by `T`, in the time of
 /// `C`.
 pub struct Controller<M: Media, T: Tap, C: Clock> {
     pub(crate) device: Device<T, C>,
@@ -334,6 +345,18 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         self.device.registers.nssro = true;
         self.device.reset_services(ResetKind::Subsystem);
         self.device.event(Event::Reset);
+    }
+
+    /// The namespaces that a host can use, in the order of their identifiers.
+    pub fn namespaces(&self) -> impl Iterator<Item = NamespaceSummary> {
+        let namespaces = self.device.namespaces.iter();
+        namespaces
+            .filter(|namespace| namespace.attached)
+            .map(|namespace| NamespaceSummary {
+                nsid: namespace.nsid,
+                blocks: namespace.blocks,
+                block_bytes: namespace.block_bytes,
+            })
     }
 
     /// What the controller was made to be.

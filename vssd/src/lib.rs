@@ -16,7 +16,7 @@
 //!   media       Ram · RawFile · Null
 //! ```
 //!
-//! [`Controller`] is one NVMe function with one namespace. It is driven: by
+//! [`Controller`] is one NVMe function, whose namespaces share a medium. It is driven: by
 //! [`nvme::Registers`], by [`Controller::dma_map`] and by [`Controller::poll`],
 //! all from one thread, and it never blocks on a guest. What it tells a guest
 //! goes into guest memory and through [`Interrupts`]; what it tells an observer
@@ -45,6 +45,7 @@ mod lifecycle;
 pub mod media;
 pub mod memory;
 mod namespace;
+pub mod profile;
 mod protection;
 mod queue;
 mod registers;
@@ -61,7 +62,7 @@ pub use admin::services::ServicesConfig;
 pub use admin::services::firmware::{Activation, FirmwareConfig, image as firmware_image};
 pub use admin::services::self_test::SelfTestConfig;
 pub use config::{BlockFormat, ControllerConfig, PciIdentity, PowerState, ZonedConfig};
-pub use controller::Controller;
+pub use controller::{Controller, NamespaceSummary};
 pub use doorbells::{DOORBELLS_BYTES, Doorbells};
 pub use error::VssdError;
 pub use interrupts::Interrupts;

@@ -66,6 +66,16 @@ pub struct State {
     services: SavedServices,
 }
 
+impl State {
+    /// The size of a block of namespace `nsid`, bytes; none where there is no
+    /// such namespace.
+    #[must_use]
+    pub fn block_bytes(&self, nsid: u32) -> Option<u32> {
+        let namespace = self.namespaces.iter().find(|saved| saved.nsid == nsid)?;
+        Some(namespace.format.block_bytes)
+    }
+}
+
 /// Where a [`State`] goes.
 pub trait StateStore: Send {
     /// Replaces what was saved before by `state`, as a whole or not at all.

@@ -27,8 +27,11 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Run all tests, those with real guests among them.
+    /// Run the tests, those with real guests among them.
     Test {
+        /// Run the slow tests as well: more kernels, more firmware (sets VSSD_SLOW).
+        #[arg(long, conflicts_with = "no_vm")]
+        all: bool,
         /// Leave out the tests that boot guests.
         #[arg(long)]
         no_vm: bool,
@@ -46,7 +49,7 @@ enum Task {
 fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Demo { arguments } => run::demo(&arguments),
-        Task::Test { no_vm } => test::run(no_vm),
+        Task::Test { all, no_vm } => test::run(all, no_vm),
         Task::Lint => lint::run(),
         Task::Bench { arguments } => run::bench(&arguments),
     }

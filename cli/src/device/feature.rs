@@ -219,6 +219,16 @@ fn features(device: &mut Opened) -> Result<Vec<FeatureId>, DriverError> {
     Ok(FeatureId::NAMED.iter().filter(has).copied().collect())
 }
 
+/// Whether the feature belongs to what it protects, not to the controller.
+const fn outlasts_reset(feature: FeatureId) -> bool {
+    matches!(
+        feature,
+        FeatureId::NAMESPACE_WRITE_PROTECTION
+            | FeatureId::RESERVATION_PERSISTENCE
+            | FeatureId::BOOT_PARTITION_WRITE_PROTECTION
+    )
+}
+
 fn set(arguments: &SetArguments) -> Result<()> {
     let data = match &arguments.data {
         Some(path) => fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
@@ -238,7 +248,7 @@ fn set(arguments: &SetArguments) -> Result<()> {
         "set-feature:{:#04x} ({feature}), value:{:#010x}, result:{dword:#x}",
         feature.0, arguments.value
     );
-    if !arguments.save {
+    if !arguments.save && !outlasts_reset(feature) {
         log::info!("the value is gone with the next reset of the controller: --save keeps it");
     }
     Ok(())

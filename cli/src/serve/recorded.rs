@@ -100,7 +100,6 @@ impl<M: Media> Recorded<M> {
 
     fn header(&self, plan: &RecordPlan) -> Header {
         let config = self.controller.config();
-        let bytes = self.controller.media().info().bytes;
         let pci = config.pci;
         Header {
             device: DeviceIdentity {
@@ -114,11 +113,15 @@ impl<M: Media> Recorded<M> {
                     subsystem: pci.subsystem,
                 }),
             },
-            namespaces: vec![NamespaceInfo {
-                id: 1,
-                blocks: bytes / u64::from(config.block_bytes),
-                block_bytes: config.block_bytes,
-            }],
+            namespaces: self
+                .controller
+                .namespaces()
+                .map(|namespace| NamespaceInfo {
+                    id: namespace.nsid.0,
+                    blocks: namespace.blocks,
+                    block_bytes: namespace.block_bytes,
+                })
+                .collect(),
             io_queues: u32::from(config.queue_pairs_max),
             mdts_bytes: nvme::PAGE_BYTES.checked_shl(u32::from(config.mdts)),
             start: Start {

@@ -17,7 +17,7 @@ use vssd::{ControllerConfig, DOORBELLS_BYTES, Protection};
 type Vssd = vssd::Controller<Ram, (), VirtualClock>;
 
 /// A device in this thread; it runs when the driver waits.
-struct InProcess {
+pub(crate) struct InProcess {
     device: Rc<RefCell<Vssd>>,
     clock: VirtualClock,
     arena: DmaArena,
@@ -90,9 +90,15 @@ impl Drop for InProcess {
 }
 
 fn bring_up() -> (Controller<InProcess, VirtualClock>, VirtualClock) {
+    bring_up_as(ControllerConfig::default())
+}
+
+/// A device that is made to be `config`, all of whose queues are asked for.
+pub(crate) fn bring_up_as(
+    config: ControllerConfig,
+) -> (Controller<InProcess, VirtualClock>, VirtualClock) {
     let clock = VirtualClock::new();
     let media = Ram::new(16 << 20).unwrap();
-    let config = ControllerConfig::default();
     let device = vssd::Controller::new(config, media, (), clock.clone()).unwrap();
     let transport = InProcess {
         device: Rc::new(RefCell::new(device)),
@@ -101,7 +107,10 @@ fn bring_up() -> (Controller<InProcess, VirtualClock>, VirtualClock) {
         frozen: false,
         status: None,
     };
-    let options = ControllerOptions::default();
+    let options = ControllerOptions {
+        queue_pairs: u16::MAX,
+        ..ControllerOptions::default()
+    };
     let controller = Controller::initialise(transport, options, clock.clone()).unwrap();
     (controller, clock)
 }

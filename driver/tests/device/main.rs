@@ -6,5 +6,6 @@ mod common;
 mod data;
 mod in_process;
 mod peer;
+mod profile;
 mod proxy;
 mod queues;

@@ -44,7 +44,7 @@ const RELEASES: [&str; 12] = [
 pub(crate) struct Request<'a> {
     /// A word for it, to name a directory with.
     pub(crate) name: &'a str,
-    /// The release to prefer: [`SUITE`] or [`BACKPORTS`].
+    /// The release to prefer, one of those that apt was opened with.
     pub(crate) suite: &'a str,
     /// The packages; what they depend on comes along.
     pub(crate) packages: &'a [&'a str],
@@ -71,12 +71,25 @@ impl Apt {
         mirror: &str,
         progress: &mut dyn Progress,
     ) -> Result<Self, KitError> {
+        Self::open_suites(dir, arch, (mirror, &[SUITE, BACKPORTS]), progress)
+    }
+
+    /// As [`Apt::open`], with the releases `suites` of a mirror instead of the usual.
+    pub(crate) fn open_suites(
+        dir: &Path,
+        arch: &str,
+        (mirror, suites): (&str, &[&str]),
+        progress: &mut dyn Progress,
+    ) -> Result<Self, KitError> {
         for sub in ["lists/partial", "sources"] {
             let path = dir.join(sub);
             fs::create_dir_all(&path).map_err(KitError::io("create", path))?;
         }
         let config = dir.join("apt.conf");
-        write(&dir.join("sources/debian.sources"), &sources(mirror))?;
+        write(
+            &dir.join("sources/debian.sources"),
+            &sources(mirror, suites),
+        )?;
         write(&dir.join("status"), "")?;
         write(&config, &configuration(dir, arch))?;
         let apt = Self {
@@ -202,16 +215,15 @@ fn debian_uri(targets: &str) -> Option<String> {
     })
 }
 
-fn sources(mirror: &str) -> String {
+fn sources(mirror: &str, suites: &[&str]) -> String {
+    let suites = suites.join(" ");
     let signed_by = if Path::new(KEYRING).exists() {
         format!("Signed-By: {KEYRING}\n")
     } else {
         // Whatever keys apt trusts by default.
         String::new()
     };
-    format!(
-        "Types: deb\nURIs: {mirror}\nSuites: {SUITE} {BACKPORTS}\nComponents: main\n{signed_by}"
-    )
+    format!("Types: deb\nURIs: {mirror}\nSuites: {suites}\nComponents: main\n{signed_by}")
 }
 
 fn configuration(dir: &Path, arch: &str) -> String {
@@ -253,9 +265,14 @@ fn stubs(packages: &[&str]) -> String {
     packages
         .iter()
         .map(|package| {
+            // Whoever depends on `python3:any` is content with this kind alone.
+            let kind = match *package {
+                "python3" => "allowed",
+                _ => "foreign",
+            };
             format!(
                 "Package: {package}\nStatus: install ok installed\nArchitecture: all\n\
-                 Multi-Arch: foreign\nVersion: 9999\nMaintainer: none\nDescription: left out\n\n"
+                 Multi-Arch: {kind}\nVersion: 9999\nMaintainer: none\nDescription: left out\n\n"
             )
         })
         .collect()

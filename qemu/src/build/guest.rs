@@ -28,12 +28,12 @@ use crate::{Event, KitError, Progress};
 const RECIPE: &str = "guest 1";
 
 /// PID 1 of the guest.
-const INIT: &str = include_str!("../../guest/init");
+pub(crate) const INIT: &str = include_str!("../../guest/init");
 
 /// Guests are x86-64 whatever the machine is.
-const ARCH: &str = "amd64";
+pub(crate) const ARCH: &str = "amd64";
 
-const KERNEL: &str = "linux-image-cloud-amd64";
+pub(crate) const KERNEL: &str = "linux-image-cloud-amd64";
 
 /// Loaded at every boot, in this order: the job's channel, and a second drive.
 const MODULES: [&str; 2] = ["drivers/firmware/qemu_fw_cfg", "drivers/block/virtio_blk"];
@@ -85,7 +85,7 @@ const PACKAGES: [&str; 31] = [
 ];
 
 /// Wanted for maintainer scripts, as a service, or by scripts that jobs do without.
-const WITHOUT: [&str; 12] = [
+pub(crate) const WITHOUT: [&str; 12] = [
     "adduser",
     "dbus",
     "debconf",
@@ -101,7 +101,7 @@ const WITHOUT: [&str; 12] = [
 ];
 
 /// Left out of the root file system, relative to it.
-const WASTE: [&str; 8] = [
+pub(crate) const WASTE: [&str; 8] = [
     "boot",
     "usr/share/doc",
     "usr/share/info",
@@ -187,7 +187,26 @@ fn build(
     apt::unpack(&packages, &tree)?;
     let list = configure(&tree, &packages)?;
     write(&stage.dir.join("packages"), &list)?;
-    image(&tree, stage, mke2fs)
+    image(&tree, stage, mke2fs, &Image::ROOT)
+}
+
+/// What tells one image from another.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Image {
+    /// The file's name.
+    pub(crate) name: &'static str,
+    /// The file system's label.
+    pub(crate) label: &'static str,
+    /// Its size, as mke2fs reads it.
+    pub(crate) size: &'static str,
+}
+
+impl Image {
+    const ROOT: Self = Self {
+        name: "root.img",
+        label: "vssd",
+        size: IMAGE_SIZE,
+    };
 }
 
 /// Packs busybox, the modules and init.
@@ -266,7 +285,12 @@ fn configure(tree: &Path, packages: &[PathBuf]) -> Result<String, KitError> {
 
 /// Makes the file system from a tar archive: that way everything in it belongs to
 /// root, whoever builds it, and no loop device or mount is needed.
-fn image(tree: &Path, stage: &Stage<'_>, mke2fs: &Path) -> Result<(), KitError> {
+pub(crate) fn image(
+    tree: &Path,
+    stage: &Stage<'_>,
+    mke2fs: &Path,
+    image: &Image,
+) -> Result<(), KitError> {
     let archive = stage.scratch.join("root.tar");
     let mut tar = Command::new("tar");
     tar.args(["--create", "--sort=name", "--numeric-owner"])
@@ -278,7 +302,7 @@ fn image(tree: &Path, stage: &Stage<'_>, mke2fs: &Path) -> Result<(), KitError> 
     tool::run(&mut tar, "packing the root file system")?;
 
     let mut make = Command::new(mke2fs);
-    make.args(["-q", "-F", "-t", "ext4", "-b", "4096", "-L", "vssd"])
+    make.args(["-q", "-F", "-t", "ext4", "-b", "4096", "-L", image.label])
         .args(["-U", IMAGE_UUID, "-E"])
         // Nothing is left for the guest's kernel to initialise in the background,
         // which would show in every trace.
@@ -287,14 +311,18 @@ fn image(tree: &Path, stage: &Stage<'_>, mke2fs: &Path) -> Result<(), KitError> 
         ))
         .arg("-d")
         .arg(&archive)
-        .arg(stage.dir.join("root.img"))
-        .arg(IMAGE_SIZE)
+        .arg(stage.dir.join(image.name))
+        .arg(image.size)
         .env("E2FSPROGS_FAKE_TIME", "1735689600");
     tool::run(&mut make, "making the root file system").map(drop)
 }
 
 /// The only entry of `dir` that begins with `prefix`.
-fn only_child(dir: &Path, prefix: &str, what: &'static str) -> Result<PathBuf, KitError> {
+pub(crate) fn only_child(
+    dir: &Path,
+    prefix: &str,
+    what: &'static str,
+) -> Result<PathBuf, KitError> {
     let mut found = fs::read_dir(dir)
         .map_err(KitError::io("list", dir))?
         .flatten()
@@ -308,14 +336,14 @@ fn only_child(dir: &Path, prefix: &str, what: &'static str) -> Result<PathBuf, K
     }
 }
 
-fn make_dir(path: &Path) -> Result<(), KitError> {
+pub(crate) fn make_dir(path: &Path) -> Result<(), KitError> {
     fs::create_dir_all(path).map_err(KitError::io("create", path))?;
     // Not left to the caller's umask: it becomes a directory of the guest.
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
         .map_err(KitError::io("set the mode of", path))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, KitError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, KitError> {
     fs::read(path).map_err(KitError::io("read", path))
 }
 
@@ -328,7 +356,7 @@ fn write(path: &Path, text: &str) -> Result<(), KitError> {
         .map_err(KitError::io("write", path))
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), KitError> {
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), KitError> {
     fs::copy(from, to)
         .map(drop)
         .map_err(KitError::io("copy", from))

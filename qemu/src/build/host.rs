@@ -39,13 +39,14 @@ const WITHOUT: [&str; 7] = [
 
 /// A machine's architecture, as three parties name it.
 #[derive(Debug, Clone, Copy)]
-struct Arch {
-    debian: &'static str,
+pub(crate) struct Arch {
+    pub(crate) debian: &'static str,
     triplet: &'static str,
     loader: &'static str,
 }
 
-fn arch() -> Result<Arch, KitError> {
+/// This machine's.
+pub(crate) fn arch() -> Result<Arch, KitError> {
     match env::consts::ARCH {
         "x86_64" => Ok(Arch {
             debian: "amd64",
@@ -138,7 +139,7 @@ fn build(
 /// Writes a script that starts `program` of the private root.
 ///
 /// `root` is where that root is now, `home` where it will be.
-fn launcher(
+pub(crate) fn launcher(
     bin: &Path,
     root: &Path,
     home: &Path,

@@ -51,7 +51,7 @@ pub(crate) fn arguments(
             ..
         } => {
             options.kernel(kit, *root, kernel_args, launch.iommu)?;
-            options.job(place)?;
+            options.job(launch, place)?;
         }
         Boot::Drive {
             profile,
@@ -63,7 +63,7 @@ pub(crate) fn arguments(
             if let Some(iso) = cdrom {
                 options.cdrom(iso)?;
             }
-            options.console(place)?;
+            options.console(launch, place)?;
         }
     }
     options.0.extend(launch.qemu_args.iter().cloned());
@@ -215,10 +215,10 @@ impl Options {
         Ok(())
     }
 
-    fn job(&mut self, place: &Place) -> Result<(), KitError> {
+    fn job(&mut self, launch: &Launch<'_>, place: &Place) -> Result<(), KitError> {
         let job = comma_safe(&place.job())?;
         self.add("-fw_cfg", format!("name=opt/vssd/job,file={job}"));
-        self.console(place)?;
+        self.console(launch, place)?;
         self.add("-chardev", "stdio,id=job,signal=off");
         self.add("-serial", "chardev:job");
         self.add("-display", "none");
@@ -227,9 +227,16 @@ impl Options {
     }
 
     /// The first serial port, kept in a file.
-    fn console(&mut self, place: &Place) -> Result<(), KitError> {
+    fn console(&mut self, launch: &Launch<'_>, place: &Place) -> Result<(), KitError> {
         let log = comma_safe(place.serial())?;
-        self.add("-chardev", format!("file,id=console,path={log}"));
+        let console = match &launch.console {
+            None => format!("file,id=console,path={log}"),
+            Some(socket) => format!(
+                "socket,id=console,path={},server=on,wait=on,logfile={log}",
+                comma_safe(socket)?
+            ),
+        };
+        self.add("-chardev", console);
         self.add("-serial", "chardev:console");
         Ok(())
     }

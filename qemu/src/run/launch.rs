@@ -119,6 +119,7 @@ pub struct Launch<'a> {
     pub(crate) drives: Vec<Drive>,
     pub(crate) qemu_args: Vec<String>,
     pub(crate) serial_log: Option<PathBuf>,
+    pub(crate) console: Option<PathBuf>,
     pub(crate) uefi_vars: Option<PathBuf>,
 }
 
@@ -165,6 +166,7 @@ impl<'a> Launch<'a> {
             drives: Vec::new(),
             qemu_args: Vec::new(),
             serial_log: None,
+            console: None,
             uefi_vars: None,
         }
     }
@@ -222,6 +224,14 @@ impl<'a> Launch<'a> {
     #[must_use]
     pub fn serial_log(mut self, path: impl Into<PathBuf>) -> Self {
         self.serial_log = Some(path.into());
+        self
+    }
+
+    /// Listens on this socket for somebody to be the guest's console, and starts the
+    /// guest only then. The console's log is kept as well.
+    #[must_use]
+    pub fn console_socket(mut self, path: impl Into<PathBuf>) -> Self {
+        self.console = Some(path.into());
         self
     }
 

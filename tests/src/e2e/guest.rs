@@ -118,7 +118,8 @@ fn kit() -> Result<&'static Kit, String> {
     kit.as_ref().map_err(Clone::clone)
 }
 
-fn narrate(event: Event<'_>) {
+/// Tells what the kit is doing.
+pub(super) fn narrate(event: Event<'_>) {
     match event {
         Event::Step { what } => eprintln!("{what}"),
         Event::Fetch {

@@ -14,6 +14,7 @@
 //! | variable     | what it does                                                  |
 //! |--------------|---------------------------------------------------------------|
 //! | `VSSD_NO_VM` | set to anything: every test that boots a guest is left out    |
+//! | `VSSD_SLOW`  | set to anything: slow tests are run too, as by `cargo xtask test --all` |
 //! | `VSSD_BIN`   | the `vssd` to test, instead of the one in the target directory |
 //!
 //! The guest kit has variables of its own; see the crate `qemu`.
@@ -24,6 +25,7 @@
 )]
 
 mod disk;
+mod extras;
 mod guest;
 mod program;
 mod server;
@@ -32,6 +34,7 @@ mod time;
 mod work;
 
 pub use disk::{Scratch, sha256_of_files};
+pub use extras::{Console, slow};
 pub use guest::{PATIENCE, Vm, run, section, start, succeeded};
 pub use program::{vssd, vssd_json, vssd_program};
 pub use server::{Serve, Server};

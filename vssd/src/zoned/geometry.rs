@@ -39,6 +39,7 @@ pub struct ZonedGeometry {
 /// Zone random write areas: a window behind the write pointer of a zone in
 /// which blocks can be written in any order, and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Zrwa {
     /// The size of the window, blocks: a multiple of `granularity`.
     pub blocks: u16,
