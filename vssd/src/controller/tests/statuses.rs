@@ -354,9 +354,11 @@ fn namespaces_run_out_of_identifiers() {
     let mut host = Host::new(config, ram());
     host.enable();
     let page = host.pages(1);
-    let mut wanted = nvme::NamespaceCreation::default();
-    wanted.nsze = U64::new(8);
-    wanted.ncap = U64::new(8);
+    let wanted = nvme::NamespaceCreation {
+        nsze: U64::new(8),
+        ncap: U64::new(8),
+        ..nvme::NamespaceCreation::default()
+    };
     host.write(page, wanted.as_bytes());
     let mut sqe = admin(AdminOpcode::NAMESPACE_MANAGEMENT, 0, 0, 0);
     sqe.prp1 = U64::new(page);
