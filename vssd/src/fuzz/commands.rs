@@ -1,7 +1,6 @@
 //! Commands, one after the other, to a whole controller.
 
-use nvme::{AdminOpcode, FormatCdw10, NSID_ALL, Registers, SQE_BYTES, Sqe};
-use traces::Event;
+use nvme::{AdminOpcode, FormatCdw10, NSID_ALL, SQE_BYTES, Sqe};
 use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
 
@@ -125,5 +124,4 @@ fn check_completed(host: &Host<Ram>) {
         let half = !record.queue.is_admin() && record.opcode == nvme::NvmOpcode::COMPARE.0;
         assert!(event || half, "never completed: {record:?}");
     }
-    let _ = Event::Reset;
 }
