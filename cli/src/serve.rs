@@ -59,14 +59,14 @@ pub(crate) struct DriveArguments {
     /// Say something about the recording, such as os=windows11; may be repeated.
     #[arg(long, value_name = "NAME=VALUE", requires = "record")]
     label: Vec<Label>,
-    /// Serial number; by default the profile's, or one that follows from the
-    /// disk's path.
-    #[arg(long, value_name = "TEXT")]
-    serial: Option<String>,
     /// What drive it is: a profile of your own, or a built-in one (`vssd profile`
     /// lists them). The options below go before what it says.
     #[arg(long, value_name = "FILE|NAME", default_value = "qemu")]
     profile: PathBuf,
+    /// Serial number; by default the profile's, or one that follows from the
+    /// disk's path.
+    #[arg(long, value_name = "TEXT")]
+    serial: Option<String>,
     /// Model number; by default the profile's.
     #[arg(long, value_name = "TEXT")]
     model: Option<String>,

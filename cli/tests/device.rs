@@ -229,6 +229,35 @@ fn a_sanitize_is_waited_for() {
 }
 
 #[test]
+fn a_self_test_goes_on_until_it_is_aborted() {
+    let served = Served::start();
+    served.says("selftest start DEVICE extended --detach");
+    let log = served.json("selftest log DEVICE --json");
+    assert_eq!(log["current_operation"], 2);
+    served.says("selftest abort DEVICE");
+    let log = served.json("selftest log DEVICE --json");
+    assert_eq!(log["current_operation"], 0);
+    assert_eq!(log["results"][0]["self_test_code"], 2);
+    assert_eq!(log["results"][0]["operation_result"], 1);
+    let (code, said) = served.refuses("selftest start DEVICE short --detach");
+    assert_eq!((code, said.contains("leave out --detach")), (Some(2), true));
+}
+
+#[test]
+fn persistent_events_are_told() {
+    let served = Served::start();
+    served.says("feature set DEVICE temperature 0x150");
+    let events = served.says("log DEVICE persistent");
+    has(
+        &events,
+        "Event Type                  : 0x4 (Power-on or Reset)",
+    );
+    has(&events, "  Controller ID             : 0x1");
+    has(&events, "Event Type                  : 0xb (Set Feature)");
+    has(&events, "Command Dword 11            : 0x150");
+}
+
+#[test]
 fn namespaces_come_and_go() {
     let served = Served::start();
     let ids = |words: &str| {

@@ -74,8 +74,8 @@ pub(crate) enum Step {
 #[derive(Debug)]
 pub(crate) enum Job {
     Transfer(Transfer),
-    Copy(Copy),
-    CompareWrite(CompareWrite),
+    Copy(Box<Copy>),
+    CompareWrite(Box<CompareWrite>),
     Format(Format),
     Sanitize(SanitizeJob),
 }

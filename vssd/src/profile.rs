@@ -389,6 +389,7 @@ fn with_hexadecimal_pci(toml: &str) -> String {
         }
         match line.split_once(" = ") {
             Some((name, value)) if in_pci => match value.parse::<u16>() {
+                Ok(number) if name == "revision" => format!("{name} = {number:#04x}\n"),
                 Ok(number) => format!("{name} = {number:#06x}\n"),
                 Err(_) => format!("{line}\n"),
             },

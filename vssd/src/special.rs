@@ -35,7 +35,7 @@ pub(crate) enum Way {
     /// As a request to the medium.
     Run(Command),
     /// In several steps, with a buffer of so many bytes.
-    Job(Job, usize),
+    Job(Box<Job>, usize),
     /// It is done; the completion's dword 0.
     Done(u32),
 }
@@ -94,7 +94,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         }
         match self.device.way(sqe) {
             Ok(Way::Run(command)) => self.run(Ok(command), ticket),
-            Ok(Way::Job(job, bytes)) => self.begin(job, bytes, ticket),
+            Ok(Way::Job(job, bytes)) => self.begin(*job, bytes, ticket),
             Ok(Way::Done(dword0)) => self.device.finish(ticket, Status::SUCCESS, dword0.into()),
             Err(status) => self.device.finish(ticket, status, 0),
         }
@@ -242,5 +242,5 @@ fn transfer_way(sqe: &Sqe, namespace: &Namespace, through: bool) -> Result<Way, 
     }
     let transfer = Transfer::new(sqe, namespace, lba, through)?;
     let bytes = transfer.buffer_bytes();
-    Ok(Way::Job(Job::Transfer(transfer), bytes))
+    Ok(Way::Job(Box::new(Job::Transfer(transfer)), bytes))
 }

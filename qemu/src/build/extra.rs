@@ -106,7 +106,8 @@ fn fetch(
             name,
             suite: apt::SUITE,
             packages,
-            without: &WITHOUT,
+            // One of XFS's programs is written in Python; jobs do without.
+            without: &[&WITHOUT[..], &["python3-dbus"]].concat(),
             what,
         },
         progress,

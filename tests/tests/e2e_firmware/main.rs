@@ -15,6 +15,9 @@ use vssd_tests::e2e::{Console, PATIENCE, Scratch, Serve, Vm, start};
 
 const MIB: u64 = 1 << 20;
 
+/// U-Boot's, at the beginning of a line.
+const PROMPT: &str = "\n=> ";
+
 /// A machine that starts from its first drive, without what firmware need not see.
 fn machine(vm: &Vm) -> Launch<'static> {
     Launch::vm(vm.kit().host(), Profile::Linux)
@@ -168,10 +171,10 @@ fn u_boot_reads_a_file_from_the_drive() {
     let mut console = Console::connect(&socket);
     console.wait_for("autoboot", PATIENCE);
     console.type_line("");
-    console.wait_for("=> ", PATIENCE);
+    console.wait_for(PROMPT, PATIENCE);
     let mut ask = |line: &str| {
         console.type_line(line);
-        let answer = console.wait_for("=> ", Duration::from_secs(60));
+        let answer = console.wait_for(PROMPT, Duration::from_secs(60));
         vm.say(&answer.replace('\r', ""));
         answer
     };

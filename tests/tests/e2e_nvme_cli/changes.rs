@@ -140,7 +140,7 @@ pub(crate) const DATA: &[Case] = &[
     ),
     row(
         "set-feature (temperature threshold)",
-        "nvme set-feature /dev/nvme0 -f 4 -V 340 && nvme get-feature /dev/nvme0 -f 4 | grep -c 'value:00000154'",
+        "nvme set-feature /dev/nvme0 -f 4 -V 340 && nvme get-feature /dev/nvme0 -f 4 | grep -c 'Current value:0x00000154'",
         When::Always,
         |reply, _| ends_with(reply, "1"),
     ),

@@ -219,10 +219,10 @@ mod tests {
         let refused = reply(1, "NVMe status: Invalid Command Opcode: x(0x4001)");
         let elsewise = reply(1, "NVMe status: Invalid Field in Command: x(0x4002)");
         let fine = reply(0, "");
-        assert!(judge(&case, &refused, &drive(0)).is_ok());
-        assert!(judge(&case, &refused, &drive(0x80)).is_err());
-        assert!(judge(&case, &elsewise, &drive(0)).is_err());
-        assert!(judge(&case, &fine, &drive(0)).is_err());
-        assert!(judge(&case, &fine, &drive(0x80)).is_ok());
+        judge(&case, &refused, &drive(0)).unwrap();
+        judge(&case, &refused, &drive(0x80)).unwrap_err();
+        judge(&case, &elsewise, &drive(0)).unwrap_err();
+        judge(&case, &fine, &drive(0)).unwrap_err();
+        judge(&case, &fine, &drive(0x80)).unwrap();
     }
 }

@@ -113,6 +113,10 @@ impl Identity<'_> {
         }
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "a field a line, in the order of the specification"
+    )]
     fn controller(&self) -> IdentifyController {
         let config = self.config;
         let media = self.namespaces.media();

@@ -78,7 +78,7 @@ impl Format {
             Stage::Apply => {
                 match self.purpose {
                     Purpose::Format(settings) => {
-                        device.end_format(&self.namespaces, Some(settings))
+                        device.end_format(&self.namespaces, Some(settings));
                     }
                     Purpose::Delete => device.delete_namespaces(&self.namespaces),
                 }

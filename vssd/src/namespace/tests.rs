@@ -95,8 +95,8 @@ fn data_and_metadata_of_all_blocks_lie_apart_and_inside() {
     assert_eq!(data.offset, namespace.extent.offset);
     assert_eq!(metadata.offset, data.offset + data.bytes);
     assert!(metadata.offset + metadata.bytes <= namespace.extent.offset + namespace.extent.bytes);
-    assert!(namespace.extent(1000, 1).is_err());
-    assert!(namespace.extent(u64::MAX, 2).is_err());
+    namespace.extent(1000, 1).unwrap_err();
+    namespace.extent(u64::MAX, 2).unwrap_err();
 }
 
 #[test]

@@ -13,6 +13,10 @@ use crate::{ControllerConfig, FirmwareConfig, PciIdentity, SelfTestConfig, Servi
 const NS_PER_MS: u64 = 1_000_000;
 
 /// What a controller with this profile is made to be.
+#[expect(
+    clippy::too_many_lines,
+    reason = "every field is named once, and that is all"
+)]
 pub(super) fn to_config(profile: &Profile) -> Result<ControllerConfig, Refused> {
     check::units(profile)?;
     let Profile {
@@ -102,6 +106,10 @@ pub(super) fn to_config(profile: &Profile) -> Result<ControllerConfig, Refused> 
 }
 
 /// The profile of `config`.
+#[expect(
+    clippy::too_many_lines,
+    reason = "every field is named once, and that is all"
+)]
 pub(super) fn of_config(config: &ControllerConfig) -> Profile {
     let ControllerConfig {
         serial,

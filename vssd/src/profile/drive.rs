@@ -357,7 +357,8 @@ impl Taken<'_> {
             let minutes = u64::from(controller.edstt.get());
             self.profile.times.self_test_extended_ms = minutes.saturating_mul(60_000);
         }
-        self.note("the other times: Identify does not tell them");
+        self.note("memory.controller_bytes and features.contiguous_queues_required: Identify does not tell them");
+        self.note("times.format_ms, times.sanitize_ms and times.self_test_short_ms: neither");
     }
 }
 

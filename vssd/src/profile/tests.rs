@@ -141,80 +141,82 @@ fn the_default_explains_every_field_and_its_examples_are_right() {
 const CHANGE: &str =
     ": change it, or leave it out for the default (`vssd profile qemu` explains each field)";
 
-#[test]
-fn refusals_name_the_place_the_field_the_value_and_the_range() {
-    let changeable = [
-        (
-            "[limits]\nqueue_pairs_max = 512\n",
-            "my.toml:2: limits.queue_pairs_max is 512, but must be 1 to 511",
-        ),
-        (
-            "[limits]\n\nqueue_pairs_max = 70000",
-            "my.toml:3: limits.queue_pairs_max is 70000, but must be a whole number from 0 to 65535",
-        ),
-        (
-            "[limits]\nqueue_pairs_max = \"many\"",
-            "my.toml:2: limits.queue_pairs_max is \"many\", but must be a whole number from 0 to 65535",
-        ),
-        (
-            "features.apst = 1",
-            "my.toml:1: features.apst is 1, but must be true or false",
-        ),
-        (
-            "[identity]\nserial = \"123456789012345678901\"",
-            "my.toml:2: identity.serial is \"123456789012345678901\", but must be 1 to 20 printable \
+/// Profiles that are refused, and why.
+const REFUSED: &[(&str, &str)] = &[
+    (
+        "[limits]\nqueue_pairs_max = 512\n",
+        "my.toml:2: limits.queue_pairs_max is 512, but must be 1 to 511",
+    ),
+    (
+        "[limits]\n\nqueue_pairs_max = 70000",
+        "my.toml:3: limits.queue_pairs_max is 70000, but must be a whole number from 0 to 65535",
+    ),
+    (
+        "[limits]\nqueue_pairs_max = \"many\"",
+        "my.toml:2: limits.queue_pairs_max is \"many\", but must be a whole number from 0 to 65535",
+    ),
+    (
+        "features.apst = 1",
+        "my.toml:1: features.apst is 1, but must be true or false",
+    ),
+    (
+        "[identity]\nserial = \"123456789012345678901\"",
+        "my.toml:2: identity.serial is \"123456789012345678901\", but must be 1 to 20 printable \
              ASCII characters",
-        ),
-        (
-            "[pci]\noui = \"525400\"",
-            "my.toml:2: pci.oui is \"525400\", but must be three bytes in hexadecimal, such as \
+    ),
+    (
+        "[pci]\noui = \"525400\"",
+        "my.toml:2: pci.oui is \"525400\", but must be three bytes in hexadecimal, such as \
              \"52:54:00\"",
-        ),
-        (
-            "[[power.state]]\npower_mw_max = 9\n[[power.state]]\npower_mw_max = 9\nrank = 32",
-            "my.toml:5: power.state[1].rank is 32, but must be 0 to 31",
-        ),
-        (
-            "[[power.state]]\nnon_operational = true",
-            "my.toml:2: power.state[0].non_operational is true, but must be false: a drive starts \
+    ),
+    (
+        "[[power.state]]\npower_mw_max = 9\n[[power.state]]\npower_mw_max = 9\nrank = 32",
+        "my.toml:5: power.state[1].rank is 32, but must be 0 to 31",
+    ),
+    (
+        "[[power.state]]\nnon_operational = true",
+        "my.toml:2: power.state[0].non_operational is true, but must be false: a drive starts \
              in an operational state",
-        ),
-        (
-            "power = { state = [] }",
-            "my.toml:1: power.state is 0 of them, but must be 1 to 32 of them",
-        ),
-        (
-            "[[format]]\nblock_bytes = 512\n\n[[format]]\nblock_bytes = 520",
-            "my.toml:4: format[1] is 520+0 with a guard of 16 bits and a storage tag of 0, but must \
+    ),
+    (
+        "power = { state = [] }",
+        "my.toml:1: power.state is 0 of them, but must be 1 to 32 of them",
+    ),
+    (
+        "[[format]]\nblock_bytes = 512\n\n[[format]]\nblock_bytes = 520",
+        "my.toml:4: format[1] is 520+0 with a guard of 16 bits and a storage tag of 0, but must \
              be 512 or 4096 bytes of data, up to 4096 of metadata, a guard of 16 bits (32 or 64 \
              with 4096 bytes of data), and a storage tag that it leaves room for",
-        ),
-        (
-            "[firmware]\nslots = 2\ngranularity_bytes = 0",
-            "my.toml:3: firmware.granularity_bytes is 0, but must be a multiple of 4096 from 4096 to \
+    ),
+    (
+        "[firmware]\nslots = 2\ngranularity_bytes = 0",
+        "my.toml:3: firmware.granularity_bytes is 0, but must be a multiple of 4096 from 4096 to \
              1040384, or 4 for pieces of any size",
-        ),
-        (
-            "[thermal]\ncritical_kelvin = 300",
-            "my.toml:2: thermal.critical_kelvin is 300, but must be 343 to 65535",
-        ),
-        (
-            "# of another world\n[limits]\ntransfer_bytes_max = 1000000",
-            "my.toml:3: limits.transfer_bytes_max is 1000000, but must be a power of two from 8192 \
+    ),
+    (
+        "[thermal]\ncritical_kelvin = 300",
+        "my.toml:2: thermal.critical_kelvin is 300, but must be 343 to 65535",
+    ),
+    (
+        "# of another world\n[limits]\ntransfer_bytes_max = 1000000",
+        "my.toml:3: limits.transfer_bytes_max is 1000000, but must be a power of two from 8192 \
              to 33554432",
-        ),
-        (
-            "[times]\nkeep_alive_ms = 50",
-            "my.toml:2: times.keep_alive_ms is 50, but must be a multiple of 100 up to 6553500, 0 \
+    ),
+    (
+        "[times]\nkeep_alive_ms = 50",
+        "my.toml:2: times.keep_alive_ms is 50, but must be a multiple of 100 up to 6553500, 0 \
              for none",
-        ),
-        (
-            "[zoned]\nzone_bytes = 65536\ncapacity_bytes = 131072",
-            "my.toml:3: zoned.capacity_bytes is 131072, but must be a multiple of 4096 from 4096 \
+    ),
+    (
+        "[zoned]\nzone_bytes = 65536\ncapacity_bytes = 131072",
+        "my.toml:3: zoned.capacity_bytes is 131072, but must be a multiple of 4096 from 4096 \
              to 65536",
-        ),
-    ];
-    for (text, message) in changeable {
+    ),
+];
+
+#[test]
+fn refusals_name_the_place_the_field_the_value_and_the_range() {
+    for (text, message) in REFUSED {
         assert_eq!(refusal(text), format!("{message}{CHANGE}"));
     }
 }

@@ -167,7 +167,10 @@ fn every_command_has_the_class_of_the_specification() {
 fn registering_minds_keys() {
     // Action, ignore the existing key, (current, new) key, host, and what
     // comes of it; A has key 10, B has key 20, C has none.
-    let table: [(u8, bool, (u64, u64), HostId, Result<(), Status>); 19] = [
+    /// Action, whether keys are ignored, current and other key, who asks, and what comes
+    /// of it.
+    type Case = (u8, bool, (u64, u64), HostId, Result<(), Status>);
+    let table: [Case; 19] = [
         (0, false, (0, 30), C, Ok(())),
         (0, false, (77, 10), A, Ok(())),
         (0, false, (10, 11), A, Err(CONFLICT)),
@@ -450,7 +453,7 @@ fn a_reservation_binds_the_next_host_until_it_preempts_it() {
 
     let broken = saved.replace("\"kind\":2", "\"kind\":9");
     assert_ne!(broken, saved);
-    assert!(serde_json::from_str::<Reservations>(&broken).is_err());
+    serde_json::from_str::<Reservations>(&broken).unwrap_err();
 }
 
 #[test]

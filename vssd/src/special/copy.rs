@@ -57,7 +57,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         let to = to.nsid;
         self.enter_zones(to, sqe.slba(), &sources)?;
         let job = Copy::new(sources, to, sqe.slba().0, durable);
-        Ok(Way::Job(Job::Copy(job), bytes))
+        Ok(Way::Job(Box::new(Job::Copy(Box::new(job))), bytes))
     }
 
     /// Asks the zones of sources and destination, where they have zones.

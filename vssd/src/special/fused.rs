@@ -62,7 +62,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
                 self.device.pend(first.ticket.queue(), first.ticket.cid());
                 let job = CompareWrite::new(compare, write, first.ticket);
                 let bytes = job.buffer_bytes();
-                self.begin(Job::CompareWrite(job), bytes, ticket);
+                self.begin(Job::CompareWrite(Box::new(job)), bytes, ticket);
             }
             Err(status) => {
                 self.device.finish(first.ticket, status, 0);

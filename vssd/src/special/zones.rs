@@ -91,7 +91,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             }
         };
         let bytes = transfer.buffer_bytes();
-        Ok(Way::Job(Job::Transfer(transfer), bytes))
+        Ok(Way::Job(Box::new(Job::Transfer(transfer)), bytes))
     }
 
     /// Zone Management Send.

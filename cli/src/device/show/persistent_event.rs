@@ -2,8 +2,9 @@
 
 use nvme::{
     ChangeNamespaceEvent, FirmwareCommitEvent, FormatCompletionEvent, FormatStartEvent,
-    PersistentEventHeader, PersistentEventLogHeader, PersistentEventType, SanitizeCompletionEvent,
-    SanitizeStartEvent, ThermalExcursionEvent, Timestamp, TimestampChangeEvent,
+    PersistentEventHeader, PersistentEventLogHeader, PersistentEventType, PowerOnController,
+    SanitizeCompletionEvent, SanitizeStartEvent, SetFeatureLayout, SmartLog, ThermalExcursionEvent,
+    Timestamp, TimestampChangeEvent,
 };
 use zerocopy::FromBytes;
 
@@ -76,6 +77,23 @@ fn details(report: &mut Report, kind: PersistentEventType, data: &[u8]) {
 
 fn known(report: &mut Report, kind: PersistentEventType, data: &[u8]) -> Option<()> {
     match kind {
+        PersistentEventType::SMART_SNAPSHOT => {
+            let log: SmartLog = read(data)?;
+            report
+                .hex("Critical Warning", log.critical_warning)
+                .dec("Temperature, K", log.temperature())
+                .dec("Percentage Used", log.percentage_used)
+                .wide("Media Errors", log.media_errors);
+        }
+        PersistentEventType::POWER_ON_OR_RESET => power_on(report, data)?,
+        PersistentEventType::SET_FEATURE => {
+            let layout = SetFeatureLayout::from_bits(u32::from_le_bytes(*data.first_chunk()?));
+            let dwords = data.get(4..)?.as_chunks::<4>().0.iter();
+            for (number, dword) in (10..).zip(dwords.take(layout.dwords().into())) {
+                let name = format!("Command Dword {number}");
+                report.hex(name, u32::from_le_bytes(*dword));
+            }
+        }
         PersistentEventType::FIRMWARE_COMMIT => {
             let event: FirmwareCommitEvent = read(data)?;
             report
@@ -107,6 +125,14 @@ fn known(report: &mut Report, kind: PersistentEventType, data: &[u8]) -> Option<
                 .hex("Formatted LBA Size", event.flbas)
                 .hex("Namespace ID", event.namespace_id.get());
         }
+        _ => return erasure(report, kind, data),
+    }
+    Some(())
+}
+
+/// The events of formats, sanitize operations and temperature.
+fn erasure(report: &mut Report, kind: PersistentEventType, data: &[u8]) -> Option<()> {
+    match kind {
         PersistentEventType::FORMAT_START => {
             let event: FormatStartEvent = read(data)?;
             report
@@ -142,6 +168,32 @@ fn known(report: &mut Report, kind: PersistentEventType, data: &[u8]) -> Option<
         }
         _ => return None,
     }
+    Some(())
+}
+
+fn power_on(report: &mut Report, data: &[u8]) -> Option<()> {
+    let (revision, controllers) = data.split_first_chunk::<8>()?;
+    report.text("Firmware Revision", ascii(revision).trim_end());
+    let controllers = controllers
+        .as_chunks::<{ size_of::<PowerOnController>() }>()
+        .0
+        .iter()
+        .filter_map(|bytes| read::<PowerOnController>(bytes))
+        .map(|controller| {
+            let mut report = Report::new("", 28);
+            report
+                .hex("  Controller ID", controller.cntlid.get())
+                .dec("  Firmware Activation", controller.firmware_activation)
+                .dec("  Operation in Progress", controller.in_progress)
+                .dec("  Controller Power Cycle", controller.power_cycles.get())
+                .dec("  Power on milliseconds", controller.power_on_ms.get())
+                .dec(
+                    "  Controller Timestamp",
+                    milliseconds(controller.timestamp.get()),
+                );
+            report
+        });
+    report.list("controllers", controllers.collect());
     Some(())
 }
 

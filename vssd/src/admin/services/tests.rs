@@ -576,7 +576,7 @@ fn a_stream_is_open_once_it_is_written_to() {
     assert_eq!(directives.receive(&status, 8).unwrap().1.len(), 2 * 65);
     enable.cdw12 = U32::new(1 << 8);
     directives.send(&enable).unwrap();
-    assert!(directives.receive(&status, 8).is_err());
+    directives.receive(&status, 8).unwrap_err();
 }
 
 #[test]
