@@ -26,7 +26,7 @@ use crate::profile::Profile;
 /// Size of the medium, bytes: small, as each input has a fresh one.
 const MEDIA_BYTES: u64 = 1 << 20;
 
-/// A guest that does anything at all, in any order: [`guest::Act`]s out of `data`.
+/// A guest that does anything at all, in any order, as `data` says.
 ///
 /// # Panics
 ///

@@ -99,7 +99,7 @@ pub(super) fn tame(sqe: &mut Sqe, admin: bool, wild: u8) {
         sqe.mptr.set(at(sqe.mptr.get()) & !3);
     }
     if wild & 8 == 0 {
-        // The rights that the first bits of the flags mean: data by PRPs.
+        // Data by PRPs; the halves of fused pairs stay.
         sqe.flags &= 0x3;
     }
     if wild & 16 == 0 {

@@ -103,7 +103,8 @@ fn structured(peer: &mut Peer, host: &mut Host<Ram>, mut rest: &[u8]) {
         let Some((offset, next)) = next.split_first_chunk() else {
             return;
         };
-        let offset = u64::from(u16::from_le_bytes(*offset));
+        let word = u16::from_le_bytes(*offset);
+        let offset = u64::from(word);
         let count = usize::from(count % 65);
         let (data, next) = next.split_at(count.min(next.len()));
         rest = next;
@@ -129,7 +130,7 @@ fn structured(peer: &mut Peer, host: &mut Host<Ram>, mut rest: &[u8]) {
             4 => {
                 let set = IrqSet {
                     argsz: 20 + u32::from(which >> 3) * 4,
-                    flags: offset as u32 & 0x3f,
+                    flags: u32::from(word & 0x3f),
                     index: u32::from(region % 6),
                     start: u32::from(which >> 5),
                     count: u32::from(which >> 3 & 3),
