@@ -36,8 +36,14 @@ mod doorbells;
 mod error;
 mod execute;
 pub mod front;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod health;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "fuzzers do not need all that tests do")
+)]
 mod host;
 mod interrupts;
 mod job;

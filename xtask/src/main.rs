@@ -3,8 +3,10 @@
 //! - `demo` records a real guest's boot and replays it, in one command;
 //! - `test` runs every test, installing what the tests need;
 //! - `lint` is everything that is checked without running;
+//! - `fuzz` looks for inputs that break the drive;
 //! - `bench` measures.
 
+mod fuzz;
 mod lint;
 mod run;
 mod test;
@@ -38,6 +40,18 @@ enum Task {
     },
     /// Check lints, licences and documentation.
     Lint,
+    /// Feed the drive inputs that are meant to break it.
+    Fuzz {
+        /// One target of sqe, transfer, controller, vfio_user, profile; without,
+        /// all of them.
+        target: Option<String>,
+        /// How long each target runs, seconds; 60 where nothing is said.
+        #[arg(long, conflicts_with = "runs")]
+        seconds: Option<u64>,
+        /// How many inputs each target is to run.
+        #[arg(long)]
+        runs: Option<u64>,
+    },
     /// Measure, side by side in one run, and print ratios.
     Bench {
         /// Arguments for the benchmark: `record`.
@@ -51,6 +65,11 @@ fn main() -> Result<()> {
         Task::Demo { arguments } => run::demo(&arguments),
         Task::Test { all, no_vm } => test::run(all, no_vm),
         Task::Lint => lint::run(),
+        Task::Fuzz {
+            target,
+            seconds,
+            runs,
+        } => fuzz::run(target.as_deref(), seconds, runs),
         Task::Bench { arguments } => run::bench(&arguments),
     }
 }

@@ -46,6 +46,8 @@ mod bar;
 mod config_space;
 mod describe;
 mod event;
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzzed;
 mod irqs;
 mod listener;
 mod messages;
@@ -55,6 +57,8 @@ mod reply;
 mod server;
 mod session;
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use fuzzed::FuzzedSession;
 pub use listener::BindError;
 pub use server::{Options, ServeError, Server};
 

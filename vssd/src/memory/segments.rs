@@ -202,7 +202,7 @@ impl<'m> Segments<'m> {
     }
 
     #[cfg_attr(
-        not(test),
+        not(any(test, feature = "fuzz")),
         expect(dead_code, reason = "commands of several steps come to use it")
     )]
     /// A way to copy from or to the guest bit by bit, from the start on.
