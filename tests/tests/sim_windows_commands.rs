@@ -282,10 +282,11 @@ fn a_trim_of_256_ranges_takes_what_they_name_and_no_more() -> Result {
     let mut host = with_data(quick())?;
     let ranges = u32::try_from(DSM_RANGES_MAX)?;
     for at in 0..ranges {
-        // The first is the first half of the page of data, the others are
-        // single blocks far behind it.
+        // The first and the last are a quarter of the page of data each, the
+        // others are single blocks far behind it.
         let (blocks, slba) = match at {
-            0 => (BLOCKS / 2, 0),
+            0 => (BLOCKS / 4, 0),
+            255 => (BLOCKS / 4, u64::from(BLOCKS / 4)),
             _ => (1, u64::from(1024 + 2 * at)),
         };
         let range = DsmRange {

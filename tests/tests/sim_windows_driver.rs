@@ -210,7 +210,7 @@ fn the_admin_queue_stays_where_it_was_when_it_is_written_over() -> Result {
     Ok(())
 }
 
-/// From the specification (`NVMe Base 2.1 §3.3.1.3`): all completion queues may
+/// From the specification (`NVMe Base 2.1 §5.2.3`): all completion queues may
 /// come before the submission queues; a completion queue goes last.
 #[test]
 fn queues_come_in_any_order_and_completion_queues_go_last() -> Result {
