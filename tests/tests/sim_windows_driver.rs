@@ -173,11 +173,13 @@ fn completions_are_taken_while_the_interrupt_is_masked() -> Result {
 #[test]
 fn a_single_write_of_cc_enables_within_the_time_that_cap_tells() -> Result {
     let mut host = polled();
-    let whole = host.path.read64(offset::CAP);
     let low = host.path.read32(offset::CAP);
     let high = host.path.read32(offset::CAP + 4);
-    assert_eq!(whole, u64::from(high) << 32 | u64::from(low));
-    assert!(Cap::from_bits(whole).to() > 0);
+    let cap = Cap::from_bits(u64::from(high) << 32 | u64::from(low));
+    assert_eq!(host.path.read64(offset::CAP), cap.into_bits());
+    assert!(cap.to() > 0);
+    // Of the upper half: the NVM command set, pages of 4 KiB, a stride of 4.
+    assert_eq!((cap.css() & 1, cap.mpsmin(), cap.dstrd()), (1, 0, 0));
     host.disable()?;
     host.prepare()?;
     let cc = Cc::new().with_iosqes(6).with_iocqes(4).with_en(true);
