@@ -6,7 +6,10 @@
 use anyhow::{Context, Result, ensure};
 use driver::DmaBuffer;
 use driver::transport::Transport;
-use nvme::{Aqa, Cc, Cqe, Csts, Registers, SQE_BYTES, Sqe, offset};
+use nvme::{
+    AdminOpcode, Aqa, Cc, Cqe, CreateCqCdw11, CreateQueueCdw10, CreateSqCdw11, Csts, NamespaceId,
+    Registers, SQE_BYTES, Sqe, Status, offset,
+};
 
 use super::{Device, InProcess, SimClock};
 
@@ -63,7 +66,12 @@ impl Polled {
         Ok(it)
     }
 
-    fn add_pair(&mut self) -> Result<()> {
+    /// Memory for one more pair of I/O queues than the one that is there.
+    ///
+    /// # Errors
+    ///
+    /// Where there is none.
+    pub fn add_pair(&mut self) -> Result<()> {
         let id = u32::try_from(self.pairs.len())?;
         self.pairs.push(Pair {
             id,
@@ -89,8 +97,31 @@ impl Polled {
     ///
     /// Where it does not become ready.
     pub fn enable(&mut self) -> Result<()> {
+        self.disable()?;
+        self.prepare()?;
+        // In pieces: the entry sizes first, then the enabling.
+        let cc = Cc::new().with_iosqes(6).with_iocqes(4);
+        self.path.write32(offset::CC, cc.into_bits());
+        self.path.write32(offset::CC, cc.with_en(true).into_bits());
+        self.wait("ready", |csts| csts.rdy())
+    }
+
+    /// Disables the controller.
+    ///
+    /// # Errors
+    ///
+    /// Where it stays ready.
+    pub fn disable(&mut self) -> Result<()> {
         self.path.write32(offset::CC, 0);
-        self.wait("not ready", |csts| !csts.rdy())?;
+        self.wait("not ready", |csts| !csts.rdy())
+    }
+
+    /// Empties the queues, and tells the controller of the admin queue.
+    ///
+    /// # Errors
+    ///
+    /// Where the queues cannot be written.
+    pub fn prepare(&mut self) -> Result<()> {
         for pair in &mut self.pairs {
             pair.completions.fill(0, 4096, 0)?;
             (pair.tail, pair.head, pair.phase) = (0, 0, true);
@@ -100,11 +131,59 @@ impl Polled {
         self.path.write32(offset::AQA, aqa.into_bits());
         self.path.write64(offset::ASQ, asq);
         self.path.write64(offset::ACQ, acq);
-        // In pieces: the entry sizes first, then the enabling.
-        let cc = Cc::new().with_iosqes(6).with_iocqes(4);
-        self.path.write32(offset::CC, cc.into_bits());
-        self.path.write32(offset::CC, cc.with_en(true).into_bits());
-        self.wait("ready", |csts| csts.rdy())
+        Ok(())
+    }
+
+    /// Lets a step of time pass.
+    pub fn pause(&mut self) {
+        self.clock.advance(STEP_NS);
+    }
+
+    /// Creates the completion queue of pair `queue`, without interrupts.
+    ///
+    /// # Errors
+    ///
+    /// Where the controller does not.
+    pub fn create_cq(&mut self, queue: u16) -> Result<()> {
+        let (_, base) = self.bases(queue.into());
+        let cdw11 = CreateCqCdw11::new().with_pc(true);
+        self.create(AdminOpcode::CREATE_CQ, queue, base, cdw11.into_bits())
+    }
+
+    /// Creates the submission queue of pair `queue`.
+    ///
+    /// # Errors
+    ///
+    /// Where the controller does not.
+    pub fn create_sq(&mut self, queue: u16) -> Result<()> {
+        let (base, _) = self.bases(queue.into());
+        let cdw11 = CreateSqCdw11::new().with_pc(true).with_cqid(queue);
+        self.create(AdminOpcode::CREATE_SQ, queue, base, cdw11.into_bits())
+    }
+
+    /// Creates the queues of pair `queue`.
+    ///
+    /// # Errors
+    ///
+    /// Where the controller does not.
+    pub fn create_queues(&mut self, queue: u16) -> Result<()> {
+        self.create_cq(queue)?;
+        self.create_sq(queue)
+    }
+
+    fn create(&mut self, opcode: AdminOpcode, queue: u16, base: u64, cdw11: u32) -> Result<()> {
+        let mut sqe = Sqe::new(opcode.0, NamespaceId(0));
+        let cdw10 = CreateQueueCdw10::new()
+            .with_qid(queue)
+            .with_qsize(ENTRIES - 1);
+        sqe.prp1.set(base);
+        sqe.cdw10.set(cdw10.into_bits());
+        sqe.cdw11.set(cdw11);
+        self.submit(0, sqe)?;
+        let cqe = self.reap(0, STEPS)?.context("no completion")?;
+        let status = cqe.status();
+        ensure!(status == Status::SUCCESS, "queue {queue}: {status}");
+        Ok(())
     }
 
     /// Polls the status until `done`.
