@@ -206,7 +206,7 @@ fn there_are_no_shadow_doorbells_where_interrupts_need_the_others() {
     let mut sqe = Sqe::new(AdminOpcode::IDENTIFY.0, NamespaceId(0));
     sqe.cdw10 = U32::new(1);
     sqe.prp1 = U64::new(page);
-    let mut offered = |host: &mut H| {
+    let offered = |host: &mut H| {
         assert_eq!(host.admin_status(sqe), Status::SUCCESS);
         let oacs = host.read(page + 256, 2);
         u16::from_le_bytes([oacs[0], oacs[1]]) & nvme::IdentifyController::OACS_DOORBELL_BUFFER != 0
