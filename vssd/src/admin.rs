@@ -146,6 +146,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             namespaces: &self.namespaces,
             firmware: self.services.firmware.revision(),
             now_ns: self.clock.now_ns(),
+            shadow_doorbells: !self.interrupts.need_doorbells(),
         };
         let page = identity.answer(sqe)?;
         let bytes = u64::try_from(page.len()).unwrap_or(0);

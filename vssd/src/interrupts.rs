@@ -7,6 +7,13 @@ pub trait Interrupts {
     /// that interrupts are enabled on and that has new entries, at the end of
     /// the batch that posted them. It must not block.
     fn notify(&mut self, vector: u16);
+
+    /// Whether interrupts need the guest to write doorbells to be taken back: a
+    /// pin whose level the client lowers once it has seen an access. Shadow
+    /// doorbells, by which a guest spares itself those, are not offered then.
+    fn need_doorbells(&self) -> bool {
+        false
+    }
 }
 
 /// Nobody listens: the guest polls.

@@ -83,7 +83,9 @@ impl DataPointer {
     /// The status is the one that the specification has for the rule that was
     /// broken, and Data Transfer Error for memory that is not mapped
     /// (`NVMe Base 2.1 §4.3`).
-    #[inline]
+    // A part of the way of every command: without the word, the arm for SGLs
+    // makes it too large for the compiler to inline.
+    #[inline(always)]
     pub(crate) fn walk<'m>(
         self,
         memory: &'m DmaTable,

@@ -205,8 +205,8 @@ pub(crate) fn drive<F: Attachment>(
             .map(|at_ns| at_ns.saturating_sub(now_ns));
         let sleep_ns = doorbell_ns.into_iter().chain(timer_ns).min();
         due = sleep(front, stop, sleep_ns);
-        // If nothing is there, do not ask again at once.
-        serviced_ns = now_ns.saturating_add(sleep_ns.unwrap_or(0));
+        // Where nothing is there, it was asked just now, however late it woke.
+        serviced_ns = function.now_ns();
     }
 }
 
@@ -222,7 +222,8 @@ fn takes_commands(function: &mut dyn Function) -> bool {
 /// something to handle.
 fn sleep<F: Attachment>(front: &F, stop: &StopHandle, sleep_ns: Option<u64>) -> bool {
     let timeout = sleep_ns.and_then(|ns| Timespec::try_from(Duration::from_nanos(ns)).ok());
-    // Where there is nothing else to wait for, the handle stands for it.
+    // Where there is nothing else to wait for, the handle stands for it, and is
+    // not waited for twice.
     let wake = front.wake();
     let other = wake.unwrap_or(stop.as_fd());
     let mut fds = [
@@ -230,9 +231,11 @@ fn sleep<F: Attachment>(front: &F, stop: &StopHandle, sleep_ns: Option<u64>) -> 
         PollFd::new(stop, PollFlags::IN),
         PollFd::from_borrowed_fd(other, PollFlags::IN),
     ];
+    let count = if wake.is_some() { 3 } else { 2 };
+    let waited = fds.get_mut(..count).unwrap_or_default();
     // An interrupted sleep is as good as one that has ended; any other error
     // shows at the socket.
-    let ready = poll(&mut fds, timeout.as_ref()).unwrap_or(1) > 0;
+    let ready = poll(waited, timeout.as_ref()).unwrap_or(1) > 0;
     let [socket, _, other] = fds;
     ready && !(socket.revents().is_empty() && other.revents().is_empty())
 }

@@ -51,6 +51,8 @@ pub(crate) struct Identity<'c> {
     /// The firmware revision that is active.
     pub(crate) firmware: [u8; 8],
     pub(crate) now_ns: u64,
+    /// Whether Doorbell Buffer Config is offered.
+    pub(crate) shadow_doorbells: bool,
 }
 
 impl Identity<'_> {
@@ -177,8 +179,12 @@ impl Identity<'_> {
                     | IdentifyController::OACS_SELF_TEST
                     | IdentifyController::OACS_DIRECTIVES
                     | IdentifyController::OACS_NVME_MI
-                    | IdentifyController::OACS_DOORBELL_BUFFER
-                    | IdentifyController::OACS_LOCKDOWN,
+                    | IdentifyController::OACS_LOCKDOWN
+                    | if self.shadow_doorbells {
+                        IdentifyController::OACS_DOORBELL_BUFFER
+                    } else {
+                        0
+                    },
             ),
             acl: ABORTS_MAX - 1,
             aerl: zero_based(REQUESTS_MAX),

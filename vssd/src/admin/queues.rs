@@ -125,6 +125,9 @@ impl<T: Tap, C: Clock> Device<T, C> {
 
     /// Doorbell Buffer Config (`NVMe Base 2.1 §5.2.5`). Both buffers are pages.
     pub(super) fn shadow_doorbells(&mut self, sqe: &Sqe) -> Answer {
+        if self.interrupts.need_doorbells() {
+            return Err(Status::INVALID_OPCODE.dnr());
+        }
         let shadow = Shadow::new(sqe.prp1.get(), sqe.prp2.get(), &self.memory)
             .ok_or(Status::INVALID_FIELD.dnr())?;
         self.queues.set_shadow(shadow, &self.memory);

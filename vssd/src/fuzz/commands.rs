@@ -90,7 +90,7 @@ fn config(kind: u8) -> ControllerConfig {
 
 /// Gives the namespace one of the formats with metadata.
 fn format(host: &mut Host<Ram>, kind: u32, tails: &mut [u16; 3]) {
-    let cdw10 = FormatCdw10::from_bits(2 + kind % 5 | (kind & 0x38) << 1);
+    let cdw10 = FormatCdw10::from_bits((2 + kind % 5) | ((kind & 0x38) << 1));
     let mut sqe = guest::flush();
     sqe.opcode = AdminOpcode::FORMAT_NVM.0;
     sqe.namespace_id = U32::new(NSID_ALL.0);

@@ -107,7 +107,7 @@ fn use_all(segments: &crate::Segments<'_>, bytes: u64, access: Access) {
             segments.read(&mut data);
             // What goes piece by piece is what goes at once.
             let mut cursor = segments.cursor();
-            let mut part = vec![0; 100];
+            let mut part = [0; 100];
             for whole in data.chunks(100) {
                 let got = cursor.read(&mut part[..whole.len()]);
                 assert_eq!((got, &part[..got]), (whole.len(), whole));

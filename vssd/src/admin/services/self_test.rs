@@ -12,7 +12,7 @@ const RESULTS: usize = 20;
 /// A test reads the medium in so many stretches.
 const STRETCHES: u32 = 1000;
 
-/// How long self-tests take. A drive tells minutes ([`SelfTestConfig::edstt`]),
+/// How long self-tests take. A drive tells minutes (EDSTT),
 /// whatever these are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

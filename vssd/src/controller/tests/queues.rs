@@ -188,6 +188,36 @@ fn shadow_ring(host: &H, page: u64, at: u64, value: u16) -> bool {
     value.wrapping_sub(event_index).wrapping_sub(1) < value.wrapping_sub(old)
 }
 
+/// A pin that the client lowers when it sees a doorbell rung.
+struct Pin;
+
+impl crate::Interrupts for Pin {
+    fn notify(&mut self, _vector: u16) {}
+
+    fn need_doorbells(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn there_are_no_shadow_doorbells_where_interrupts_need_the_others() {
+    let (mut host, _) = H::ready(Null::new(MIB));
+    let page = host.pages(3);
+    let mut sqe = Sqe::new(AdminOpcode::IDENTIFY.0, NamespaceId(0));
+    sqe.cdw10 = U32::new(1);
+    sqe.prp1 = U64::new(page);
+    let offered = |host: &mut H| {
+        assert_eq!(host.admin_status(sqe), Status::SUCCESS);
+        let oacs = host.read(page + 256, 2);
+        u16::from_le_bytes([oacs[0], oacs[1]]) & nvme::IdentifyController::OACS_DOORBELL_BUFFER != 0
+    };
+    assert!(offered(&mut host));
+    host.controller.set_interrupts(Box::new(Pin));
+    assert!(!offered(&mut host));
+    let refused = config(&mut host, page + PAGE, page + 2 * PAGE);
+    assert!(refused.same_code(Status::INVALID_OPCODE));
+}
+
 #[test]
 fn a_guest_with_shadow_doorbells_never_has_to_ring() {
     const TAIL: u64 = 8;

@@ -84,6 +84,7 @@ impl Pin {
         Box::new(Line {
             event: self.event.clone().filter(|_| self.allowed),
             masked: Arc::clone(&self.masked),
+            resampled: self.unmask.is_some(),
         })
     }
 
@@ -105,6 +106,8 @@ impl Pin {
 struct Line {
     event: Option<Event>,
     masked: Arc<AtomicBool>,
+    /// Whether the end of the guest's handler unmasks it, whatever that did.
+    resampled: bool,
 }
 
 impl Interrupts for Line {
@@ -114,6 +117,10 @@ impl Interrupts for Line {
         {
             event.signal();
         }
+    }
+
+    fn need_doorbells(&self) -> bool {
+        self.event.is_some() && !self.resampled
     }
 }
 
@@ -149,7 +156,9 @@ mod tests {
         let (fd, it) = event(EventfdFlags::NONBLOCK);
         let (resample, theirs) = event(EventfdFlags::NONBLOCK);
         pin.set(Some(it));
+        assert!(pin.line().need_doorbells());
         pin.set_unmask(Some(theirs));
+        assert!(!pin.line().need_doorbells());
         pin.assert();
         assert!(!pin.take_unmask());
         rustix::io::write(&resample, &1_u64.to_ne_bytes()).unwrap();

@@ -183,6 +183,7 @@ fn virtual_drive(config: &ControllerConfig) -> Option<(IdentifyController, Ident
         namespaces: &namespaces,
         firmware: nvme::ascii_field(&config.firmware),
         now_ns: 0,
+        shadow_doorbells: true,
     };
     let ask = |cns: Cns, nsid: u32| {
         let mut sqe = Sqe::new(AdminOpcode::IDENTIFY.0, NamespaceId(nsid));
