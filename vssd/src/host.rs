@@ -245,7 +245,7 @@ impl<M: Media> Host<M> {
 
     /// Polls until nothing is in flight.
     pub(crate) fn settle(&mut self) {
-        for _ in 0..100_000 {
+        for _ in 0..20_000_000 {
             let done = self.controller.poll(1024);
             if done == 0 && self.controller.idle() {
                 return;
