@@ -175,6 +175,13 @@ impl<T: Tap, C: Clock> Device<T, C> {
         self.queues.set_in_flight(queue, cid, true);
     }
 
+    /// Notes that a command is in flight no more: [`Device::pend`] backwards.
+    fn unpend(&mut self, ticket: &Ticket) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.queues
+            .set_in_flight(ticket.queue(), ticket.cid(), false);
+    }
+
     /// Completes a command that a medium had, or notes that its job can go on.
     pub(crate) fn finish_media(&mut self, ticket: Ticket, outcome: Outcome) {
         if ticket.job.is_some() {
@@ -189,9 +196,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             ticket.settle();
             return;
         }
-        self.in_flight = self.in_flight.saturating_sub(1);
-        self.queues
-            .set_in_flight(ticket.queue(), ticket.cid(), false);
+        self.unpend(&ticket);
         self.finish_io(ticket, outcome);
     }
 
@@ -221,9 +226,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             ticket.settle();
             return;
         }
-        self.in_flight = self.in_flight.saturating_sub(1);
-        self.queues
-            .set_in_flight(ticket.queue(), ticket.cid(), false);
+        self.unpend(&ticket);
         match result {
             Ok(dwords) => {
                 self.count(ticket.record());

@@ -94,7 +94,7 @@ impl Running {
         let buffer = &self.buffer;
         match &mut self.job {
             Job::Transfer(job) => job.step(device, buffer, outcome),
-            Job::Copy(job) => job.step(device, buffer, outcome),
+            Job::Copy(job) => job.step(device, outcome),
             Job::CompareWrite(job) => job.step(device, buffer, outcome),
             Job::Format(job) => job.step(device, outcome),
             Job::Sanitize(job) => job.step(device, buffer, outcome),

@@ -7,7 +7,6 @@ use traces::{Clock, Tap};
 use super::{Op, Step};
 use crate::device::Device;
 use crate::media::{Extent, Outcome};
-use crate::memory::BounceId;
 
 /// How much is copied at a time, bytes of data.
 const CHUNK_BYTES: u64 = 256 * 1024;
@@ -57,12 +56,7 @@ pub(crate) struct Copy {
 
 impl Copy {
     /// A copy of `sources`, one behind the other, to `lba` of namespace `nsid`.
-    pub(crate) const fn new(
-        sources: Vec<Source>,
-        nsid: NamespaceId,
-        lba: u64,
-        durable: bool,
-    ) -> Self {
+    pub(crate) fn new(sources: Vec<Source>, nsid: NamespaceId, lba: u64, durable: bool) -> Self {
         Self {
             sources,
             index: 0,
@@ -71,25 +65,7 @@ impl Copy {
             lba,
             durable,
             stage: Stage::Next,
-            chunk: Chunk {
-                blocks: 0,
-                from: Extent {
-                    offset: 0,
-                    bytes: 0,
-                },
-                from_metadata: Extent {
-                    offset: 0,
-                    bytes: 0,
-                },
-                to: Extent {
-                    offset: 0,
-                    bytes: 0,
-                },
-                to_metadata: Extent {
-                    offset: 0,
-                    bytes: 0,
-                },
-            },
+            chunk: Chunk::default(),
         }
     }
 
@@ -103,7 +79,6 @@ impl Copy {
     pub(super) fn step<T: Tap, C: Clock>(
         &mut self,
         device: &mut Device<T, C>,
-        _buffer: &BounceId,
         outcome: Outcome,
     ) -> Step {
         if let Err(error) = outcome {

@@ -7,10 +7,11 @@ use nvme::{Lba, NamespaceId, NvmOpcode, Prinfo, ReadWriteCdw12, Sqe, Status};
 use traces::{Clock, Tap};
 
 use super::{Op, Step};
+use crate::DmaTable;
 use crate::command::data_pointer;
 use crate::device::Device;
 use crate::media::{Extent, MediaError, Outcome};
-use crate::memory::{Access, BounceId};
+use crate::memory::{Access, BounceId, SegmentBuffer};
 use crate::namespace::Namespace;
 use crate::protection::{BlockProtection, Checks, Tags};
 use crate::transfer::MetadataPointer;
@@ -134,6 +135,20 @@ impl Transfer {
             .protection
             .is_some_and(|kind| !kind.moves_metadata(self.checks.prinfo));
         self.metadata_bytes > 0 && !stripped
+    }
+
+    /// Whether each block's metadata crosses right behind its data.
+    fn is_interleaved(&self) -> bool {
+        self.extended && self.moves_metadata()
+    }
+
+    /// How much metadata crosses apart from the data, bytes.
+    fn moved_apart(&self) -> usize {
+        if self.moves_metadata() && !self.extended {
+            length(self.metadata.bytes)
+        } else {
+            0
+        }
     }
 
     /// Whether the controller makes the protection information (PRACT).
@@ -355,7 +370,7 @@ impl Transfer {
         buffer: &BounceId,
     ) -> Result<(), Status> {
         self.fetch(device, buffer)?;
-        if !self.extended || !self.moves_metadata() {
+        if !self.is_interleaved() {
             return Ok(());
         }
         let (own, host) = device
@@ -382,34 +397,34 @@ impl Transfer {
         device: &mut Device<T, C>,
         buffer: &BounceId,
     ) -> Result<(), Status> {
-        let part = if self.extended && self.moves_metadata() {
-            self.host_part()
-        } else {
-            self.data_part()
-        };
-        let memory = &device.memory;
         let own = device.bounces.data(buffer);
-        let to = own.get_mut(part).ok_or(Status::INTERNAL_ERROR)?;
+        let (data, metadata) = if self.is_interleaved() {
+            let host = own.get_mut(self.host_part());
+            (host.ok_or(Status::INTERNAL_ERROR)?, &mut [][..])
+        } else {
+            let end = self.data_part().end.saturating_add(self.moved_apart());
+            own.get_mut(..end)
+                .ok_or(Status::INTERNAL_ERROR)?
+                .split_at_mut(self.data_part().end)
+        };
+        self.read_host((&device.memory, &mut device.segments), data, metadata)
+    }
+
+    /// Copies the host's data buffer, and its metadata buffer where `metadata`
+    /// has room for one.
+    fn read_host(
+        &self,
+        (memory, segments): (&DmaTable, &mut SegmentBuffer),
+        data: &mut [u8],
+        metadata: &mut [u8],
+    ) -> Result<(), Status> {
         data_pointer(&self.sqe)?
-            .walk(
-                memory,
-                self.host_bytes(),
-                Access::Read,
-                &mut device.segments,
-            )?
-            .read(to);
-        if !self.extended && self.moves_metadata() {
-            let to = own
-                .get_mut(self.metadata_part())
-                .ok_or(Status::INTERNAL_ERROR)?;
+            .walk(memory, self.host_bytes(), Access::Read, segments)?
+            .read(data);
+        if !metadata.is_empty() {
             MetadataPointer::of(&self.sqe)?
-                .walk(
-                    memory,
-                    self.metadata.bytes,
-                    Access::Read,
-                    &mut device.segments,
-                )?
-                .read(to);
+                .walk(memory, self.metadata.bytes, Access::Read, segments)?
+                .read(metadata);
         }
         Ok(())
     }
@@ -422,7 +437,7 @@ impl Transfer {
     ) -> Result<(), Status> {
         let memory = &device.memory;
         let own = device.bounces.data(buffer);
-        let part = if self.extended && self.moves_metadata() {
+        let part = if self.is_interleaved() {
             self.interleave(own);
             self.host_part()
         } else {
@@ -437,7 +452,7 @@ impl Transfer {
                 &mut device.segments,
             )?
             .write(from);
-        if !self.extended && self.moves_metadata() {
+        if self.moved_apart() > 0 {
             let from = own
                 .get(self.metadata_part())
                 .ok_or(Status::INTERNAL_ERROR)?;
@@ -474,36 +489,16 @@ impl Transfer {
         device: &mut Device<T, C>,
         buffer: &BounceId,
     ) -> Result<(), Status> {
-        let moved = if self.moves_metadata() {
-            self.metadata.bytes
-        } else {
-            0
-        };
-        let mut theirs = vec![0; length(self.data.bytes.saturating_add(moved))];
-        let memory = &device.memory;
+        let host_bytes = length(self.host_bytes());
+        let mut theirs = vec![0; host_bytes.saturating_add(self.moved_apart())];
+        let (data, metadata) = theirs.split_at_mut(host_bytes);
+        self.read_host((&device.memory, &mut device.segments), data, metadata)?;
         let own = device.bounces.data(buffer);
-        let interleaved = self.extended && self.moves_metadata();
-        if interleaved {
+        let part = if self.is_interleaved() {
             self.interleave(own);
-        }
-        let (data, metadata) = theirs.split_at_mut(length(self.host_bytes()));
-        data_pointer(&self.sqe)?
-            .walk(
-                memory,
-                self.host_bytes(),
-                Access::Read,
-                &mut device.segments,
-            )?
-            .read(data);
-        if !metadata.is_empty() {
-            MetadataPointer::of(&self.sqe)?
-                .walk(memory, moved, Access::Read, &mut device.segments)?
-                .read(metadata);
-        }
-        let part = if interleaved {
             self.host_part()
         } else {
-            0..self.data_part().end.saturating_add(length(moved))
+            0..theirs.len()
         };
         if own.get(part) == Some(&*theirs) {
             Ok(())
