@@ -16,6 +16,7 @@ mod demo;
 mod device;
 mod disk;
 mod generate;
+mod monitor;
 mod profile;
 mod replay;
 mod serve;

@@ -49,6 +49,10 @@ pub(crate) struct ReplayArguments {
     /// Overwrite a trace that exists.
     #[arg(long, requires = "record")]
     overwrite: bool,
+    /// Answer JSON-RPC clients on this socket while it runs: list_all_qpair,
+    /// get_iostat, get_cmdlog.
+    #[arg(long, value_name = "SOCKET")]
+    monitor: Option<PathBuf>,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
@@ -60,6 +64,7 @@ pub(crate) struct Choices {
     options: ReplayOptions,
     record: Option<PathBuf>,
     overwrite: bool,
+    monitor: Option<PathBuf>,
 }
 
 impl Choices {
@@ -73,6 +78,7 @@ impl Choices {
             options,
             record: None,
             overwrite: false,
+            monitor: None,
         }
     }
 
@@ -84,6 +90,7 @@ impl Choices {
         choices.options.stop_on_error = arguments.stop_on_error;
         choices.record.clone_from(&arguments.record);
         choices.overwrite = arguments.overwrite;
+        choices.monitor.clone_from(&arguments.monitor);
         choices
     }
 }
@@ -128,6 +135,10 @@ pub(crate) fn replay(
     let facts = TraceFacts::scan(reader.header(), reader.records())?;
     let clock = MonotonicClock::start();
     let mut controller = device.open(clock)?;
+    let _server = match &choices.monitor {
+        None => None,
+        Some(path) => Some(crate::monitor::start(path, &mut controller, clock)?),
+    };
 
     let bar = terminal::progress(facts.commands, "commands");
     bar.set_message("replaying");

@@ -15,6 +15,7 @@ use nvme::{Aqa, Cap, Doorbell, DoorbellKind, QueueId};
 use traces::{Clock, MonotonicClock};
 
 use self::device::Device;
+use crate::monitor::{Monitor, Watch};
 use crate::queue_pair::{Gate, Layout, Parts};
 use crate::transport::Transport;
 use crate::{DmaBuffer, DriverError, QueuePair};
@@ -96,6 +97,9 @@ pub struct Controller<T: Transport, C: Clock = MonotonicClock> {
     events: VecDeque<u32>,
     info: ControllerInfo,
     queues: Vec<OpenQueue>,
+    monitor: Option<Arc<Monitor>>,
+    /// Shows the admin queue to the monitor.
+    admin_watch: Option<Watch>,
 }
 
 struct OpenQueue {
@@ -104,6 +108,8 @@ struct OpenQueue {
     /// Kept until the device has forgotten the queue, even where the queue
     /// pair was dropped before.
     _memory: Arc<DmaBuffer>,
+    /// Shows the queue pair to the monitor, as long as it exists.
+    _watch: Option<Watch>,
 }
 
 impl<T: Transport, C: Clock> std::fmt::Debug for Controller<T, C> {
@@ -148,6 +154,8 @@ impl<T: Transport, C: Clock> Controller<T, C> {
             events: VecDeque::new(),
             info: ControllerInfo::default(),
             queues: Vec::new(),
+            monitor: None,
+            admin_watch: None,
         };
         controller.start(place)?;
         Ok(controller)
@@ -184,6 +192,22 @@ impl<T: Transport, C: Clock> Controller<T, C> {
     /// Those of [`Transport::allocate_dma`].
     pub fn allocate_dma(&mut self, bytes: usize) -> Result<DmaBuffer, DriverError> {
         self.device.transport.allocate_dma(bytes)
+    }
+
+    /// Shows the queue pairs to `monitor`: the admin queue, and every I/O queue
+    /// pair that is created from here on.
+    pub fn watch(&mut self, monitor: &Arc<Monitor>) {
+        self.monitor = Some(Arc::clone(monitor));
+        self.admin_watch = self.watch_queue(&self.admin);
+    }
+
+    fn watch_queue(&self, pair: &QueuePair) -> Option<Watch> {
+        let monitor = self.monitor.as_ref()?;
+        let first = self.info.namespaces.first();
+        let block_bytes = first.map_or(512, |namespace| namespace.block_bytes);
+        let device = self.device.transport.name();
+        let log = pair.cmdlog().clone();
+        Some(monitor.watch(device, &self.info.model, block_bytes, log))
     }
 
     /// Whether the controller is there and well.
@@ -225,6 +249,7 @@ impl<T: Transport, C: Clock> Controller<T, C> {
             id,
             gate: Arc::clone(pair.gate()),
             _memory: Arc::clone(pair.memory()),
+            _watch: self.watch_queue(&pair),
         };
         self.create_queues(id, pair.memory(), layout, options.interrupt)?;
         self.queues.push(open);
@@ -321,6 +346,7 @@ impl<T: Transport, C: Clock> Controller<T, C> {
         self.events.clear();
         let (admin, place) = admin_queue(&mut self.device, self.options)?;
         self.admin = admin;
+        self.admin_watch = self.watch_queue(&self.admin);
         self.start(place)
     }
 

@@ -53,6 +53,7 @@
 //! [`transport::Doorbells`].
 
 pub mod ioworker;
+pub mod monitor;
 pub mod transport;
 
 mod buffer;
