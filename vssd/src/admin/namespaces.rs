@@ -10,6 +10,7 @@ use traces::{Clock, Tap};
 use zerocopy::IntoBytes;
 
 use super::Answer;
+use super::endurance::ENDURANCE_GROUP;
 use super::identify::CONTROLLER_ID;
 use crate::command::data_pointer;
 use crate::config::BlockFormat;
@@ -57,6 +58,10 @@ impl<T: Tap, C: Clock> Device<T, C> {
         let mut wanted = NamespaceCreation::default();
         data.walk(&self.memory, LIST_BYTES, Access::Read, &mut self.segments)?
             .read(wanted.as_mut_bytes());
+        // 0 leaves the choice to the controller.
+        if !matches!(wanted.endgid.get(), 0 | ENDURANCE_GROUP) {
+            return Err(Status::INVALID_FIELD.dnr());
+        }
         let format = self
             .config
             .formats

@@ -11,6 +11,8 @@ use super::{
 use crate::{ControllerConfig, FirmwareConfig, PciIdentity, SelfTestConfig, ServicesConfig};
 
 const NS_PER_MS: u64 = 1_000_000;
+/// Bytes of a terabyte.
+const TERABYTE: u64 = 1_000_000_000_000;
 
 /// What a controller with this profile is made to be.
 #[expect(
@@ -28,7 +30,10 @@ pub(super) fn to_config(profile: &Profile) -> Result<ControllerConfig, Refused> 
             host_bytes_preferred,
             controller_bytes,
         },
-        capacity: Capacity { block_bytes },
+        capacity: Capacity {
+            block_bytes,
+            terabytes_written,
+        },
         features:
             Features {
                 apst,
@@ -56,6 +61,8 @@ pub(super) fn to_config(profile: &Profile) -> Result<ControllerConfig, Refused> 
     let Thermal {
         warning_kelvin,
         critical_kelvin,
+        ambient_kelvin,
+        load_kelvin,
         management_kelvin_min,
         management_kelvin_max,
     } = thermal;
@@ -87,6 +94,9 @@ pub(super) fn to_config(profile: &Profile) -> Result<ControllerConfig, Refused> 
         apst: *apst,
         warning_kelvin: *warning_kelvin,
         critical_kelvin: *critical_kelvin,
+        ambient_kelvin: *ambient_kelvin,
+        load_kelvin: *load_kelvin,
+        endurance_bytes: u64::from(*terabytes_written).saturating_mul(TERABYTE),
         thermal_management: thermal_management
             .then_some((*management_kelvin_min, *management_kelvin_max)),
         hmb_preferred_bytes: *host_bytes_preferred,
@@ -131,6 +141,9 @@ pub(super) fn of_config(config: &ControllerConfig) -> Profile {
         apst,
         warning_kelvin,
         critical_kelvin,
+        ambient_kelvin,
+        load_kelvin,
+        endurance_bytes,
         thermal_management,
         hmb_preferred_bytes,
         keep_alive_ms,
@@ -170,6 +183,7 @@ pub(super) fn of_config(config: &ControllerConfig) -> Profile {
         },
         capacity: Capacity {
             block_bytes: *block_bytes,
+            terabytes_written: u32::try_from(endurance_bytes / TERABYTE).unwrap_or(u32::MAX),
         },
         features: Features {
             apst: *apst,
@@ -179,6 +193,8 @@ pub(super) fn of_config(config: &ControllerConfig) -> Profile {
         thermal: Thermal {
             warning_kelvin: *warning_kelvin,
             critical_kelvin: *critical_kelvin,
+            ambient_kelvin: *ambient_kelvin,
+            load_kelvin: *load_kelvin,
             management_kelvin_min,
             management_kelvin_max,
         },

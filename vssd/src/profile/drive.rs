@@ -332,6 +332,8 @@ impl Taken<'_> {
         self.profile.thermal = Thermal {
             warning_kelvin,
             critical_kelvin,
+            ambient_kelvin: default.ambient_kelvin,
+            load_kelvin: default.load_kelvin,
             management_kelvin_min: if sound {
                 min
             } else {
