@@ -45,6 +45,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             return device.answer(ticket, Err(status));
         }
         let answer = match AdminOpcode(sqe.opcode) {
+            opcode if device.config.withholds_admin(opcode) => Err(Status::INVALID_OPCODE.dnr()),
             AdminOpcode::DELETE_SQ => return device.delete_submission(sqe, ticket),
             AdminOpcode::ASYNC_EVENT_REQUEST => return device.park_event_request(ticket),
             AdminOpcode::NAMESPACE_MANAGEMENT => return self.manage_namespaces(sqe, ticket),
@@ -161,6 +162,9 @@ impl<T: Tap, C: Clock> Device<T, C> {
     fn log_page(&mut self, sqe: &Sqe) -> Answer {
         let data = data_pointer(sqe)?;
         let request = LogRequest::decode(sqe)?;
+        if self.config.withholds_log(request.page) {
+            return Err(Status::INVALID_LOG_PAGE.dnr());
+        }
         if request.bytes > self.namespaces.transfer_bytes_max() {
             return Err(Status::INVALID_FIELD.dnr());
         }
@@ -215,7 +219,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             LogPageId::ERROR_INFORMATION => self.errors.page(),
             LogPageId::SMART => self.smart(),
             LogPageId::COMMAND_EFFECTS => logs::command_effects(&self.config),
-            LogPageId::SUPPORTED => logs::supported(self.config.zoned.is_some()),
+            LogPageId::SUPPORTED => logs::supported(&self.config),
             LogPageId::CHANGED_NAMESPACES => {
                 logs::namespace_list(&self.changed_namespaces.identifiers())
             }

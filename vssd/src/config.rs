@@ -3,9 +3,9 @@
 use nvme::GuardFormat;
 use serde::{Deserialize, Serialize};
 
-use crate::VssdError;
 use crate::admin::services::ServicesConfig;
 use crate::zoned::{ZonedGeometry, Zrwa};
+use crate::{OptionalCommand, VssdError};
 
 /// The PCI identity of a controller, for its configuration space and its
 /// Identify Controller structure.
@@ -284,6 +284,8 @@ pub struct ControllerConfig {
     pub format_ns: u64,
     /// How long a sanitize operation takes at least, nanoseconds of the clock.
     pub sanitize_ns: u64,
+    /// What the drive does without, of all that the virtual SSD can do.
+    pub withheld: Vec<OptionalCommand>,
     /// Firmware and self-tests.
     pub services: ServicesConfig,
 }
@@ -335,6 +337,7 @@ impl Default for ControllerConfig {
             keep_alive_ms: 100,
             format_ns: 20_000_000,
             sanitize_ns: 500_000_000,
+            withheld: Vec::new(),
             services: ServicesConfig::default(),
         }
     }

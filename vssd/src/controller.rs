@@ -205,6 +205,11 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         if directed && let Err(status) = device.direct_write(sqe) {
             return device.finish(ticket, status, 0);
         }
+        // Flush, Write and Read, which are the lowest opcodes, are never withheld.
+        if opcode.0 > NvmOpcode::READ.0 && device.config.withholds_io(opcode) {
+            let status = Status::INVALID_OPCODE.dnr();
+            return device.finish(ticket, status, 0);
+        }
         let simple = is_simple(opcode) && sqe.fuse() == 0 && device.fused.is_empty();
         match device.namespaces.plain(sqe.nsid()) {
             Some(namespace) if simple => {

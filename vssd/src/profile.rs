@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use self::drive::{Drive, DriveProfile};
 pub use self::error::{Place, ProfileError};
 
-use crate::{BlockFormat, ControllerConfig, PowerState, ZonedConfig};
+use crate::{BlockFormat, ControllerConfig, OptionalCommand, PowerState, ZonedConfig};
 
 /// The longest file that is read, bytes: the longest profile with a comment on
 /// every line has a tenth of it.
@@ -187,6 +187,8 @@ pub struct Features {
     pub thermal_management: bool,
     /// I/O queues have to be contiguous (CAP.CQR).
     pub contiguous_queues_required: bool,
+    /// Commands that the drive does without.
+    pub withheld: Vec<OptionalCommand>,
 }
 
 /// How long things take.

@@ -86,6 +86,10 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// Executes an I/O command that does not take the short way.
     #[cold]
     pub(crate) fn special(&mut self, sqe: &Sqe, ticket: Ticket) {
+        if sqe.fuse() != 0 && self.device.config.withholds_fused() {
+            let status = Status::INVALID_FIELD.dnr();
+            return self.device.finish(ticket, status, 0);
+        }
         let Some(ticket) = self.fuse(sqe, ticket) else {
             return;
         };

@@ -141,7 +141,7 @@ impl Identity<'_> {
             .checked_shl(u32::from(config.mdts))
             .unwrap_or(0)
             / 4096;
-        IdentifyController {
+        let mut controller = IdentifyController {
             vid: U16::new(config.pci.vendor),
             ssvid: U16::new(config.pci.subsystem_vendor),
             sn: ascii_field(&config.serial),
@@ -258,7 +258,9 @@ impl Identity<'_> {
             subnqn: nqn(config),
             psd,
             ..IdentifyController::default()
-        }
+        };
+        config.withhold(&mut controller);
+        controller
     }
 
     /// Identify Controller of the NVM command set: no limits beyond those that

@@ -145,10 +145,11 @@ impl LogRequest {
 }
 
 /// The Supported Log Pages page (`NVMe Base 2.1 §5.1.12.1.1`).
-pub(super) fn supported(zoned: bool) -> Vec<u8> {
+pub(super) fn supported(config: &ControllerConfig) -> Vec<u8> {
     let mut entries = [U32::new(0); 256];
     for page in LOG_PAGES {
-        if page == LogPageId::CHANGED_ZONES && !zoned {
+        let zones_only = page == LogPageId::CHANGED_ZONES && config.zoned.is_none();
+        if zones_only || config.withholds_log(page) {
             continue;
         }
         if let Some(entry) = entries.get_mut(usize::from(page.0)) {
@@ -163,7 +164,8 @@ pub(super) fn command_effects(config: &ControllerConfig) -> Vec<u8> {
     let mut entries = [U32::new(0); 1024];
     let zoned = config.zoned.is_some();
     let admin = ADMIN.map(|(opcode, effects)| {
-        let there = opcode != AdminOpcode::KEEP_ALIVE || config.keep_alive_ms > 0;
+        let there = !config.withholds_admin(opcode)
+            && (opcode != AdminOpcode::KEEP_ALIVE || config.keep_alive_ms > 0);
         let effects = if there {
             effects
         } else {
@@ -172,7 +174,7 @@ pub(super) fn command_effects(config: &ControllerConfig) -> Vec<u8> {
         (usize::from(opcode.0), effects)
     });
     let io = IO.map(|(opcode, effects)| {
-        let there = zoned || !is_zoned(opcode);
+        let there = !config.withholds_io(opcode) && (zoned || !is_zoned(opcode));
         let effects = if there {
             effects
         } else {

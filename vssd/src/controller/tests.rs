@@ -6,6 +6,7 @@ mod memory;
 mod queues;
 mod special;
 mod statuses;
+mod withheld;
 
 use nvme::{
     AdminOpcode, AsyncEvent, DoorbellKind, NamespaceId, NvmOpcode, QueueId, Registers,

@@ -39,6 +39,7 @@ pub(super) fn to_config(profile: &Profile) -> Result<ControllerConfig, Refused> 
                 apst,
                 thermal_management,
                 contiguous_queues_required,
+                withheld,
             },
         thermal,
         times,
@@ -103,6 +104,7 @@ pub(super) fn to_config(profile: &Profile) -> Result<ControllerConfig, Refused> 
         keep_alive_ms: *keep_alive_ms,
         format_ns: format_ms.saturating_mul(NS_PER_MS),
         sanitize_ns: sanitize_ms.saturating_mul(NS_PER_MS),
+        withheld: withheld.clone(),
         services: ServicesConfig {
             firmware: firmware_config(firmware)?,
             self_test: SelfTestConfig {
@@ -149,6 +151,7 @@ pub(super) fn of_config(config: &ControllerConfig) -> Profile {
         keep_alive_ms,
         format_ns,
         sanitize_ns,
+        withheld,
         services:
             ServicesConfig {
                 firmware: slots,
@@ -189,6 +192,7 @@ pub(super) fn of_config(config: &ControllerConfig) -> Profile {
             apst: *apst,
             thermal_management: thermal_management.is_some(),
             contiguous_queues_required: *contiguous_queues_required,
+            withheld: withheld.clone(),
         },
         thermal: Thermal {
             warning_kelvin: *warning_kelvin,

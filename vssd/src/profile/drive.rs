@@ -10,8 +10,8 @@ use nvme::{
     GuardFormat, IdentifyController, IdentifyNamespace, IdentifyNvmNamespace, PowerStateDescriptor,
 };
 
-use super::{Features, Identity, Limits, Memory, Profile, Thermal, check, convert};
-use crate::{BlockFormat, PowerState};
+use super::{Identity, Limits, Memory, Profile, Thermal, check, convert};
+use crate::{BlockFormat, OptionalCommand, PowerState};
 
 /// What a drive says of itself.
 #[derive(Clone, Copy, Debug)]
@@ -325,10 +325,7 @@ impl Taken<'_> {
                 "features.thermal_management: the drive has it, from {min} to {max} kelvin"
             ));
         }
-        self.profile.features = Features {
-            thermal_management: offered && sound,
-            ..self.profile.features
-        };
+        self.profile.features.thermal_management = offered && sound;
         self.profile.thermal = Thermal {
             warning_kelvin,
             critical_kelvin,
@@ -349,6 +346,10 @@ impl Taken<'_> {
 
     fn rest(&mut self) {
         let controller = self.drive.controller;
+        self.profile.features.withheld = OptionalCommand::ALL
+            .into_iter()
+            .filter(|command| !command.is_offered(controller))
+            .collect();
         self.profile.memory = Memory {
             host_bytes_preferred: u64::from(controller.hmpre.get())
                 .saturating_mul(nvme::PAGE_BYTES),

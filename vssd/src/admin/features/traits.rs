@@ -44,7 +44,10 @@ const FLEETING: Traits = Traits {
 
 impl Traits {
     /// Those of `feature`; none where the controller does not have it.
-    pub(super) const fn of(config: &ControllerConfig, feature: FeatureId) -> Option<Self> {
+    pub(super) fn of(config: &ControllerConfig, feature: FeatureId) -> Option<Self> {
+        if config.withholds_feature(feature) {
+            return None;
+        }
         Some(match feature {
             FeatureId::ARBITRATION
             | FeatureId::POWER_MANAGEMENT

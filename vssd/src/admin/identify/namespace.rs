@@ -2,7 +2,8 @@
 
 use nvme::{
     ElbaFormat, GuardFormat, IdentifyNamespace, IdentifyNvmNamespace, IndependentNamespace,
-    LbaFormat, NSID_ALL, NamespaceId, NamespaceIdDescriptor, NamespaceIdType, PAGE_BYTES, Status,
+    LbaFormat, NSID_ALL, NamespaceId, NamespaceIdDescriptor, NamespaceIdType, NvmOpcode,
+    PAGE_BYTES, Status,
 };
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
@@ -19,6 +20,15 @@ pub(crate) const COPY_BLOCKS_MAX: u16 = u16::MAX;
 pub(crate) const COPY_RANGES_LAST: u8 = 127;
 
 impl Identity<'_> {
+    /// RESCAP: the types of reservations that there are.
+    fn reservations(&self) -> u8 {
+        if self.config.withholds_io(NvmOpcode::RESERVATION_REGISTER) {
+            0
+        } else {
+            Reservations::capabilities().into_bits()
+        }
+    }
+
     /// Identify Namespace: zeroes for one that is not attached
     /// (`NVMe Base 2.1 §5.1.13.2.2`).
     pub(super) fn namespace(&self, nsid: NamespaceId) -> Result<Page, Status> {
@@ -66,7 +76,7 @@ impl Identity<'_> {
                 | IdentifyNamespace::DPC_TYPE3
                 | IdentifyNamespace::DPC_FIRST
                 | IdentifyNamespace::DPC_LAST,
-            rescap: Reservations::capabilities().into_bits(),
+            rescap: self.reservations(),
             fpi: IdentifyNamespace::FPI_SUPPORTED,
             dlfeat: IdentifyNamespace::DLFEAT_READ_ZEROES
                 | IdentifyNamespace::DLFEAT_WRITE_ZEROES_DEALLOCATES,
@@ -180,7 +190,7 @@ impl Identity<'_> {
             return Ok(page(&[]));
         };
         let identity = IndependentNamespace {
-            rescap: Reservations::capabilities().into_bits(),
+            rescap: self.reservations(),
             fpi: IdentifyNamespace::FPI_SUPPORTED | namespace.format_remaining(self.now_ns),
             endgid: U16::new(ENDURANCE_GROUP),
             nsattr: nsattr(namespace),
