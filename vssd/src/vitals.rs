@@ -266,6 +266,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
                 self.events.raise(event);
             }
         }
+        // A drive without groups has no feature to want them by.
         let group = self.group_warnings() & self.features.endurance_events();
         if group & !self.vitals.group_warnings != 0 {
             self.vitals.group_event = true;

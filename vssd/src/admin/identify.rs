@@ -102,7 +102,9 @@ impl Identity<'_> {
                 Ok(controllers(attached, cdw10.cntid()))
             }
             Cns::CONTROLLERS => Ok(controllers(Some(CONTROLLER_ID), cdw10.cntid())),
-            Cns::ENDURANCE_GROUPS => Ok(endurance_groups(cdw11.cnssid())),
+            Cns::ENDURANCE_GROUPS if self.config.endurance_group() != 0 => {
+                Ok(endurance_groups(cdw11.cnssid()))
+            }
             Cns::NAMESPACE_GRANULARITY => Ok(page(&[granularity().as_bytes()])),
             Cns::IO_COMMAND_SETS => {
                 // FFFFh stands for the controller that is asked.

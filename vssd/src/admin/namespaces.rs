@@ -10,7 +10,6 @@ use traces::{Clock, Tap};
 use zerocopy::IntoBytes;
 
 use super::Answer;
-use super::endurance::ENDURANCE_GROUP;
 use super::identify::CONTROLLER_ID;
 use crate::command::data_pointer;
 use crate::config::BlockFormat;
@@ -59,7 +58,8 @@ impl<T: Tap, C: Clock> Device<T, C> {
         data.walk(&self.memory, LIST_BYTES, Access::Read, &mut self.segments)?
             .read(wanted.as_mut_bytes());
         // 0 leaves the choice to the controller.
-        if !matches!(wanted.endgid.get(), 0 | ENDURANCE_GROUP) {
+        let group = wanted.endgid.get();
+        if group != 0 && group != self.config.endurance_group() {
             return Err(Status::INVALID_FIELD.dnr());
         }
         let format = self

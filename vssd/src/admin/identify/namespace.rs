@@ -9,7 +9,6 @@ use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
 
 use super::{Identity, NO_NAMESPACE, Page, copy, page};
-use crate::admin::endurance::ENDURANCE_GROUP;
 use crate::config::BlockFormat;
 use crate::namespace::Namespace;
 use crate::reservation::Reservations;
@@ -83,7 +82,7 @@ impl Identity<'_> {
             mssrl: U16::new(COPY_BLOCKS_MAX),
             mcl: U32::new(COPY_BLOCKS_MAX.into()),
             msrc: COPY_RANGES_LAST,
-            endgid: U16::new(ENDURANCE_GROUP),
+            endgid: U16::new(self.config.endurance_group()),
             lbaf,
             ..IdentifyNamespace::default()
         }
@@ -192,7 +191,7 @@ impl Identity<'_> {
         let identity = IndependentNamespace {
             rescap: self.reservations(),
             fpi: IdentifyNamespace::FPI_SUPPORTED | namespace.format_remaining(self.now_ns),
-            endgid: U16::new(ENDURANCE_GROUP),
+            endgid: U16::new(self.config.endurance_group()),
             nsattr: nsattr(namespace),
             nstat: IndependentNamespace::NSTAT_READY,
             ..IndependentNamespace::default()
