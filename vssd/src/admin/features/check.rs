@@ -1,8 +1,8 @@
 //! Which values features can have.
 
 use nvme::{
-    EnduranceGroupEventConfig, FeatureId, FeaturesCdw10, HostBehavior, LbaStatusInterval,
-    NumberOfQueues, SmartLog, Sqe, Status, TemperatureThreshold, VectorConfig,
+    CommandSetProfile, EnduranceGroupEventConfig, FeatureId, FeaturesCdw10, HostBehavior,
+    LbaStatusInterval, NumberOfQueues, SmartLog, Sqe, Status, TemperatureThreshold, VectorConfig,
 };
 
 use zerocopy::FromBytes;
@@ -149,6 +149,11 @@ pub(super) fn value(config: &ControllerConfig, sqe: &Sqe, data: &[u8]) -> Result
             }
             Ok(asked.into_bits())
         }
+        // There is one combination of command sets (Identify, CNS 1Ch), the first.
+        FeatureId::COMMAND_SET_PROFILE => match CommandSetProfile::from_bits(cdw11).iocsci() {
+            0 => Ok(0),
+            _ => Err(Status::COMMAND_SET_COMBINATION_REJECTED.dnr()),
+        },
         // How often the drive looks is not the host's to say.
         FeatureId::LBA_STATUS_INTERVAL => {
             let asked = LbaStatusInterval::from_bits(cdw11).lsiri();

@@ -59,6 +59,7 @@ impl Traits {
             | FeatureId::ASYNC_EVENT_CONFIG
             | FeatureId::SANITIZE_CONFIG
             | FeatureId::LBA_STATUS_INTERVAL
+            | FeatureId::COMMAND_SET_PROFILE
             | FeatureId::ENDURANCE_GROUP_EVENT_CONFIG => PLAIN,
             FeatureId::NUMBER_OF_QUEUES => FLEETING,
             FeatureId::ERROR_RECOVERY => Traits {
