@@ -56,6 +56,7 @@ pub mod ioworker;
 pub mod transport;
 
 mod buffer;
+mod cmdlog;
 mod command;
 mod controller;
 mod error;
@@ -64,6 +65,7 @@ mod queue_pair;
 mod ring;
 
 pub use buffer::{DmaBuffer, DmaSlice};
+pub use cmdlog::{CMDLOG_ENTRIES, CmdLog, CmdLogEntry, LoggedCompletion};
 pub use command::Command;
 pub use controller::{
     Answered, Controller, ControllerInfo, ControllerOptions, Data, FeatureQuery, FeatureSetting,

@@ -11,6 +11,7 @@ use nvme::{CommandId, Cqe, QueueId, Status};
 use traces::{Clock, Tap};
 
 use self::observer::Observer;
+use crate::cmdlog::CmdLog;
 use crate::prp::PrpLists;
 use crate::ring::{CompletionRing, SubmissionRing};
 use crate::transport::{DoorbellRegister, Link};
@@ -81,6 +82,8 @@ struct Slot {
     user: u64,
     submit_ns: u64,
     in_flight: bool,
+    /// Its number in the command log.
+    logged: u64,
 }
 
 /// A submission queue and its completion queue.
@@ -107,6 +110,7 @@ pub struct QueuePair<T: Tap = ()> {
     unrung: bool,
     gate: Arc<Gate>,
     link: Option<Arc<dyn Link>>,
+    cmdlog: CmdLog,
     observer: Observer<T>,
 }
 
@@ -141,6 +145,7 @@ impl QueuePair {
             unrung: false,
             gate: parts.gate,
             link: parts.link,
+            cmdlog: CmdLog::new(id),
             observer: Observer::disconnected(),
         }
     }
@@ -168,6 +173,7 @@ impl QueuePair {
             unrung: self.unrung,
             gate: self.gate,
             link: self.link,
+            cmdlog: self.cmdlog,
             observer: Observer::connected(tap, sequence, depth),
         }
     }
@@ -210,6 +216,12 @@ impl<T: Tap> QueuePair<T> {
     #[must_use]
     pub const fn transfer_bytes_max(&self) -> usize {
         self.transfer_bytes_max
+    }
+
+    /// The last commands, to look at from any thread.
+    #[must_use]
+    pub const fn cmdlog(&self) -> &CmdLog {
+        &self.cmdlog
     }
 
     /// The tap, to look at or to flush.
@@ -276,11 +288,14 @@ impl<T: Tap> QueuePair<T> {
             sqe.prp1.set(prp1);
             sqe.prp2.set(prp2);
         }
+        let bytes = command.data.map_or(0, |data| data.len());
+        let logged = self.cmdlog.submit(&sqe, bytes, now_ns);
         if let Some(entry) = self.slots.get_mut(slot) {
             *entry = Slot {
                 user,
                 submit_ns: now_ns,
                 in_flight: true,
+                logged,
             };
         }
         self.observer
@@ -352,6 +367,7 @@ impl<T: Tap> QueuePair<T> {
         }
         slot.in_flight = false;
         self.free.push(cid.0);
+        self.cmdlog.complete(slot.logged, cqe, now_ns);
         let completed = Completed {
             tag: Tag(cid.0),
             user: slot.user,
