@@ -142,13 +142,7 @@ pub(super) fn value(config: &ControllerConfig, sqe: &Sqe, data: &[u8]) -> Result
         // The extended form is the only one that a controller with 128-bit
         // identifiers has to take, and both are taken.
         FeatureId::HOST_IDENTIFIER => Ok(cdw11 & 1),
-        FeatureId::ENDURANCE_GROUP_EVENT_CONFIG => {
-            let asked = EnduranceGroupEventConfig::from_bits(cdw11);
-            if asked.egcw() & !GROUP_WARNINGS != 0 {
-                return Err(invalid);
-            }
-            Ok(asked.into_bits())
-        }
+        FeatureId::ENDURANCE_GROUP_EVENT_CONFIG => group_events(cdw11),
         // There is one combination of command sets (Identify, CNS 1Ch), the first.
         FeatureId::COMMAND_SET_PROFILE => match CommandSetProfile::from_bits(cdw11).iocsci() {
             0 => Ok(0),
@@ -168,6 +162,16 @@ pub(super) fn value(config: &ControllerConfig, sqe: &Sqe, data: &[u8]) -> Result
             Ok(u32::from(low & 0b111))
         }
         _ => Ok(cdw11),
+    }
+}
+
+/// The warnings that are events are among those that a group has.
+fn group_events(cdw11: u32) -> Result<u32, Status> {
+    let asked = EnduranceGroupEventConfig::from_bits(cdw11);
+    if asked.egcw() & !GROUP_WARNINGS == 0 {
+        Ok(asked.into_bits())
+    } else {
+        Err(Status::INVALID_FIELD.dnr())
     }
 }
 
