@@ -77,14 +77,15 @@ pub use identify::{
 };
 pub use log_page::{
     BootPartitionInfo, BootPartitionLogHeader, ChangeNamespaceEvent, CommandEffects,
-    EnduranceGroupLog, ErrorLogEntry, FeatureEffects, FirmwareCommitEvent, FirmwareSlotLog,
-    FormatCompletionEvent, FormatStartEvent, HardwareErrorEvent, LbaStatusElement, LbaStatusLog,
-    LbaStatusRange, LockdownLog, LockdownSelection, LogPageId, NvmeMiEffects,
-    PersistentEventHeader, PersistentEventLogHeader, PersistentEventType, PowerOnController,
-    PredictableLatencyLog, ReservationNotificationLog, SanitizeCompletionEvent, SanitizeLog,
-    SanitizeStartEvent, SanitizeState, SanitizeStatus, SelfTestEntry, SelfTestLog,
-    SelfTestOperation, SelfTestResult, SelfTestStatus, SetFeatureLayout, SmartLog,
-    SupportedLogPage, TelemetryHeader, ThermalExcursionEvent, TimestampChangeEvent,
+    EnduranceGroupAggregateLog, EnduranceGroupLog, ErrorLogEntry, FeatureEffects,
+    FirmwareCommitEvent, FirmwareSlotLog, FormatCompletionEvent, FormatStartEvent,
+    HardwareErrorEvent, LbaStatusElement, LbaStatusLog, LbaStatusRange, LockdownLog,
+    LockdownSelection, LogPageId, NvmeMiEffects, PersistentEventHeader, PersistentEventLogHeader,
+    PersistentEventType, PowerOnController, PredictableLatencyLog, ReservationNotificationLog,
+    SanitizeCompletionEvent, SanitizeLog, SanitizeStartEvent, SanitizeState, SanitizeStatus,
+    SelfTestEntry, SelfTestLog, SelfTestOperation, SelfTestResult, SelfTestStatus,
+    SetFeatureLayout, SmartLog, SupportedLogPage, TelemetryHeader, ThermalExcursionEvent,
+    TimestampChangeEvent,
 };
 pub use namespace_management::NamespaceCreation;
 pub use nvm::{

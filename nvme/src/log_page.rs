@@ -7,8 +7,8 @@ mod supported;
 mod telemetry;
 
 pub use health::{
-    EnduranceGroupLog, LbaStatusElement, LbaStatusLog, LbaStatusRange, PredictableLatencyLog,
-    ReservationNotificationLog, SanitizeLog, SanitizeState, SanitizeStatus,
+    EnduranceGroupAggregateLog, EnduranceGroupLog, LbaStatusElement, LbaStatusLog, LbaStatusRange,
+    PredictableLatencyLog, ReservationNotificationLog, SanitizeLog, SanitizeState, SanitizeStatus,
 };
 pub use persistent_event::{
     ChangeNamespaceEvent, FirmwareCommitEvent, FormatCompletionEvent, FormatStartEvent,

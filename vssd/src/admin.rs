@@ -1,18 +1,20 @@
 //! Admin commands.
 
+pub(crate) mod endurance;
 mod erase;
 pub(crate) mod events;
 pub(crate) mod features;
 pub(crate) mod identify;
+pub(crate) mod lba_status;
 pub(crate) mod logs;
 pub(crate) mod namespaces;
 mod queues;
 pub(crate) mod services;
 
 use nvme::{
-    AbortCdw10, AdminOpcode, AsyncEvent, CommandId, FeatureId, FeatureSelect, FeaturesCdw10,
-    LogPageId, NSID_ALL, NamespaceId, QueueId, ReservationPersistence, SmartLog, Sqe, Status,
-    WriteProtectionConfig, WriteProtectionState,
+    AbortCdw10, AdminOpcode, CommandId, FeatureId, FeatureSelect, FeaturesCdw10, LogPageId,
+    NSID_ALL, NamespaceId, QueueId, ReservationPersistence, Sqe, Status, WriteProtectionConfig,
+    WriteProtectionState,
 };
 use traces::{Clock, Tap};
 use zerocopy::IntoBytes;
@@ -22,7 +24,6 @@ use self::identify::Identity;
 use self::logs::LogRequest;
 use crate::command::{data_pointer, not_fused, prps_only};
 use crate::device::Device;
-use crate::health::TEMPERATURE_K;
 use crate::memory::Access;
 use crate::namespace::WriteProtection;
 use crate::reservation::CommandClass;
@@ -60,6 +61,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             AdminOpcode::SET_FEATURES => device.set_features(sqe),
             AdminOpcode::NAMESPACE_ATTACHMENT => device.attach_namespace(sqe),
             AdminOpcode::SANITIZE => device.start_sanitize(sqe),
+            AdminOpcode::GET_LBA_STATUS => device.get_lba_status(sqe),
             _ => device.service(sqe),
         };
         self.device.answer(ticket, answer);
@@ -104,6 +106,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
                 | AdminOpcode::SECURITY_RECEIVE
                 | AdminOpcode::DIRECTIVE_SEND
                 | AdminOpcode::DIRECTIVE_RECEIVE
+                | AdminOpcode::GET_LBA_STATUS
         );
         match self.sanitize.status() {
             Some(status) if kept_away => Err(status),
@@ -170,10 +173,14 @@ impl<T: Tap, C: Clock> Device<T, C> {
         if specific && self.namespaces.active(nsid).is_none() {
             return Err(Status::INVALID_NAMESPACE_OR_FORMAT.dnr());
         }
+        // What the page tells is to be up to date.
+        self.look();
         let page = if request.page == LogPageId::CHANGED_ZONES {
             self.changed_zones(nsid, request.retain)?
         } else if request.page == LogPageId::RESERVATION_NOTIFICATION {
             self.notices.read().as_bytes().to_vec()
+        } else if request.page == LogPageId::ENDURANCE_GROUP {
+            self.endurance_log(request.lsi, request.retain)?
         } else if let Some(page) = self.service_log(sqe, &request)? {
             page
         } else {
@@ -218,6 +225,8 @@ impl<T: Tap, C: Clock> Device<T, C> {
             }
             LogPageId::FEATURE_EFFECTS => self.features.effects(),
             LogPageId::SANITIZE_STATUS => self.sanitize_log(),
+            LogPageId::ENDURANCE_GROUP_AGGREGATE => self.endurance_events_log(),
+            LogPageId::LBA_STATUS => self.lba_status_log(),
             _ => return None,
         })
     }
@@ -230,15 +239,9 @@ impl<T: Tap, C: Clock> Device<T, C> {
         self.sanitize.log(bytes, seconds).as_bytes().to_vec()
     }
 
+    /// The SMART / Health Information page (`NVMe Base 2.1 §5.1.12.1.3`).
     pub(crate) fn smart(&self) -> Vec<u8> {
-        let read_only = if self.namespaces.media().read_only {
-            SmartLog::WARNING_READ_ONLY
-        } else {
-            0
-        };
-        let warnings = self.features.warnings(TEMPERATURE_K) | read_only;
-        let on_ns = self.clock.now_ns().saturating_sub(self.powered_ns);
-        let log = self.health.log(warnings, on_ns, self.errors.count());
+        let log = self.health.log(&self.condition());
         log.as_bytes().to_vec()
     }
 
@@ -295,7 +298,6 @@ impl<T: Tap, C: Clock> Device<T, C> {
             data.walk(&self.memory, bytes, Access::Read, &mut self.segments)?
                 .read(value);
         }
-        let before = self.features.warnings(TEMPERATURE_K);
         let around = Surroundings {
             namespaces: &self.namespaces,
             now_ns: self.clock.now_ns(),
@@ -310,11 +312,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         } else if feature == FeatureId::RESERVATION_PERSISTENCE {
             self.set_persistence(sqe);
         }
-        let wanted = self.features.wanted_events().critical_warnings();
-        let new = self.features.warnings(TEMPERATURE_K) & !before & wanted;
-        if new & SmartLog::WARNING_TEMPERATURE != 0 {
-            self.events.raise(AsyncEvent::TEMPERATURE_THRESHOLD);
-        }
+        self.heed_warnings();
         Ok(dword0)
     }
 

@@ -265,6 +265,13 @@ pub struct ControllerConfig {
     pub warning_kelvin: u16,
     /// Temperature that counts as critical, kelvin.
     pub critical_kelvin: u16,
+    /// Temperature of a drive that does nothing, kelvin.
+    pub ambient_kelvin: u16,
+    /// How much warmer a drive gets at full load, kelvin.
+    pub load_kelvin: u16,
+    /// What can be written to the medium before it counts as worn, bytes; 0
+    /// where it does not wear.
+    pub endurance_bytes: u64,
     /// Lowest and highest temperature of host controlled thermal management,
     /// kelvin; none where it is not offered.
     pub thermal_management: Option<(u16, u16)>,
@@ -322,6 +329,9 @@ impl Default for ControllerConfig {
             apst: true,
             warning_kelvin: 343,
             critical_kelvin: 353,
+            ambient_kelvin: 303,
+            load_kelvin: 38,
+            endurance_bytes: 600_000_000_000_000,
             thermal_management: Some((313, 353)),
             hmb_preferred_bytes: 0,
             keep_alive_ms: 100,
@@ -385,6 +395,8 @@ impl ControllerConfig {
             self.warning_kelvin,
             u16::MAX,
         )?;
+        number("ambient_kelvin", self.ambient_kelvin, 233, 400)?;
+        number("load_kelvin", self.load_kelvin, 0, 200)?;
         if let Some(zoned) = &self.zoned
             && zoned.geometry(zoned.zone_bytes / 512, 512).is_none()
         {

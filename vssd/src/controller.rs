@@ -102,6 +102,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         }
         done += self.advance_jobs();
         done += self.tick_services();
+        self.device.feel();
         if self.device.lifecycle.is_ready() && !self.device.services.firmware.is_activating() {
             done += self.serve(QueueId::ADMIN, BURST.min(budget));
             let left = budget.saturating_sub(done);
@@ -246,7 +247,9 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// though nobody asks anything of it: an interrupt waits, for one.
     pub fn next_deadline_ns(&self) -> Option<u64> {
         let jobs = self.device.waiting.iter().map(|waiting| waiting.until_ns);
-        jobs.chain(self.device.coalescing.deadline_ns()).min()
+        jobs.chain(self.device.coalescing.deadline_ns())
+            .chain(self.device.lost_blocks_deadline_ns())
+            .min()
     }
 
     /// Maps guest memory; see [`DmaTable::map`]. Live queues go on.

@@ -10,6 +10,7 @@ use traces::{Clock, CommandRecord, Completion, Event, EventRecord, Tap};
 
 use crate::admin::events::AsyncEvents;
 use crate::admin::features::Features;
+use crate::admin::lba_status::LbaStatus;
 use crate::admin::logs::ErrorLog;
 use crate::admin::namespaces::ChangedNamespaces;
 use crate::admin::services::firmware::ResetKind;
@@ -28,6 +29,7 @@ use crate::sanitize::Sanitize;
 use crate::special::First;
 use crate::ticket::{DsmRanges, Ticket};
 use crate::transfer::pieces_max;
+use crate::vitals::Vitals;
 use crate::{ControllerConfig, DmaTable, Doorbells, Interrupts};
 
 /// A completion whose queue is not mapped just now.
@@ -55,6 +57,8 @@ pub(crate) struct Device<T, C> {
     pub(crate) changed_namespaces: ChangedNamespaces,
     pub(crate) errors: ErrorLog,
     pub(crate) health: Health,
+    pub(crate) vitals: Vitals,
+    pub(crate) lba_status: LbaStatus,
     pub(crate) services: Services,
     /// Deletions of submission queues that wait for commands in flight.
     pub(crate) closing: Vec<(QueueId, Ticket)>,
@@ -128,6 +132,8 @@ impl<T: Tap, C: Clock> Device<T, C> {
             changed_namespaces: ChangedNamespaces::default(),
             errors: ErrorLog::new(),
             health: Health::default(),
+            vitals: Vitals::new(&config, clock.now_ns()),
+            lba_status: LbaStatus::default(),
             services: Services::new(&config.firmware),
             closing: Vec::new(),
             stalled: Vec::new(),
@@ -417,6 +423,8 @@ impl<T: Tap, C: Clock> Device<T, C> {
         self.notices.reset();
         self.reset_services(ResetKind::Controller);
         self.features.reset();
+        self.lba_status.reset();
+        self.settle_warnings();
         self.queues.clear();
         self.coalescing.reset();
         self.coalescing.configure(self.features.coalescing());

@@ -62,6 +62,7 @@ mod special;
 pub mod state;
 mod ticket;
 mod transfer;
+mod vitals;
 pub mod worker;
 pub mod zoned;
 

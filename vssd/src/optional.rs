@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use zerocopy::little_endian::{U16, U32};
 
 use crate::ControllerConfig;
+use crate::admin::endurance::ENDURANCE_GROUP;
 
 /// A command, or commands that go together, that a drive may do without. The
 /// virtual SSD has them all, where [`ControllerConfig::withheld`] does not say
@@ -49,11 +50,16 @@ pub enum OptionalCommand {
     Copy,
     /// Compare and Write as one fused operation (`NVM Command Set 1.1 §3.2.1`).
     CompareAndWrite,
+    /// Get LBA Status (`NVM Command Set 1.1 §4.2.1`).
+    GetLbaStatus,
+    /// Endurance groups, which have pages and a feature, but no command
+    /// (`NVMe Base 2.1 §3.2.3`).
+    EnduranceGroups,
 }
 
 impl OptionalCommand {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Security,
         Self::Format,
         Self::Firmware,
@@ -72,6 +78,8 @@ impl OptionalCommand {
         Self::Verify,
         Self::Copy,
         Self::CompareAndWrite,
+        Self::GetLbaStatus,
+        Self::EnduranceGroups,
     ];
 
     /// Whether a drive that says `controller` of itself has it.
@@ -81,6 +89,7 @@ impl OptionalCommand {
             Told::Oncs(bits) => controller.oncs.get() & bits != 0,
             Told::Fuses(bits) => controller.fuses.get() & bits != 0,
             Told::Sanicap(bits) => controller.sanicap.get() & bits != 0,
+            Told::Ctratt(bits) => controller.ctratt.get() & bits != 0,
         }
     }
 
@@ -92,6 +101,16 @@ impl OptionalCommand {
             Told::Fuses(bits) => controller.fuses = U16::new(controller.fuses.get() & !bits),
             // What else SANICAP says is about these.
             Told::Sanicap(_) => controller.sanicap = U32::new(0),
+            Told::Ctratt(bits) => controller.ctratt = U32::new(controller.ctratt.get() & !bits),
+        }
+        let events = match self {
+            Self::GetLbaStatus => IdentifyController::OAES_LBA_STATUS,
+            Self::EnduranceGroups => IdentifyController::OAES_ENDURANCE_GROUP,
+            _ => 0,
+        };
+        controller.oaes = U32::new(controller.oaes.get() & !events);
+        if self == Self::EnduranceGroups {
+            controller.endgidmax = U16::new(0);
         }
     }
 
@@ -119,6 +138,8 @@ impl OptionalCommand {
             Self::Verify => Told::Oncs(Bits::ONCS_VERIFY),
             Self::Copy => Told::Oncs(Bits::ONCS_COPY),
             Self::CompareAndWrite => Told::Fuses(Bits::FUSES_COMPARE_AND_WRITE),
+            Self::GetLbaStatus => Told::Oacs(Bits::OACS_GET_LBA_STATUS),
+            Self::EnduranceGroups => Told::Ctratt(Bits::CTRATT_ENDURANCE_GROUPS),
         }
     }
 
@@ -137,6 +158,7 @@ impl OptionalCommand {
             Self::DoorbellBuffer => &[AdminOpcode::DOORBELL_BUFFER_CONFIG],
             Self::Lockdown => &[AdminOpcode::LOCKDOWN],
             Self::Sanitize => &[AdminOpcode::SANITIZE],
+            Self::GetLbaStatus => &[AdminOpcode::GET_LBA_STATUS],
             _ => &[],
         }
     }
@@ -167,6 +189,11 @@ impl OptionalCommand {
             Self::Lockdown => &[LogPageId::LOCKDOWN],
             Self::Sanitize => &[LogPageId::SANITIZE_STATUS],
             Self::Reservations => &[LogPageId::RESERVATION_NOTIFICATION],
+            Self::GetLbaStatus => &[LogPageId::LBA_STATUS],
+            Self::EnduranceGroups => &[
+                LogPageId::ENDURANCE_GROUP,
+                LogPageId::ENDURANCE_GROUP_AGGREGATE,
+            ],
             _ => &[],
         }
     }
@@ -175,6 +202,8 @@ impl OptionalCommand {
     const fn features(self) -> &'static [FeatureId] {
         match self {
             Self::Sanitize => &[FeatureId::SANITIZE_CONFIG],
+            Self::GetLbaStatus => &[FeatureId::LBA_STATUS_INTERVAL],
+            Self::EnduranceGroups => &[FeatureId::ENDURANCE_GROUP_EVENT_CONFIG],
             Self::Reservations => &[
                 FeatureId::RESERVATION_NOTIFICATION_MASK,
                 FeatureId::RESERVATION_PERSISTENCE,
@@ -190,6 +219,7 @@ enum Told {
     Oncs(u16),
     Fuses(u16),
     Sanicap(u32),
+    Ctratt(u32),
 }
 
 impl ControllerConfig {
@@ -205,6 +235,15 @@ impl ControllerConfig {
     /// Whether an I/O command is one that this drive does without.
     pub(crate) fn withholds_io(&self, opcode: NvmOpcode) -> bool {
         self.withholds(|command| command.io_opcodes().contains(&opcode))
+    }
+
+    /// The endurance group of namespaces; 0 where there are none.
+    pub(crate) fn endurance_group(&self) -> u16 {
+        if self.withheld.contains(&OptionalCommand::EnduranceGroups) {
+            0
+        } else {
+            ENDURANCE_GROUP
+        }
     }
 
     /// Whether this drive has no fused operations.

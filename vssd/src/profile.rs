@@ -146,6 +146,9 @@ pub struct Memory {
 pub struct Capacity {
     /// Size of a block, bytes; one of the formats, without metadata.
     pub block_bytes: u32,
+    /// What can be written to it before it counts as worn, terabytes; 0 for one
+    /// that does not wear.
+    pub terabytes_written: u32,
 }
 
 /// Power.
@@ -164,6 +167,10 @@ pub struct Thermal {
     pub warning_kelvin: u16,
     /// What counts as critical, kelvin.
     pub critical_kelvin: u16,
+    /// The temperature of a drive that does nothing, kelvin.
+    pub ambient_kelvin: u16,
+    /// How much warmer it gets at full load, kelvin.
+    pub load_kelvin: u16,
     /// The lowest temperature that a host can have the drive kept at, kelvin.
     pub management_kelvin_min: u16,
     /// The highest, kelvin.

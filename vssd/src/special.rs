@@ -216,6 +216,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             .ok_or(Status::INVALID_NAMESPACE_OR_FORMAT.dnr())?;
         namespace.extent(lba, blocks)?;
         namespace.damage(lba, blocks);
+        self.lba_status.lost();
         self.changed = true;
         Ok(Way::Done(0))
     }

@@ -140,6 +140,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         if !state.clean {
             device.health.unsafe_shutdowns = device.health.unsafe_shutdowns.saturating_add(1);
         }
+        device.vitals.resume(&device.health);
         device.errors.resume(state.errors);
         device.sanitize = state.sanitize;
         device.services.restore(state.services);

@@ -4,8 +4,8 @@ use anyhow::{Result, bail};
 use clap::Args;
 use driver::{ControllerInfo, IdentifyRequest};
 use nvme::{
-    Cns, ControllerList, IdentifyController, IdentifyNamespace, IdentifyNvmController,
-    IdentifyNvmNamespace, IndependentNamespace, NamespaceId, NamespaceList,
+    Cns, ControllerList, EnduranceGroupList, IdentifyController, IdentifyNamespace,
+    IdentifyNvmController, IdentifyNvmNamespace, IndependentNamespace, NamespaceId, NamespaceList,
 };
 use serde_json::json;
 use zerocopy::FromBytes;
@@ -119,6 +119,11 @@ fn decode(device: &mut Opened, request: IdentifyRequest, page: &[u8]) -> Result<
         | Cns::IO_ALLOCATED_NAMESPACES => {
             read::<NamespaceList>(page).map(|list| numbers("namespaces", list.iter()))
         }
+        Cns::ENDURANCE_GROUPS => read::<EnduranceGroupList>(page).map(|list| {
+            let count = usize::from(list.count.get());
+            let ids = list.ids.iter().take(count).map(|id| id.get().into());
+            numbers("endurance_groups", ids)
+        }),
         Cns::CONTROLLERS | Cns::NAMESPACE_CONTROLLERS => read::<ControllerList>(page)
             .map(|list| numbers("controllers", list.iter().map(u32::from))),
         _ => None,

@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use driver::LogRequest;
 use nvme::{
-    ErrorLogEntry, LogPageId, NSID_ALL, NamespaceId, PersistentEventLogHeader, SelfTestLog,
-    TelemetryHeader,
+    ErrorLogEntry, LbaStatusLog, LogPageId, NSID_ALL, NamespaceId, PersistentEventLogHeader,
+    SelfTestLog, TelemetryHeader,
 };
 use zerocopy::FromBytes as _;
 
@@ -176,6 +176,13 @@ fn whole(device: &mut Opened, request: &mut LogRequest) -> Result<usize> {
             let last = areas.map(|area| u64::from(area.get())).into_iter().max();
             let last = last.unwrap_or(0).max(head.area4_last.get().into());
             bounded((last + 1) * TelemetryHeader::BLOCK_BYTES as u64)?
+        }
+        LogPageId::LBA_STATUS => {
+            let head = head(device, *request)?;
+            let Ok((head, _)) = LbaStatusLog::read_from_prefix(&head) else {
+                return Ok(UNKNOWN_BYTES);
+            };
+            bounded(head.bytes.get().into())?
         }
         LogPageId::PERSISTENT_EVENT => {
             let head = head(device, *request)?;

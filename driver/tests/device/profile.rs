@@ -68,6 +68,7 @@ fn a_profile_taken_from_a_drive_makes_the_same_drive() {
             uuid: Some(config.uuid()),
             format_ns: default.format_ns,
             sanitize_ns: default.sanitize_ns,
+            endurance_bytes: default.endurance_bytes,
             ..config
         };
         let services = default.services;

@@ -205,6 +205,17 @@ pub struct EnduranceGroupLog {
     pub reserved192: [u8; 320],
 }
 
+/// The head of the Endurance Group Event Aggregate log: 8 bytes, endurance group
+/// identifiers of 16 bits follow, ascending (`NVMe Base 2.1 §5.1.12.1.15`).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct EnduranceGroupAggregateLog {
+    /// How many identifiers follow.
+    pub count: U64,
+}
+
 /// Predictable Latency Per NVM Set: 512 bytes (`NVMe Base 2.1 §5.1.12.1.11`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

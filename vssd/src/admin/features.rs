@@ -18,15 +18,16 @@ mod store;
 mod traits;
 
 use nvme::{
-    AsyncEventConfig, FeatureEffects, FeatureId, FeatureSelect, FeaturesCdw10, HostBehavior,
-    NSID_ALL, NamespaceId, NumberOfQueues, SmartLog, Sqe, Status, TemperatureThreshold,
-    VectorConfig,
+    AsyncEventConfig, EnduranceGroupEventConfig, FeatureEffects, FeatureId, FeatureSelect,
+    FeaturesCdw10, HostBehavior, HostThermalManagement, LbaStatusInterval, NSID_ALL, NamespaceId,
+    NumberOfQueues, SmartLog, Sqe, Status, TemperatureThreshold, VectorConfig,
 };
 use zerocopy::FromBytes;
 
 pub(crate) use self::store::SavedFeatures;
 use self::store::{Key, Store};
 use self::traits::{Scope, Traits};
+use super::endurance::ENDURANCE_GROUP;
 use crate::ControllerConfig;
 use crate::namespace::Namespaces;
 use crate::reservation::HostId;
@@ -225,6 +226,22 @@ impl Features {
         } else {
             0
         }
+    }
+
+    /// The temperatures of host controlled thermal management.
+    pub(crate) fn thermal_management(&self) -> HostThermalManagement {
+        HostThermalManagement::from_bits(self.dword(Key::of(FeatureId::HOST_THERMAL_MANAGEMENT)))
+    }
+
+    /// How often the host wants to be told of lost blocks.
+    pub(crate) fn lba_status(&self) -> LbaStatusInterval {
+        LbaStatusInterval::from_bits(self.dword(Key::of(FeatureId::LBA_STATUS_INTERVAL)))
+    }
+
+    /// The critical warnings of the endurance group that are events to the host.
+    pub(crate) fn endurance_events(&self) -> u8 {
+        let key = Key::of(FeatureId::ENDURANCE_GROUP_EVENT_CONFIG).sub(ENDURANCE_GROUP);
+        EnduranceGroupEventConfig::from_bits(self.dword(key)).egcw()
     }
 
     /// The asynchronous events that the host wants to be told of.

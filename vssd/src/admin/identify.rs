@@ -5,14 +5,15 @@ mod namespace;
 pub(crate) use self::namespace::{COPY_BLOCKS_MAX, COPY_RANGES_LAST};
 
 use nvme::{
-    Cns, CommandSetCombinations, ControllerList, IDENTIFY_BYTES, IdentifyCdw10, IdentifyCdw11,
-    IdentifyController, IdentifyNvmController, IdentifyZonedController, NSID_ALL,
+    Cns, CommandSetCombinations, ControllerList, EnduranceGroupList, IDENTIFY_BYTES, IdentifyCdw10,
+    IdentifyCdw11, IdentifyController, IdentifyNvmController, IdentifyZonedController, NSID_ALL,
     NamespaceGranularity, NamespaceGranularityList, NamespaceId, NamespaceList,
     PowerStateDescriptor, Sqe, Status, Vs, ZONED_COMMAND_SET, ascii_field,
 };
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
 
+use super::endurance::ENDURANCE_GROUP;
 use super::events::REQUESTS_MAX;
 use super::logs::ERRORS_MAX;
 use super::services::PELS;
@@ -59,7 +60,8 @@ impl Identity<'_> {
     /// The data structure that `sqe` asks for (`NVMe Base 2.1 §5.1.13`).
     pub(crate) fn answer(&self, sqe: &Sqe) -> Result<Page, Status> {
         let cdw10 = IdentifyCdw10::from_bits(sqe.cdw10.get());
-        let csi = IdentifyCdw11::from_bits(sqe.cdw11.get()).csi();
+        let cdw11 = IdentifyCdw11::from_bits(sqe.cdw11.get());
+        let csi = cdw11.csi();
         let nsid = sqe.nsid();
         let cns = Cns(cdw10.cns());
         let takes_csi = matches!(
@@ -100,6 +102,9 @@ impl Identity<'_> {
                 Ok(controllers(attached, cdw10.cntid()))
             }
             Cns::CONTROLLERS => Ok(controllers(Some(CONTROLLER_ID), cdw10.cntid())),
+            Cns::ENDURANCE_GROUPS if self.config.endurance_group() != 0 => {
+                Ok(endurance_groups(cdw11.cnssid()))
+            }
             Cns::NAMESPACE_GRANULARITY => Ok(page(&[granularity().as_bytes()])),
             Cns::IO_COMMAND_SETS => {
                 // FFFFh stands for the controller that is asked.
@@ -153,6 +158,8 @@ impl Identity<'_> {
             rtd3e: U32::new(SHUTDOWN_US),
             oaes: U32::new(
                 IdentifyController::OAES_NAMESPACE_ATTRIBUTE
+                    | IdentifyController::OAES_LBA_STATUS
+                    | IdentifyController::OAES_ENDURANCE_GROUP
                     | IdentifyController::OAES_FIRMWARE_ACTIVATION
                     | flag(
                         config.zoned.is_some(),
@@ -161,6 +168,7 @@ impl Identity<'_> {
             ),
             ctratt: U32::new(
                 IdentifyController::CTRATT_HOST_ID_128
+                    | IdentifyController::CTRATT_ENDURANCE_GROUPS
                     | IdentifyController::CTRATT_NAMESPACE_GRANULARITY
                     | IdentifyController::CTRATT_EXTENDED_LBA_FORMATS
                     | IdentifyController::CTRATT_RESERVATION_HOST_ID
@@ -180,6 +188,7 @@ impl Identity<'_> {
                     | IdentifyController::OACS_DIRECTIVES
                     | IdentifyController::OACS_NVME_MI
                     | IdentifyController::OACS_LOCKDOWN
+                    | IdentifyController::OACS_GET_LBA_STATUS
                     | if self.shadow_doorbells {
                         IdentifyController::OACS_DOORBELL_BUFFER
                     } else {
@@ -213,6 +222,7 @@ impl Identity<'_> {
             mntmt: U16::new(mntmt),
             mxtmt: U16::new(mxtmt),
             sanicap: U32::new(SANICAP),
+            endgidmax: U16::new(ENDURANCE_GROUP),
             sqes: IdentifyController::SQES_64,
             cqes: IdentifyController::CQES_16,
             nn: U32::new(self.namespaces.max()),
@@ -345,6 +355,18 @@ fn power_state(state: PowerState) -> PowerStateDescriptor {
         idle_power_scale: if idle > 0 { IDLE_SCALE_100_UW } else { 0 },
         ..PowerStateDescriptor::default()
     }
+}
+
+/// The endurance groups from identifier `first` on.
+fn endurance_groups(first: u16) -> Page {
+    let mut list = EnduranceGroupList::default();
+    if first <= ENDURANCE_GROUP
+        && let Some(slot) = list.ids.first_mut()
+    {
+        *slot = U16::new(ENDURANCE_GROUP);
+        list.count = U16::new(1);
+    }
+    page(&[list.as_bytes()])
 }
 
 /// Any size that is a whole number of granules is one without loss.

@@ -26,7 +26,7 @@ const ALONE_IN_NAMESPACE: u8 = 1;
 const ALONE: u8 = 2;
 
 /// The admin commands that are offered, and what they change.
-const ADMIN: [(AdminOpcode, CommandEffects); 26] = [
+const ADMIN: [(AdminOpcode, CommandEffects); 27] = [
     (AdminOpcode::DELETE_SQ, NOTHING),
     (AdminOpcode::CREATE_SQ, NOTHING),
     (AdminOpcode::GET_LOG_PAGE, NOTHING),
@@ -56,6 +56,7 @@ const ADMIN: [(AdminOpcode, CommandEffects); 26] = [
     ),
     (AdminOpcode::DOORBELL_BUFFER_CONFIG, NOTHING),
     (AdminOpcode::SANITIZE, BLOCKS.with_cse(ALONE)),
+    (AdminOpcode::GET_LBA_STATUS, NOTHING),
 ];
 
 /// The I/O commands that are offered, and what they change.
@@ -80,7 +81,7 @@ const IO: [(NvmOpcode, CommandEffects); 17] = [
 ];
 
 /// The log pages that are offered.
-const LOG_PAGES: [LogPageId; 16] = [
+const LOG_PAGES: [LogPageId; 19] = [
     LogPageId::SUPPORTED,
     LogPageId::ERROR_INFORMATION,
     LogPageId::SMART,
@@ -90,7 +91,10 @@ const LOG_PAGES: [LogPageId; 16] = [
     LogPageId::SELF_TEST,
     LogPageId::TELEMETRY_HOST,
     LogPageId::TELEMETRY_CONTROLLER,
+    LogPageId::ENDURANCE_GROUP,
     LogPageId::PERSISTENT_EVENT,
+    LogPageId::LBA_STATUS,
+    LogPageId::ENDURANCE_GROUP_AGGREGATE,
     LogPageId::FEATURE_EFFECTS,
     LogPageId::NVME_MI_EFFECTS,
     LogPageId::LOCKDOWN,
@@ -108,6 +112,8 @@ pub(crate) struct LogRequest {
     pub(crate) bytes: u64,
     /// From where on, bytes.
     pub(crate) offset: u64,
+    /// What of the page's kind it is about, such as an endurance group.
+    pub(crate) lsi: u16,
     /// Whether asynchronous events stay masked.
     pub(crate) retain: bool,
 }
@@ -132,6 +138,7 @@ impl LogRequest {
             // The number of dwords is zero-based.
             bytes: dwords.saturating_add(1).saturating_mul(4),
             offset,
+            lsi: cdw11.lsi(),
             retain: cdw10.rae(),
         })
     }

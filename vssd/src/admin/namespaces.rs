@@ -57,6 +57,11 @@ impl<T: Tap, C: Clock> Device<T, C> {
         let mut wanted = NamespaceCreation::default();
         data.walk(&self.memory, LIST_BYTES, Access::Read, &mut self.segments)?
             .read(wanted.as_mut_bytes());
+        // 0 leaves the choice to the controller.
+        let group = wanted.endgid.get();
+        if group != 0 && group != self.config.endurance_group() {
+            return Err(Status::INVALID_FIELD.dnr());
+        }
         let format = self
             .config
             .formats

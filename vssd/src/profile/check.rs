@@ -58,6 +58,8 @@ pub(super) fn units(profile: &Profile) -> Result<(), Refused> {
             range,
         ));
     }
+    let terabytes = profile.capacity.terabytes_written;
+    number("capacity.terabytes_written", terabytes, 0..=10_000_000)?;
     let thermal = &profile.thermal;
     let min = thermal.management_kelvin_min;
     let max = thermal.management_kelvin_max;
@@ -178,6 +180,8 @@ pub(super) fn renamed(error: VssdError) -> Refused {
         "formats" => "format",
         "zoned" => "zoned",
         "critical_kelvin" => "thermal.critical_kelvin",
+        "ambient_kelvin" => "thermal.ambient_kelvin",
+        "load_kelvin" => "thermal.load_kelvin",
         "number of power_states" => "power.state",
         "first of the power_states" => "power.state[0].non_operational",
         other => other,

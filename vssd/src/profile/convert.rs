@@ -11,6 +11,8 @@ use super::{
 use crate::{ControllerConfig, FirmwareConfig, PciIdentity, SelfTestConfig, ServicesConfig};
 
 const NS_PER_MS: u64 = 1_000_000;
+/// Bytes of a terabyte.
+const TERABYTE: u64 = 1_000_000_000_000;
 
 /// What a controller with this profile is made to be.
 #[expect(
@@ -28,7 +30,10 @@ pub(super) fn to_config(profile: &Profile) -> Result<ControllerConfig, Refused> 
             host_bytes_preferred,
             controller_bytes,
         },
-        capacity: Capacity { block_bytes },
+        capacity: Capacity {
+            block_bytes,
+            terabytes_written,
+        },
         features:
             Features {
                 apst,
@@ -57,6 +62,8 @@ pub(super) fn to_config(profile: &Profile) -> Result<ControllerConfig, Refused> 
     let Thermal {
         warning_kelvin,
         critical_kelvin,
+        ambient_kelvin,
+        load_kelvin,
         management_kelvin_min,
         management_kelvin_max,
     } = thermal;
@@ -88,6 +95,9 @@ pub(super) fn to_config(profile: &Profile) -> Result<ControllerConfig, Refused> 
         apst: *apst,
         warning_kelvin: *warning_kelvin,
         critical_kelvin: *critical_kelvin,
+        ambient_kelvin: *ambient_kelvin,
+        load_kelvin: *load_kelvin,
+        endurance_bytes: u64::from(*terabytes_written).saturating_mul(TERABYTE),
         thermal_management: thermal_management
             .then_some((*management_kelvin_min, *management_kelvin_max)),
         hmb_preferred_bytes: *host_bytes_preferred,
@@ -133,6 +143,9 @@ pub(super) fn of_config(config: &ControllerConfig) -> Profile {
         apst,
         warning_kelvin,
         critical_kelvin,
+        ambient_kelvin,
+        load_kelvin,
+        endurance_bytes,
         thermal_management,
         hmb_preferred_bytes,
         keep_alive_ms,
@@ -173,6 +186,7 @@ pub(super) fn of_config(config: &ControllerConfig) -> Profile {
         },
         capacity: Capacity {
             block_bytes: *block_bytes,
+            terabytes_written: u32::try_from(endurance_bytes / TERABYTE).unwrap_or(u32::MAX),
         },
         features: Features {
             apst: *apst,
@@ -183,6 +197,8 @@ pub(super) fn of_config(config: &ControllerConfig) -> Profile {
         thermal: Thermal {
             warning_kelvin: *warning_kelvin,
             critical_kelvin: *critical_kelvin,
+            ambient_kelvin: *ambient_kelvin,
+            load_kelvin: *load_kelvin,
             management_kelvin_min,
             management_kelvin_max,
         },

@@ -329,6 +329,8 @@ impl Taken<'_> {
         self.profile.thermal = Thermal {
             warning_kelvin,
             critical_kelvin,
+            ambient_kelvin: default.ambient_kelvin,
+            load_kelvin: default.load_kelvin,
             management_kelvin_min: if sound {
                 min
             } else {
@@ -360,6 +362,9 @@ impl Taken<'_> {
         }
         self.note("memory.controller_bytes and features.contiguous_queues_required: Identify does not tell them");
         self.note("times.format_ms, times.sanitize_ms and times.self_test_short_ms: neither");
+        self.note(
+            "capacity.terabytes_written, thermal.ambient_kelvin and thermal.load_kelvin: nor them",
+        );
     }
 }
 

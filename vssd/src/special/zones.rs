@@ -84,6 +84,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
                 let accepted = zones.begin_write(lba, blocks)?;
                 if opcode == NvmOpcode::WRITE_UNCORRECTABLE {
                     namespace.damage(lba.0, blocks);
+                    self.lba_status.lost();
                     self.changed = true;
                     return Ok(Way::Done(0));
                 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
 
-use super::persistent_event;
+use super::{health, persistent_event};
 use crate::device::report::{Report, ascii, hex};
 
 /// Width of the names in the SMART and endurance group logs.
@@ -30,6 +30,8 @@ pub(in crate::device) fn report(page: LogPageId, log: &[u8], device: &str) -> Op
         LogPageId::SELF_TEST => self_test(&read(log)?, device),
         LogPageId::TELEMETRY_HOST | LogPageId::TELEMETRY_CONTROLLER => telemetry(&read(log)?),
         LogPageId::ENDURANCE_GROUP => endurance_group(&read(log)?, device),
+        LogPageId::ENDURANCE_GROUP_AGGREGATE => health::endurance_events(log)?,
+        LogPageId::LBA_STATUS => health::lba_status(log)?,
         LogPageId::PERSISTENT_EVENT => persistent_event::report(log)?,
         LogPageId::FEATURE_EFFECTS => feature_effects(log),
         LogPageId::RESERVATION_NOTIFICATION => reservation(&read(log)?, device),

@@ -1,18 +1,34 @@
 //! Which values features can have.
 
 use nvme::{
-    FeatureId, FeaturesCdw10, HostBehavior, NumberOfQueues, Sqe, Status, TemperatureThreshold,
-    VectorConfig,
+    CommandSetProfile, EnduranceGroupEventConfig, FeatureId, FeaturesCdw10, HostBehavior,
+    LbaStatusInterval, NumberOfQueues, SmartLog, Sqe, Status, TemperatureThreshold, VectorConfig,
 };
 
 use zerocopy::FromBytes;
 
 use crate::ControllerConfig;
+use crate::admin::endurance::ENDURANCE_GROUP;
 
 /// The sensor that stands for all of them.
 const ALL_SENSORS: u8 = 0xf;
 /// Sensors beside the composite temperature.
 const SENSORS: u8 = 1;
+
+/// The critical warnings that an endurance group has.
+const GROUP_WARNINGS: u8 =
+    SmartLog::WARNING_SPARE | SmartLog::WARNING_DEGRADED | SmartLog::WARNING_READ_ONLY;
+/// How often a drive looks for lost blocks, units of 100 ms; it tells of them no
+/// more often.
+const LBA_STATUS_POLL: u16 = 1;
+
+/// The intervals of the LBA Status Information Report Interval feature, where a
+/// host wants `report` units of 100 ms between two alerts.
+pub(super) fn lba_status_interval(report: u16) -> LbaStatusInterval {
+    LbaStatusInterval::new()
+        .with_lsiri(report.max(LBA_STATUS_POLL))
+        .with_lsipi(LBA_STATUS_POLL)
+}
 
 /// The part of the key that a temperature threshold is found by.
 pub(super) fn sensor(asked: TemperatureThreshold) -> u16 {
@@ -49,6 +65,13 @@ pub(super) fn sub(
                 return Err(invalid);
             }
             Ok(vector)
+        }
+        FeatureId::ENDURANCE_GROUP_EVENT_CONFIG => {
+            let group = EnduranceGroupEventConfig::from_bits(cdw11).endgid();
+            if group != ENDURANCE_GROUP {
+                return Err(invalid);
+            }
+            Ok(group)
         }
         _ => Ok(0),
     }
@@ -119,6 +142,17 @@ pub(super) fn value(config: &ControllerConfig, sqe: &Sqe, data: &[u8]) -> Result
         // The extended form is the only one that a controller with 128-bit
         // identifiers has to take, and both are taken.
         FeatureId::HOST_IDENTIFIER => Ok(cdw11 & 1),
+        FeatureId::ENDURANCE_GROUP_EVENT_CONFIG => group_events(cdw11),
+        // There is one combination of command sets (Identify, CNS 1Ch), the first.
+        FeatureId::COMMAND_SET_PROFILE => match CommandSetProfile::from_bits(cdw11).iocsci() {
+            0 => Ok(0),
+            _ => Err(Status::COMMAND_SET_COMBINATION_REJECTED.dnr()),
+        },
+        // How often the drive looks is not the host's to say.
+        FeatureId::LBA_STATUS_INTERVAL => {
+            let asked = LbaStatusInterval::from_bits(cdw11).lsiri();
+            Ok(lba_status_interval(asked).into_bits())
+        }
         FeatureId::RESERVATION_NOTIFICATION_MASK => within(0b1110),
         FeatureId::RESERVATION_PERSISTENCE => within(1),
         FeatureId::NAMESPACE_WRITE_PROTECTION => {
@@ -128,6 +162,16 @@ pub(super) fn value(config: &ControllerConfig, sqe: &Sqe, data: &[u8]) -> Result
             Ok(u32::from(low & 0b111))
         }
         _ => Ok(cdw11),
+    }
+}
+
+/// The warnings that are events are among those that a group has.
+fn group_events(cdw11: u32) -> Result<u32, Status> {
+    let asked = EnduranceGroupEventConfig::from_bits(cdw11);
+    if asked.egcw() & !GROUP_WARNINGS == 0 {
+        Ok(asked.into_bits())
+    } else {
+        Err(Status::INVALID_FIELD.dnr())
     }
 }
 

@@ -1,6 +1,8 @@
 //! Which features there are, and what each is like.
 
-use nvme::{FeatureId, NumberOfQueues, TemperatureThreshold, VectorConfig};
+use nvme::{
+    EnduranceGroupEventConfig, FeatureId, NumberOfQueues, TemperatureThreshold, VectorConfig,
+};
 
 use super::store::Key;
 use crate::ControllerConfig;
@@ -55,7 +57,10 @@ impl Traits {
             | FeatureId::INTERRUPT_VECTOR_CONFIG
             | FeatureId::WRITE_ATOMICITY
             | FeatureId::ASYNC_EVENT_CONFIG
-            | FeatureId::SANITIZE_CONFIG => PLAIN,
+            | FeatureId::SANITIZE_CONFIG
+            | FeatureId::LBA_STATUS_INTERVAL
+            | FeatureId::COMMAND_SET_PROFILE
+            | FeatureId::ENDURANCE_GROUP_EVENT_CONFIG => PLAIN,
             FeatureId::NUMBER_OF_QUEUES => FLEETING,
             FeatureId::ERROR_RECOVERY => Traits {
                 scope: Scope::Namespace,
@@ -140,6 +145,10 @@ pub(super) fn default_dword(config: &ControllerConfig, key: Key) -> u32 {
                 .into_bits()
         }
         FeatureId::INTERRUPT_VECTOR_CONFIG => VectorConfig::new().with_iv(key.sub).into_bits(),
+        FeatureId::ENDURANCE_GROUP_EVENT_CONFIG => EnduranceGroupEventConfig::new()
+            .with_endgid(key.sub)
+            .into_bits(),
+        FeatureId::LBA_STATUS_INTERVAL => super::check::lba_status_interval(0).into_bits(),
         _ => 0,
     }
 }

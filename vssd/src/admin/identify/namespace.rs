@@ -82,6 +82,7 @@ impl Identity<'_> {
             mssrl: U16::new(COPY_BLOCKS_MAX),
             mcl: U32::new(COPY_BLOCKS_MAX.into()),
             msrc: COPY_RANGES_LAST,
+            endgid: U16::new(self.config.endurance_group()),
             lbaf,
             ..IdentifyNamespace::default()
         }
@@ -190,6 +191,7 @@ impl Identity<'_> {
         let identity = IndependentNamespace {
             rescap: self.reservations(),
             fpi: IdentifyNamespace::FPI_SUPPORTED | namespace.format_remaining(self.now_ns),
+            endgid: U16::new(self.config.endurance_group()),
             nsattr: nsattr(namespace),
             nstat: IndependentNamespace::NSTAT_READY,
             ..IndependentNamespace::default()

@@ -91,3 +91,14 @@ fn features_that_are_wrong_are_refused() {
     namespace.namespace_id = 1.into();
     refused(&mut host, namespace, Status::FEATURE_NOT_NAMESPACE_SPECIFIC);
 }
+
+#[test]
+fn the_one_combination_of_command_sets_is_the_only_profile() {
+    let mut host = host();
+    let profile = FeatureId::COMMAND_SET_PROFILE;
+    assert_eq!(host.admin(get(profile, 0)).result.get(), 0);
+    assert_eq!(host.admin_status(set(profile, 0)), Status::SUCCESS);
+    let status = host.admin_status(set(profile, 1));
+    let rejected = Status::COMMAND_SET_COMBINATION_REJECTED;
+    assert!(status.same_code(rejected), "{status}");
+}

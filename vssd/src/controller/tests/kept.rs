@@ -252,3 +252,25 @@ fn zones_survive_a_restart_and_injuries_are_told() {
     let status = host.status(&mut pair, read);
     assert!(status.same_code(Status::ZONE_IS_OFFLINE));
 }
+
+#[test]
+fn what_was_written_wears_a_drive_over_restarts() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = ControllerConfig {
+        endurance_bytes: 40_960,
+        ..ControllerConfig::default()
+    };
+    for written in 1..=3 {
+        let mut host = drive(directory.path(), config.clone());
+        let mut pair = host.create_pair(1, 64);
+        let page = host.pages(1);
+        let write = io(NvmOpcode::WRITE, 0, 8, page, 0);
+        assert_eq!(host.status(&mut pair, write), Status::SUCCESS);
+        let mut log = admin(AdminOpcode::GET_LOG_PAGE, 0, 0x09 | 127 << 16, 1 << 16);
+        log.prp1 = U64::new(page);
+        assert_eq!(host.admin_status(log), Status::SUCCESS);
+        // Each block of 4096 bytes is a tenth of what can be written.
+        assert_eq!(host.read(page, 6)[5], 10 * written);
+        host.controller.disconnected();
+    }
+}

@@ -69,8 +69,12 @@ fn a_drive_does_without_what_its_profile_withholds() {
             .copied()
             .filter(|at| !left.contains(at))
             .collect();
-        let fused = command == OptionalCommand::CompareAndWrite;
-        assert_eq!(gone.is_empty(), fused, "{command:?}");
+        let no_command = [
+            OptionalCommand::CompareAndWrite,
+            OptionalCommand::EnduranceGroups,
+        ];
+        let none = no_command.contains(&command);
+        assert_eq!(gone.is_empty(), none, "{command:?}");
         for at in gone {
             let sqe = Sqe::new(u8::try_from(at % 256).unwrap(), NamespaceId(1));
             let status = if at < 256 {
@@ -94,6 +98,12 @@ fn pages_and_features_go_with_their_commands() {
         (OptionalCommand::Lockdown, LogPageId::LOCKDOWN),
         (OptionalCommand::Sanitize, LogPageId::SANITIZE_STATUS),
         (OptionalCommand::NvmeMi, LogPageId::NVME_MI_EFFECTS),
+        (OptionalCommand::GetLbaStatus, LogPageId::LBA_STATUS),
+        (OptionalCommand::EnduranceGroups, LogPageId::ENDURANCE_GROUP),
+        (
+            OptionalCommand::EnduranceGroups,
+            LogPageId::ENDURANCE_GROUP_AGGREGATE,
+        ),
         (
             OptionalCommand::Reservations,
             LogPageId::RESERVATION_NOTIFICATION,
@@ -110,6 +120,11 @@ fn pages_and_features_go_with_their_commands() {
     }
     let features = [
         (OptionalCommand::Sanitize, FeatureId::SANITIZE_CONFIG, 0),
+        (
+            OptionalCommand::GetLbaStatus,
+            FeatureId::LBA_STATUS_INTERVAL,
+            0,
+        ),
         (
             OptionalCommand::Reservations,
             FeatureId::RESERVATION_PERSISTENCE,
@@ -134,5 +149,24 @@ fn fused_commands_are_refused_where_they_are_withheld() {
         first.flags |= 0b10;
         let status = host.run(&mut pair, first).status();
         assert_eq!(status, Status::INVALID_FIELD.dnr().more(), "{command:?}");
+    }
+}
+
+#[test]
+fn namespaces_are_in_no_group_where_there_are_none() {
+    for (withheld, group) in [(&[][..], 1), (&[OptionalCommand::EnduranceGroups][..], 0)] {
+        let (mut host, _) = drive(withheld);
+        assert_eq!(identify(&mut host).endgidmax.get(), group);
+        let sqe = admin(AdminOpcode::IDENTIFY, 1, Cns::NAMESPACE.0.into(), 0);
+        let namespace = page(&mut host, sqe).1;
+        let namespace = nvme::IdentifyNamespace::read_from_bytes(&namespace).unwrap();
+        assert_eq!(namespace.endgid.get(), group);
+        let sqe = admin(AdminOpcode::IDENTIFY, 0, Cns::ENDURANCE_GROUPS.0.into(), 0);
+        let (status, list) = page(&mut host, sqe);
+        if group == 0 {
+            assert!(status.same_code(Status::INVALID_FIELD), "{status}");
+        } else {
+            assert_eq!(list[..6], [1, 0, 1, 0, 0, 0]);
+        }
     }
 }

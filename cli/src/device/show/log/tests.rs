@@ -140,3 +140,34 @@ fn firmware_slots_in_use_have_their_revision() {
     );
     assert_eq!(report.to_json(), json!({"afi": 1, "frs1": "1.0"}));
 }
+
+#[test]
+fn lost_blocks_are_told_range_by_range_and_a_page_cut_short_is_not() {
+    let mut log = vec![64, 0, 0, 0, 1, 0, 0, 0, 6, 0, 0, 0, 0, 0, 2, 0];
+    log.extend([1, 0, 0, 0, 2, 0, 0, 0, 0x11, 0, 0, 0, 0, 0, 0, 0]);
+    log.extend([10, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0]);
+    log.extend([100, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+    let told = text(LogPageId::LBA_STATUS, &log);
+    has(
+        &told,
+        &[
+            "LBA Status Log Page Length           (LSLPLEN) : 64",
+            "Estimate of Unrecoverable Blocks      (ESTULB) : 6",
+            "LBA Status Generation Counter           (LSGC) : 2",
+        ],
+    );
+    assert!(told.contains("slba 0xa, blocks 5"), "{told}");
+    assert!(told.contains("slba 0x64, blocks 1"), "{told}");
+    assert!(report(LogPageId::LBA_STATUS, &log[..60], "s").is_none());
+    log[20..24].fill(0xff);
+    let whole = text(LogPageId::LBA_STATUS, &log);
+    assert!(whole.contains("all of the namespace"), "{whole}");
+}
+
+#[test]
+fn groups_with_events_are_listed() {
+    let log = [1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 9, 0];
+    let told = text(LogPageId::ENDURANCE_GROUP_AGGREGATE, &log);
+    has(&told, &["Number of Entries : 1", "[   0]:0x7"]);
+    assert!(!told.contains("0x9"), "{told}");
+}
