@@ -58,6 +58,9 @@ pub struct QueueOptions {
     pub transfer_bytes_max: Option<usize>,
     /// The MSI-X vector that completions signal; none for polling.
     pub interrupt: Option<u16>,
+    /// The submission queue's priority, from 0, urgent, to 3, low. It counts
+    /// where the controller arbitrates by weighted round robin.
+    pub priority: u8,
 }
 
 impl Default for QueueOptions {
@@ -66,6 +69,7 @@ impl Default for QueueOptions {
             depth: 128,
             transfer_bytes_max: None,
             interrupt: None,
+            priority: 0,
         }
     }
 }
@@ -226,7 +230,7 @@ impl<T: Transport, C: Clock> Controller<T, C> {
             gate: Arc::clone(pair.gate()),
             _memory: Arc::clone(pair.memory()),
         };
-        self.create_queues(id, pair.memory(), layout, options.interrupt)?;
+        self.create_queues(id, pair.memory(), layout, &options)?;
         self.queues.push(open);
         Ok(pair)
     }
