@@ -99,15 +99,29 @@ impl IoworkerArguments {
             Err(_) => Value::String(text.clone()),
         };
         put("io_size", self.io_size.as_ref().map(size));
-        put("read_percentage", self.read.map(|read| Value::Integer(read.into())));
-        put("lba_random", self.random.map(|random| Value::Integer(random.into())));
+        put(
+            "read_percentage",
+            self.read.map(|read| Value::Integer(read.into())),
+        );
+        put(
+            "lba_random",
+            self.random.map(|random| Value::Integer(random.into())),
+        );
         put("region", self.region.clone().map(Value::String));
-        put("qdepth", self.qdepth.map(|qdepth| Value::Integer(qdepth.into())));
+        put(
+            "qdepth",
+            self.qdepth.map(|qdepth| Value::Integer(qdepth.into())),
+        );
         put("iops", self.iops.map(Value::Float));
         put("time", self.time.clone().map(Value::String));
-        let count = self.count.map(|count| i64::try_from(count).unwrap_or(i64::MAX));
+        let count = self
+            .count
+            .map(|count| i64::try_from(count).unwrap_or(i64::MAX));
         put("io_count", count.map(Value::Integer));
-        put("workers", self.workers.map(|workers| Value::Integer(workers.into())));
+        put(
+            "workers",
+            self.workers.map(|workers| Value::Integer(workers.into())),
+        );
         Ok(keys)
     }
 
@@ -147,5 +161,9 @@ pub(crate) fn run(arguments: &IoworkerArguments) -> Result<Answer> {
     for failure in &result.failures {
         log::error!("{failure}");
     }
-    Ok(if result.is_success() { Answer::Yes } else { Answer::No })
+    Ok(if result.is_success() {
+        Answer::Yes
+    } else {
+        Answer::No
+    })
 }

@@ -99,7 +99,10 @@ impl Job {
             bail!("workers: {}: choose 1 to {WORKERS_MAX}", place.workers);
         }
         let options: IoworkerOptions = table.try_into()?;
-        let index = self.phases.iter().position(|phase| phase.name == place.phase);
+        let index = self
+            .phases
+            .iter()
+            .position(|phase| phase.name == place.phase);
         if index.is_none() {
             self.phases.push(Phase {
                 name: place.phase,
@@ -128,7 +131,9 @@ impl Job {
     /// Whether it changes what is on the device.
     pub(super) fn changes_data(&self) -> bool {
         let workers = self.phases.iter().flat_map(|phase| &phase.workers);
-        workers.into_iter().any(|worker| worker.options.changes_data())
+        workers
+            .into_iter()
+            .any(|worker| worker.options.changes_data())
     }
 }
 
@@ -147,13 +152,26 @@ mod tests {
             [[worker]]\nphase = \"b\"\nqdepth = 9\nio_count = 5\n\
             [[worker]]\nphase = \"a\"\nread_percentage = 0";
         let job = parse(text, "seed = 40").unwrap();
-        let phases: Vec<_> = job.phases.iter().map(|p| (p.name.as_str(), p.workers.len())).collect();
+        let phases: Vec<_> = job
+            .phases
+            .iter()
+            .map(|p| (p.name.as_str(), p.workers.len()))
+            .collect();
         assert_eq!(phases, [("a", 4), ("b", 1)]);
         let first = &job.phases[0].workers;
-        assert_eq!(first.iter().map(|w| w.options.seed).collect::<Vec<_>>(), [40, 41, 42, 40]);
-        assert_eq!((first[1].name.as_str(), first[1].options.qdepth), ("w.2", 7));
+        assert_eq!(
+            first.iter().map(|w| w.options.seed).collect::<Vec<_>>(),
+            [40, 41, 42, 40]
+        );
+        assert_eq!(
+            (first[1].name.as_str(), first[1].options.qdepth),
+            ("w.2", 7)
+        );
         let second = &job.phases[1].workers[0].options;
-        assert_eq!((second.qdepth, second.io_count, second.time), (9, Some(5), None));
+        assert_eq!(
+            (second.qdepth, second.io_count, second.time),
+            (9, Some(5), None)
+        );
         assert!(job.changes_data());
         assert!(!parse("[[worker]]", "").unwrap().changes_data());
     }

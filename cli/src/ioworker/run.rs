@@ -72,7 +72,13 @@ pub(super) fn run(device: &Device, job: Job) -> Result<JobReport> {
             break;
         }
         let name = phase.name.clone();
-        let done = run_phase(&mut controller, phase, &stopped, &mut result.failures, clock);
+        let done = run_phase(
+            &mut controller,
+            phase,
+            &stopped,
+            &mut result.failures,
+            clock,
+        );
         let done = done.with_context(|| match name.as_str() {
             "" => device.to_string(),
             name => format!("{device}, phase {name}"),

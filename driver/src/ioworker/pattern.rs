@@ -3,7 +3,7 @@
 use fastrand::Rng;
 
 /// The pattern type of random data.
-pub const RANDOM: u32 = 0xbeef;
+pub(super) const RANDOM: u32 = 0xbeef;
 /// Random and zero bytes take turns in units of this size.
 const UNIT_BYTES: usize = 512;
 
