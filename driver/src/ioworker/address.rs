@@ -34,6 +34,27 @@ enum Picker {
     Pareto(Pareto),
 }
 
+impl Picker {
+    fn new(options: &IoworkerOptions, places: u64) -> Result<Self, DriverError> {
+        Ok(match options.skew {
+            None if options.distribution.is_empty() => Picker::Even,
+            None => Picker::Parts(parts(&options.distribution)?),
+            Some(Skew::Zipf(power)) if power.is_finite() && power > 0.0 => {
+                Picker::Zipf(Zipf::new(places, power))
+            }
+            Some(Skew::Zipf(power)) => {
+                return refuse("skew", format!("zipf = {power}: choose above 0"));
+            }
+            Some(Skew::Pareto(share)) if share > 0.0 && share < 1.0 => {
+                Picker::Pareto(Pareto::new(share))
+            }
+            Some(Skew::Pareto(share)) => {
+                return refuse("skew", format!("pareto = {share}: choose between 0 and 1"));
+            }
+        })
+    }
+}
+
 impl Addresses {
     pub(super) fn new(
         options: &IoworkerOptions,
@@ -88,22 +109,7 @@ impl Addresses {
             );
         }
         let places = (end - base - u64::from(smallest)) / align + 1;
-        let picker = match options.skew {
-            None if options.distribution.is_empty() => Picker::Even,
-            None => Picker::Parts(parts(&options.distribution)?),
-            Some(Skew::Zipf(power)) if power.is_finite() && power > 0.0 => {
-                Picker::Zipf(Zipf::new(places, power))
-            }
-            Some(Skew::Zipf(power)) => {
-                return refuse("skew", format!("zipf = {power}: choose above 0"));
-            }
-            Some(Skew::Pareto(share)) if share > 0.0 && share < 1.0 => {
-                Picker::Pareto(Pareto::new(share))
-            }
-            Some(Skew::Pareto(share)) => {
-                return refuse("skew", format!("pareto = {share}: choose between 0 and 1"));
-            }
-        };
+        let picker = Picker::new(options, places)?;
         Ok(Self {
             start,
             end,

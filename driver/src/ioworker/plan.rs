@@ -181,6 +181,11 @@ fn check(options: &IoworkerOptions) -> Result<(), DriverError> {
     if !options.distribution.is_empty() && options.skew.is_some() {
         return refuse("skew", "distribution has it already: leave one out");
     }
+    check_end(options)
+}
+
+/// Whether it ends, and in one way.
+fn check_end(options: &IoworkerOptions) -> Result<(), DriverError> {
     if options.passes.is_some() {
         let clashes = options.lba_random != 0
             || options.lba_step.is_some()
