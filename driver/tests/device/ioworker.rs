@@ -345,6 +345,7 @@ fn written_data_has_the_pattern_and_compresses_as_asked() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of refusals")]
 fn each_contradiction_names_its_field() {
     let (mut controller, _clock) = bring_up();
     let parts = vec![100; 100];
