@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use driver::ioworker::{Ioworker, IoworkerOptions, IoworkerReport, Order, Stop};
+use driver::ioworker::{IoSize, Ioworker, IoworkerOptions, IoworkerReport, Size};
 use driver::transport::vfio_user::VfioUser;
 use driver::{Controller, ControllerOptions};
 use traces::MonotonicClock;
@@ -16,11 +16,11 @@ pub(crate) fn run(socket: &Path, bytes: u64, options: IoworkerOptions) -> Result
     let transport = VfioUser::connect(socket)?;
     let mut controller = Controller::initialise(transport, ControllerOptions::default(), clock)?;
     let fill = IoworkerOptions {
-        io_bytes: 128 << 10,
-        order: Order::Sequential,
-        read_percent: 0,
-        depth: 8,
-        stop: Stop::Commands(bytes / (128 << 10)),
+        io_size: IoSize::One(Size::Bytes(128 << 10)),
+        lba_random: 0,
+        read_percentage: Some(0),
+        qdepth: 8,
+        io_count: Some(bytes / (128 << 10)),
         ..IoworkerOptions::default()
     };
     let filled = Ioworker::create(&mut controller, fill)?.run(&clock)?;
@@ -36,8 +36,8 @@ pub(crate) fn run(socket: &Path, bytes: u64, options: IoworkerOptions) -> Result
 /// 4 KiB random reads at this depth, for so long.
 pub(crate) fn random_reads(depth: u16, seconds: u64) -> IoworkerOptions {
     IoworkerOptions {
-        depth,
-        stop: Stop::After(Duration::from_secs(seconds)),
+        qdepth: depth,
+        time: Some(Duration::from_secs(seconds)),
         ..IoworkerOptions::default()
     }
 }

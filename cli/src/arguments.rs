@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::demo::DemoArguments;
 use crate::device::DeviceArguments;
 use crate::generate::GenerateArguments;
+use crate::ioworker::IoworkerArguments;
 use crate::profile::ProfileArguments;
 use crate::replay::ReplayArguments;
 use crate::serve::ServeArguments;
@@ -44,6 +45,8 @@ pub(crate) enum Command {
     Vm(VmArguments),
     /// Replay a trace into a device.
     Replay(ReplayArguments),
+    /// Load a device, and measure it.
+    Ioworker(IoworkerArguments),
     /// Look at traces and work on them.
     Trace(TraceArguments),
     /// Look at devices.

@@ -16,6 +16,7 @@ mod demo;
 mod device;
 mod disk;
 mod generate;
+mod ioworker;
 mod monitor;
 mod profile;
 mod replay;
@@ -66,6 +67,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Answer> {
         Command::Serve(serve) => serve::run(&serve),
         Command::Vm(vm) => vm::run(&vm),
         Command::Replay(replay) => replay::run(&replay),
+        Command::Ioworker(ioworker) => ioworker::run(&ioworker),
         Command::Trace(trace) => trace::run(&trace),
         Command::Device(device) => device::run(&device),
         Command::Profile(profile) => profile::run(&profile),

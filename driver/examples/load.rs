@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use driver::ioworker::{Ioworker, IoworkerOptions, Stop};
+use driver::ioworker::{IoSize, Ioworker, IoworkerOptions, Size};
 use driver::transport::vfio_user::VfioUser;
 use driver::{Controller, ControllerOptions};
 use traces::MonotonicClock;
@@ -17,10 +17,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         arguments.next().map_or(Ok(default), |text| text.parse())
     };
     let options = IoworkerOptions {
-        depth: u16::try_from(number(32)?)?,
-        stop: Stop::After(Duration::from_secs(u64::from(number(3)?))),
-        read_percent: u8::try_from(number(100)?)?,
-        io_bytes: number(4096)?,
+        qdepth: u16::try_from(number(32)?)?,
+        time: Some(Duration::from_secs(u64::from(number(3)?))),
+        read_percentage: Some(u8::try_from(number(100)?)?),
+        io_size: IoSize::One(Size::Bytes(u64::from(number(4096)?))),
         ..IoworkerOptions::default()
     };
     let clock = MonotonicClock::start();

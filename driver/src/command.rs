@@ -59,6 +59,20 @@ impl<'a> Command<'a> {
         Self::blocks(NvmOpcode::WRITE_ZEROES, nsid, lba, blocks)
     }
 
+    /// Verify (`NVM Command Set 1.1 §3.3.5`): a read whose data stays in the
+    /// device.
+    #[must_use]
+    pub fn verify(nsid: NamespaceId, lba: Lba, blocks: ZeroBased<u16>) -> Self {
+        Self::blocks(NvmOpcode::VERIFY, nsid, lba, blocks)
+    }
+
+    /// Write Uncorrectable (`NVM Command Set 1.1 §3.3.7`): the blocks cannot be
+    /// read until they are written again.
+    #[must_use]
+    pub fn write_uncorrectable(nsid: NamespaceId, lba: Lba, blocks: ZeroBased<u16>) -> Self {
+        Self::blocks(NvmOpcode::WRITE_UNCORRECTABLE, nsid, lba, blocks)
+    }
+
     /// Flush (`NVMe Base 2.1 §7.2`) of a namespace, or of all with
     /// [`nvme::NSID_ALL`].
     #[must_use]

@@ -59,6 +59,9 @@ pub struct QueueOptions {
     pub transfer_bytes_max: Option<usize>,
     /// The MSI-X vector that completions signal; none for polling.
     pub interrupt: Option<u16>,
+    /// The submission queue's priority, from 0, urgent, to 3, low. It counts
+    /// where the controller arbitrates by weighted round robin.
+    pub priority: u8,
 }
 
 impl Default for QueueOptions {
@@ -67,6 +70,7 @@ impl Default for QueueOptions {
             depth: 128,
             transfer_bytes_max: None,
             interrupt: None,
+            priority: 0,
         }
     }
 }
@@ -251,7 +255,7 @@ impl<T: Transport, C: Clock> Controller<T, C> {
             _memory: Arc::clone(pair.memory()),
             _watch: self.watch_queue(&pair),
         };
-        self.create_queues(id, pair.memory(), layout, options.interrupt)?;
+        self.create_queues(id, pair.memory(), layout, &options)?;
         self.queues.push(open);
         Ok(pair)
     }

@@ -1,120 +1,90 @@
-//! A small load generator: one queue pair, kept as deep as it is told.
+//! The load generator: one queue pair, kept as busy as it is told.
 //!
-//! It is there for benchmarks and demonstrations; a trace is replayed by the
-//! `replayer`.
+//! ```text
+//!   IoworkerOptions -- Plan: chances as tables, addresses, the rate
+//!                        |
+//!   step: poll -> Books (tallies, series, log) -> refill from the Plan
+//!                        |
+//!                  IoworkerReport
+//! ```
+//!
+//! Its inputs and outputs have the names and the meaning of pynvme's
+//! ioworker. A trace is replayed by the `replayer`.
+//!
+//! While it works, nothing is allocated or locked, and the clock is read once
+//! for each batch of completions.
 
+mod address;
+mod books;
+mod chance;
+mod live;
+mod options;
+mod pattern;
+mod plan;
+mod rate;
 mod report;
+mod together;
+mod units;
 mod verify;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use nvme::{Lba, NamespaceId, ZeroBased};
+use nvme::{DsmAttributes, DsmRange, IdentifyController, Lba, NamespaceId, QueueId, ZeroBased};
 use traces::{Clock, Tap};
 
-pub use self::report::{IoworkerReport, Tally};
+pub use self::live::Live;
+pub use self::options::{IoSize, Iops, IoworkerOptions, Op, Region, Skew, Step};
+pub use self::report::{
+    IoworkerReport, LatencySummary, LoggedCommand, ReportSummary, Second, Tally, TallySummary,
+};
+pub use self::together::run_together;
+pub use self::units::{Size, parse_duration};
+
+use self::books::Books;
+use self::plan::{Io, Plan, refuse};
 use self::verify::Verifier;
 use crate::transport::Transport;
 use crate::{
-    Command, Completed, Controller, DmaBuffer, DriverError, NamespaceInfo, QueueOptions, QueuePair,
+    Command, Completed, Controller, ControllerInfo, DmaBuffer, DriverError, NamespaceInfo,
+    QueueOptions, QueuePair,
 };
-
-/// In which order addresses are visited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Uniformly at random, from the seed.
-    Random,
-    /// From the first to the last, then again.
-    Sequential,
-}
-
-/// When the work is done. What is in flight then is still waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// After so many commands.
-    Commands(u64),
-    /// When so much time has passed.
-    After(Duration),
-}
-
-/// What to do. The default reads 4 KiB at random for a second, one at a time.
-#[derive(Clone, Copy, Debug)]
-pub struct IoworkerOptions {
-    /// The namespace.
-    pub nsid: NamespaceId,
-    /// Bytes of each command: a multiple of the block size, at most the queue
-    /// pair's limit of transfers. Addresses are multiples of it.
-    pub io_bytes: u32,
-    /// The order of addresses.
-    pub order: Order,
-    /// Reads among 100 commands; the others **write**.
-    pub read_percent: u8,
-    /// Commands in flight.
-    pub depth: u16,
-    /// When to stop.
-    pub stop: Stop,
-    /// Where addresses and kinds come from: the same seed, the same work.
-    pub seed: u64,
-    /// The first block that may be touched.
-    pub first: Lba,
-    /// How many blocks from there may be touched; none for all that there are.
-    pub blocks: Option<u64>,
-    /// Whether every block that is written is stamped with its address and the
-    /// seed, and looked at when it is read again.
-    pub verify: bool,
-    /// How long a command may take.
-    pub timeout: Duration,
-}
-
-impl Default for IoworkerOptions {
-    fn default() -> Self {
-        Self {
-            nsid: NamespaceId(1),
-            io_bytes: 4096,
-            order: Order::Random,
-            read_percent: 100,
-            depth: 1,
-            stop: Stop::After(Duration::from_secs(1)),
-            seed: 1,
-            first: Lba(0),
-            blocks: None,
-            verify: false,
-            timeout: Duration::from_secs(30),
-        }
-    }
-}
 
 /// Without a completion, the time is looked at after so many polls.
 const POLLS_PER_LOOK: u32 = 256;
 /// And the device's health after so long.
 const CHECK_NS: u64 = 10_000_000;
-
-/// One command in flight.
-#[derive(Clone, Copy, Debug)]
-struct Job {
-    is_read: bool,
-    lba: Lba,
-}
+/// A worker that waits for its next command looks up this often.
+const NAP_NS: u64 = 10_000_000;
+/// Slots begin at multiples of this, and so does written data.
+const PAGE: usize = 4096;
+/// Written data begins at so many different pages of the pattern.
+const PATTERN_STARTS: usize = 16;
 
 /// A load generator at work. It owns its queue pair and may move to a thread.
 #[derive(Debug)]
 pub struct Ioworker<T: Tap = ()> {
-    options: IoworkerOptions,
+    nsid: NamespaceId,
+    qdepth: u16,
+    time: Option<Duration>,
+    timeout: Duration,
     queue_pair: QueuePair<T>,
     buffer: DmaBuffer,
-    blocks_per_io: ZeroBased<u16>,
-    /// How many addresses there are.
-    places: u64,
-    next_place: u64,
+    block_bytes: usize,
+    layout: Layout,
+    plan: Plan,
     rng: Rng,
-    jobs: Vec<Job>,
+    jobs: Vec<Io>,
     free: Vec<u16>,
     reaped: Vec<Completed>,
     submitted: u64,
+    is_over: bool,
     verifier: Option<Verifier>,
     times: Times,
     empty_polls: u32,
-    report: IoworkerReport,
+    books: Books,
+    live: Arc<Live>,
 }
 
 /// Times of the caller's clock, nanoseconds.
@@ -125,87 +95,176 @@ struct Times {
     last_check: u64,
 }
 
+/// What stands where in the buffer: a place for each slot, then the pattern.
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    stride: usize,
+    pattern: usize,
+    bytes: usize,
+}
+
+impl Layout {
+    fn new(plan: &Plan, options: &IoworkerOptions, block_bytes: usize) -> Self {
+        let longest = plan.blocks_max as usize * block_bytes;
+        let stride = longest.next_multiple_of(PAGE);
+        let pattern = stride * usize::from(options.qdepth);
+        Self {
+            stride,
+            pattern,
+            bytes: pattern + stride + (PATTERN_STARTS - 1) * PAGE,
+        }
+    }
+}
+
 impl Ioworker {
     /// A load generator with a queue pair and a buffer of its own.
     ///
     /// # Errors
     ///
-    /// [`DriverError::Invalid`] where the options do not fit the namespace,
-    /// and those of [`Controller::create_queue_pair`].
+    /// [`DriverError::Invalid`], which names the option, where the options do
+    /// not fit each other, the namespace or the device, and those of
+    /// [`Controller::create_queue_pair`].
     pub fn create<D: Transport, C: Clock>(
         controller: &mut Controller<D, C>,
         options: IoworkerOptions,
     ) -> Result<Self, DriverError> {
-        let namespace = controller.info().namespace(options.nsid);
-        let namespace = namespace.ok_or_else(|| DriverError::Invalid {
-            what: format!("{} does not exist on this device", options.nsid),
-        })?;
+        let info = controller.info();
+        let Some(namespace) = info.namespace(options.nsid) else {
+            return refuse(
+                "nsid",
+                format!("{} does not exist on this device", options.nsid),
+            );
+        };
+        let plan = Plan::new(&options, namespace)?;
+        supported(&plan, info)?;
+        let depth_max = info.depth_max;
+        if options.qdepth > depth_max {
+            return refuse(
+                "qdepth",
+                format!("{}: this device takes {depth_max}", options.qdepth),
+            );
+        }
+        let longest = plan.blocks_max as usize * namespace.block_bytes as usize;
+        if let Some(most) = info.mdts_bytes.filter(|most| *most < longest) {
+            return refuse(
+                "io_size",
+                format!("{longest} bytes: this device takes {most} at most"),
+            );
+        }
         let queue_pair = controller.create_queue_pair(QueueOptions {
-            depth: options.depth,
-            transfer_bytes_max: usize::try_from(options.io_bytes).ok(),
+            depth: options.qdepth,
+            transfer_bytes_max: Some(longest.max(PAGE)),
+            priority: options.qprio,
             ..QueueOptions::default()
         })?;
-        let bytes = usize::from(options.depth) * options.io_bytes as usize;
-        let buffer = controller.allocate_dma(bytes)?;
-        Self::new(queue_pair, buffer, namespace, options)
+        let layout = Layout::new(&plan, &options, namespace.block_bytes as usize);
+        let buffer = controller.allocate_dma(layout.bytes)?;
+        Self::with_plan(queue_pair, buffer, namespace, options, plan)
     }
 }
 
 impl<T: Tap> Ioworker<T> {
-    /// A load generator on `queue_pair`; `buffer` has `depth` times `io_bytes`
-    /// bytes.
+    /// A load generator on `queue_pair`; `buffer` has as many bytes as
+    /// [`buffer_bytes`] says.
     ///
     /// # Errors
     ///
-    /// [`DriverError::Invalid`] where the options do not fit each other, the
-    /// namespace, the queue pair or the buffer.
+    /// [`DriverError::Invalid`], which names the option, where the options do
+    /// not fit each other, the namespace, the queue pair or the buffer.
     pub fn new(
+        queue_pair: QueuePair<T>,
+        buffer: DmaBuffer,
+        namespace: NamespaceInfo,
+        options: IoworkerOptions,
+    ) -> Result<Self, DriverError> {
+        let plan = Plan::new(&options, namespace)?;
+        Self::with_plan(queue_pair, buffer, namespace, options, plan)
+    }
+
+    fn with_plan(
         queue_pair: QueuePair<T>,
         mut buffer: DmaBuffer,
         namespace: NamespaceInfo,
         options: IoworkerOptions,
+        plan: Plan,
     ) -> Result<Self, DriverError> {
-        let (blocks_per_io, places) = geometry(&queue_pair, &buffer, namespace, &options)?;
+        let block_bytes = namespace.block_bytes as usize;
+        let layout = Layout::new(&plan, &options, block_bytes);
+        let (depth, most) = (queue_pair.depth(), queue_pair.transfer_bytes_max());
+        if usize::from(options.qdepth) > depth {
+            return refuse(
+                "qdepth",
+                format!("{}: the queue takes {depth}", options.qdepth),
+            );
+        }
+        let longest = plan.blocks_max as usize * block_bytes;
+        if longest > most {
+            return refuse(
+                "io_size",
+                format!("{longest} bytes: the queue pair takes {most}"),
+            );
+        }
+        if buffer.len() < layout.bytes {
+            let why = format!("{} bytes: the work takes {}", buffer.len(), layout.bytes);
+            return refuse("the buffer", why);
+        }
         let mut rng = Rng::with_seed(options.seed);
-        // Zeroes are too easy: some devices do not even store them.
-        let mut noise = vec![0; buffer.len()];
-        rng.fill(&mut noise);
-        buffer.write_at(0, &noise)?;
+        let mut data = vec![0; layout.bytes - layout.pattern];
+        if let Err((field, why)) = pattern::fill(&mut data, options.ptype, options.pvalue, &mut rng)
+        {
+            return refuse(field, why);
+        }
+        buffer.write_at(layout.pattern, &data)?;
+        let region = (plan.addresses.start(), plan.addresses.blocks());
         let verifier = options.verify.then(|| {
             Verifier::new(
                 options.seed,
-                namespace.block_bytes as usize,
-                blocks_per_io.count(),
-                places,
-                options.depth,
+                block_bytes,
+                region,
+                plan.blocks_max,
+                options.qdepth,
             )
         });
-        let idle = Job {
-            is_read: true,
-            lba: options.first,
+        let idle = Io {
+            op: Op::Read,
+            lba: Lba(region.0),
+            blocks: ZeroBased(0),
         };
+        let depth = usize::from(options.qdepth);
         Ok(Self {
+            nsid: options.nsid,
+            qdepth: options.qdepth,
+            time: options.time,
+            timeout: options.timeout,
             queue_pair,
             buffer,
-            blocks_per_io,
-            places,
-            next_place: 0,
+            block_bytes,
+            layout,
             rng,
-            jobs: vec![idle; usize::from(options.depth)],
-            free: (0..options.depth).rev().collect(),
-            reaped: Vec::with_capacity(usize::from(options.depth)),
+            jobs: vec![idle; depth],
+            free: (0..options.qdepth).rev().collect(),
+            reaped: Vec::with_capacity(depth),
             submitted: 0,
+            is_over: false,
             verifier,
             times: Times::default(),
             empty_polls: 0,
-            report: IoworkerReport {
-                reads: Tally::new()?,
-                writes: Tally::new()?,
-                elapsed: Duration::ZERO,
-                verified_blocks: 0,
-            },
-            options,
+            books: Books::new(&plan, &options, namespace.block_bytes)?,
+            live: Arc::default(),
+            plan,
         })
+    }
+
+    /// What others see of the worker while it works.
+    #[must_use]
+    pub fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live)
+    }
+
+    /// The queue that it works on.
+    #[must_use]
+    pub const fn queue(&self) -> QueueId {
+        self.queue_pair.id()
     }
 
     /// Works until it is done, and reports.
@@ -214,12 +273,19 @@ impl<T: Tap> Ioworker<T> {
     ///
     /// Those of [`Ioworker::step`].
     pub fn run(mut self, clock: &impl Clock) -> Result<IoworkerReport, DriverError> {
-        while self.step(clock)? {}
-        Ok(self.finish().1)
+        let before = together::cpu_of_thread();
+        while self.step(clock)? {
+            if self.is_timed() && self.queue_pair.in_flight() == 0 {
+                self.nap(clock);
+            }
+        }
+        let mut report = self.finish().1;
+        report.cpu = Some(together::cpu_of_thread().saturating_sub(before));
+        Ok(report)
     }
 
-    /// Reaps what is complete and submits what there is room for; never waits.
-    /// Returns whether there is more to do.
+    /// Reaps what is complete and submits what there is room and time for;
+    /// never waits. Returns whether there is more to do.
     ///
     /// # Errors
     ///
@@ -230,29 +296,32 @@ impl<T: Tap> Ioworker<T> {
         let reaped = &mut self.reaped;
         reaped.clear();
         self.queue_pair
-            .poll(clock, usize::from(self.options.depth), |done| {
-                reaped.push(done);
-            })?;
+            .poll(clock, usize::from(self.qdepth), |done| reaped.push(done))?;
         if self.reaped.is_empty() && self.times.start.is_some() {
-            return self.nothing_came(clock);
+            self.nothing_came(clock)?;
+            if self.is_over || self.free.is_empty() {
+                return Ok(self.queue_pair.in_flight() > 0);
+            }
+        } else {
+            self.empty_polls = 0;
         }
-        self.empty_polls = 0;
         for index in 0..self.reaped.len() {
             if let Some(done) = self.reaped.get(index).copied() {
                 self.over(&done)?;
             }
         }
+        self.books.show(&self.live);
         self.refill(clock)?;
-        Ok(self.queue_pair.in_flight() > 0)
+        Ok(self.queue_pair.in_flight() > 0 || !self.is_over)
     }
 
     /// Ends the work, done or not; the queue pair and the report.
     #[must_use]
-    pub fn finish(mut self) -> (QueuePair<T>, IoworkerReport) {
+    pub fn finish(self) -> (QueuePair<T>, IoworkerReport) {
         let start_ns = self.times.start.unwrap_or(0);
         let elapsed_ns = self.times.last_completion.saturating_sub(start_ns);
-        self.report.elapsed = Duration::from_nanos(elapsed_ns);
-        (self.queue_pair, self.report)
+        let report = self.books.finish(Duration::from_nanos(elapsed_ns));
+        (self.queue_pair, report)
     }
 
     fn over(&mut self, done: &Completed) -> Result<(), DriverError> {
@@ -260,49 +329,61 @@ impl<T: Tap> Ioworker<T> {
         let Ok(slot) = u16::try_from(done.user) else {
             return Ok(());
         };
-        let Some(job) = self.jobs.get(usize::from(slot)).copied() else {
+        let Some(io) = self.jobs.get(usize::from(slot)).copied() else {
             return Ok(());
         };
         self.free.push(slot);
-        let tally = if job.is_read {
-            &mut self.report.reads
-        } else {
-            &mut self.report.writes
-        };
-        tally.add(done, self.options.io_bytes);
-        let place = self.place_of(job.lba);
+        self.books.add(io, done, self.times.start.unwrap_or(0));
         if let Some(verifier) = &mut self.verifier
             && done.status.is_success()
         {
-            if job.is_read {
-                let offset = usize::from(slot) * self.options.io_bytes as usize;
-                let looked_at = verifier.check(&self.buffer, offset, slot, job.lba)?;
-                self.report.verified_blocks += looked_at;
-            } else {
-                verifier.written(place);
+            let blocks = io.blocks.count();
+            match io.op {
+                Op::Read => {
+                    let offset = usize::from(slot) * self.layout.stride;
+                    let read = (io.lba, blocks);
+                    self.books.verified_blocks +=
+                        verifier.check(&self.buffer, offset, slot, read)?;
+                }
+                Op::Write => verifier.written(io.lba, blocks),
+                _ => {}
             }
         }
         Ok(())
     }
 
     fn refill(&mut self, clock: &impl Clock) -> Result<(), DriverError> {
-        if self.free.is_empty() {
+        if self.free.is_empty() || self.is_over {
             return Ok(());
         }
         let now_ns = clock.now_ns();
         let start_ns = *self.times.start.get_or_insert(now_ns);
-        if let Stop::After(duration) = self.options.stop
-            && Duration::from_nanos(now_ns.saturating_sub(start_ns)) >= duration
-        {
+        let elapsed_ns = now_ns.saturating_sub(start_ns);
+        let is_late = |time| Duration::from_nanos(elapsed_ns) >= time;
+        if self.time.is_some_and(is_late) || self.live.is_stopped() {
+            self.is_over = true;
             return Ok(());
         }
+        let submitted = self.submitted;
+        let allowed = self.plan.rate.as_mut();
+        let allowed = allowed.map_or(u64::MAX, |rate| rate.allowed(elapsed_ns, submitted));
         while let Some(slot) = self.free.last().copied() {
-            if let Stop::Commands(count) = self.options.stop
-                && self.submitted >= count
-            {
+            if self.plan.count.is_some_and(|count| self.submitted >= count) {
+                self.is_over = true;
                 break;
             }
-            self.submit(slot, now_ns)?;
+            if self.submitted >= allowed {
+                break;
+            }
+            let io = if self.plan.sequence.is_empty() {
+                self.plan.draw(&mut self.rng)
+            } else {
+                match self.due(elapsed_ns) {
+                    Some(io) => io,
+                    None => break,
+                }
+            };
+            self.submit(slot, io, now_ns)?;
             self.free.pop();
             self.submitted += 1;
         }
@@ -310,39 +391,74 @@ impl<T: Tap> Ioworker<T> {
         Ok(())
     }
 
-    fn submit(&mut self, slot: u16, now_ns: u64) -> Result<(), DriverError> {
-        let place = match self.options.order {
-            Order::Random => self.rng.u64(0..self.places),
-            Order::Sequential => {
-                let place = self.next_place;
-                self.next_place = (place + 1) % self.places;
-                place
-            }
+    /// The next command of the sequence, where its time has come.
+    fn due(&mut self, elapsed_ns: u64) -> Option<Io> {
+        let index = usize::try_from(self.submitted).unwrap_or(usize::MAX);
+        let Some(Step(at_us, op, _, lba, blocks)) = self.plan.sequence.get(index).copied() else {
+            self.is_over = true;
+            return None;
         };
-        let is_read = self.rng.u8(0..100) < self.options.read_percent;
-        let blocks = self.blocks_per_io;
-        let lba = Lba(self.options.first.0 + place * u64::from(blocks.count()));
-        let io_bytes = self.options.io_bytes as usize;
-        let offset = usize::from(slot) * io_bytes;
+        let blocks = ZeroBased::<u16>::of(blocks)?;
+        let lba = Lba(lba);
+        (at_us.saturating_mul(1000) <= elapsed_ns).then_some(Io { op, lba, blocks })
+    }
+
+    #[inline]
+    fn submit(&mut self, slot: u16, io: Io, now_ns: u64) -> Result<(), DriverError> {
+        let Io { op, lba, blocks } = io;
+        let offset = usize::from(slot) * self.layout.stride;
         if let Some(verifier) = &mut self.verifier {
-            if is_read {
-                verifier.expect(slot, place);
-            } else {
-                verifier.stamp(&mut self.buffer, offset, lba)?;
+            match op {
+                Op::Read => verifier.expect(slot, lba, blocks.count()),
+                Op::Write => verifier.prepare(&mut self.buffer, offset, lba, blocks.count())?,
+                _ => {}
             }
         }
-        let data = self.buffer.slice(offset, io_bytes)?;
-        let nsid = self.options.nsid;
-        let command = if is_read {
-            Command::read(nsid, lba, blocks, data)
-        } else {
-            Command::write(nsid, lba, blocks, data)
+        if op == Op::Trim {
+            self.buffer
+                .put(offset, &DsmRange::new(lba, blocks.count()))?;
+        }
+        let turn = usize::try_from(self.submitted % PATTERN_STARTS as u64).unwrap_or(0);
+        let source = Source {
+            nsid: self.nsid,
+            buffer: &self.buffer,
+            block_bytes: self.block_bytes,
+            slot: offset,
+            // One start of the pattern after the other: commands that follow
+            // each other do not write the same.
+            written: match self.verifier {
+                Some(_) => offset,
+                None => self.layout.pattern + turn * PAGE,
+            },
         };
+        let command = source.command(io)?;
         self.queue_pair.submit(command, u64::from(slot), now_ns)?;
         if let Some(job) = self.jobs.get_mut(usize::from(slot)) {
-            *job = Job { is_read, lba };
+            *job = io;
         }
         Ok(())
+    }
+
+    /// Whether commands wait for their time.
+    const fn is_timed(&self) -> bool {
+        self.plan.rate.is_some() || !self.plan.sequence.is_empty()
+    }
+
+    /// Waits, with nothing in flight, for the time of the next command.
+    fn nap(&self, clock: &impl Clock) {
+        let now_ns = clock.now_ns();
+        let elapsed_ns = now_ns.saturating_sub(self.times.start.unwrap_or(now_ns));
+        let wait_ns = match &self.plan.rate {
+            Some(rate) => rate.wait_ns(elapsed_ns, self.submitted),
+            None => {
+                let index = usize::try_from(self.submitted).unwrap_or(usize::MAX);
+                let next = self.plan.sequence.get(index);
+                next.map_or(0, |step| {
+                    step.0.saturating_mul(1000).saturating_sub(elapsed_ns)
+                })
+            }
+        };
+        clock.wait_until(now_ns.saturating_add(wait_ns.min(NAP_NS)));
     }
 
     /// A poll that found nothing. Now and then it is time to ask why.
@@ -354,15 +470,14 @@ impl<T: Tap> Ioworker<T> {
         }
         self.times.last_check = now_ns;
         self.queue_pair.check_device()?;
-        let timeout = self.options.timeout;
+        let timeout = self.timeout;
         let expired = self.queue_pair.expired(now_ns, timeout).next();
         let Some((tag, user, _)) = expired else {
             return Ok(());
         };
         let slot = usize::try_from(user).unwrap_or(usize::MAX);
         let what = match self.jobs.get(slot) {
-            Some(job) if job.is_read => format!("Read at {}", job.lba),
-            Some(job) => format!("Write at {}", job.lba),
+            Some(io) => format!("{} at {}", io.op.opcode(), io.lba),
             None => "a command".to_owned(),
         };
         Err(DriverError::CommandTimeout {
@@ -372,69 +487,81 @@ impl<T: Tap> Ioworker<T> {
         })
     }
 
-    fn nothing_came(&mut self, clock: &impl Clock) -> Result<bool, DriverError> {
+    fn nothing_came(&mut self, clock: &impl Clock) -> Result<(), DriverError> {
         self.empty_polls += 1;
         if self.empty_polls >= POLLS_PER_LOOK {
             self.empty_polls = 0;
             self.look(clock)?;
         }
         std::hint::spin_loop();
-        Ok(self.queue_pair.in_flight() > 0)
-    }
-
-    fn place_of(&self, lba: Lba) -> u64 {
-        (lba.0 - self.options.first.0) / u64::from(self.blocks_per_io.count())
+        Ok(())
     }
 }
 
-/// Blocks of a command, and how many places for it there are.
-fn geometry<T: Tap>(
-    queue_pair: &QueuePair<T>,
-    buffer: &DmaBuffer,
-    namespace: NamespaceInfo,
+/// Where the data of a command stands.
+#[derive(Clone, Copy, Debug)]
+struct Source<'a> {
+    nsid: NamespaceId,
+    buffer: &'a DmaBuffer,
+    block_bytes: usize,
+    /// The slot's place in the buffer.
+    slot: usize,
+    /// Where data to write stands.
+    written: usize,
+}
+
+impl<'a> Source<'a> {
+    #[inline]
+    fn command(self, io: Io) -> Result<Command<'a>, DriverError> {
+        let (nsid, Io { op, lba, blocks }) = (self.nsid, io);
+        let bytes = blocks.count() as usize * self.block_bytes;
+        Ok(match op {
+            Op::Read => Command::read(nsid, lba, blocks, self.buffer.slice(self.slot, bytes)?),
+            Op::Write => Command::write(nsid, lba, blocks, self.buffer.slice(self.written, bytes)?),
+            Op::Compare => {
+                Command::compare(nsid, lba, blocks, self.buffer.slice(self.written, bytes)?)
+            }
+            Op::WriteZeroes => Command::write_zeroes(nsid, lba, blocks),
+            Op::Verify => Command::verify(nsid, lba, blocks),
+            Op::WriteUncorrectable => Command::write_uncorrectable(nsid, lba, blocks),
+            Op::Flush => Command::flush(nsid),
+            Op::Trim => {
+                let range = self.buffer.slice(self.slot, size_of::<DsmRange>())?;
+                Command::dataset_management(nsid, DsmAttributes::new().with_ad(true), range)?
+            }
+        })
+    }
+}
+
+/// How many bytes the buffer of a worker has.
+///
+/// # Errors
+///
+/// [`DriverError::Invalid`], which names the option, where the options do not
+/// fit each other or the namespace.
+pub fn buffer_bytes(
     options: &IoworkerOptions,
-) -> Result<(ZeroBased<u16>, u64), DriverError> {
-    let invalid = |what: String| Err(DriverError::Invalid { what });
-    let (io_bytes, block_bytes) = (options.io_bytes, namespace.block_bytes);
-    let blocks = if io_bytes.is_multiple_of(block_bytes) {
-        ZeroBased::<u16>::of(io_bytes / block_bytes)
-    } else {
-        None
-    };
-    let Some(blocks) = blocks else {
-        return invalid(format!(
-            "an I/O size of {io_bytes} bytes: choose a multiple of {block_bytes}, up to 65536 blocks"
-        ));
-    };
-    let depth = usize::from(options.depth);
-    if depth == 0 || depth > queue_pair.depth() {
-        return invalid(format!(
-            "a depth of {depth} on a queue of {}: choose 1 to that",
-            queue_pair.depth()
-        ));
+    namespace: NamespaceInfo,
+) -> Result<usize, DriverError> {
+    let plan = Plan::new(options, namespace)?;
+    Ok(Layout::new(&plan, options, namespace.block_bytes as usize).bytes)
+}
+
+/// Whether the device has the optional commands that are asked for.
+fn supported(plan: &Plan, info: &ControllerInfo) -> Result<(), DriverError> {
+    for op in &plan.used {
+        let bit = match op {
+            Op::Read | Op::Write | Op::Flush => continue,
+            Op::Compare => IdentifyController::ONCS_COMPARE,
+            Op::WriteUncorrectable => IdentifyController::ONCS_WRITE_UNCORRECTABLE,
+            Op::Trim => IdentifyController::ONCS_DSM,
+            Op::WriteZeroes => IdentifyController::ONCS_WRITE_ZEROES,
+            Op::Verify => IdentifyController::ONCS_VERIFY,
+        };
+        if info.oncs & bit == 0 {
+            let why = format!("this device has no {} ({})", op.opcode(), op.name());
+            return refuse("op_percentage", why);
+        }
     }
-    if io_bytes as usize > queue_pair.transfer_bytes_max() {
-        return invalid(format!(
-            "an I/O size of {io_bytes} bytes: this device takes {} at most",
-            queue_pair.transfer_bytes_max()
-        ));
-    }
-    if buffer.len() < depth * io_bytes as usize {
-        return invalid(format!(
-            "a buffer of {} bytes: {depth} commands of {io_bytes} bytes need more",
-            buffer.len()
-        ));
-    }
-    if options.read_percent > 100 {
-        return invalid(format!("{} % of reads: 100 is all", options.read_percent));
-    }
-    let there = namespace.blocks.saturating_sub(options.first.0);
-    let range = options.blocks.unwrap_or(there).min(there);
-    match range / u64::from(blocks.count()) {
-        0 => invalid(format!(
-            "{range} blocks from {} on: an I/O of {io_bytes} bytes does not fit",
-            options.first
-        )),
-        places => Ok((blocks, places)),
-    }
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use driver::ioworker::{Ioworker, IoworkerOptions, Order, Stop};
+use driver::ioworker::{IoSize, Ioworker, IoworkerOptions, Region, Size};
 use driver::{Command, Controller, QueueOptions};
 use nvme::{DsmAttributes, DsmRange, Lba, ZeroBased};
 use traces::{Clock, MonotonicClock};
@@ -36,35 +36,41 @@ pub(super) fn record(trace: &Path, socket: &Path, clock: MonotonicClock) -> Resu
 }
 
 fn phases() -> [(&'static str, IoworkerOptions); 3] {
-    let plain = IoworkerOptions::default();
+    let plain = || IoworkerOptions {
+        qdepth: 1,
+        ..IoworkerOptions::default()
+    };
     [
         (
             "128 KiB sequential writes, depth 8",
             IoworkerOptions {
-                io_bytes: 128 << 10,
-                order: Order::Sequential,
-                read_percent: 0,
-                depth: 8,
-                stop: Stop::Commands(1000),
-                ..plain
+                io_size: IoSize::One(Size::Bytes(128 << 10)),
+                lba_random: 0,
+                read_percentage: Some(0),
+                qdepth: 8,
+                io_count: Some(1000),
+                ..plain()
             },
         ),
         (
             "4 KiB random reads and writes, depth 32, verified",
             IoworkerOptions {
-                read_percent: 70,
-                depth: 32,
+                read_percentage: Some(70),
+                qdepth: 32,
                 verify: true,
-                blocks: Some(64 << 11),
-                stop: Stop::Commands(20_000),
-                ..plain
+                region: Region {
+                    start: Size::Blocks(0),
+                    end: Some(Size::Blocks(64 << 11)),
+                },
+                io_count: Some(20_000),
+                ..plain()
             },
         ),
         (
             "4 KiB random reads, depth 1",
             IoworkerOptions {
-                stop: Stop::Commands(5_000),
-                ..plain
+                io_count: Some(5_000),
+                ..plain()
             },
         ),
     ]

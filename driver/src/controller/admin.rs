@@ -15,7 +15,7 @@ use super::data::answer;
 use super::{Controller, ControllerInfo, IdentifyRequest, LogRequest, NamespaceInfo};
 use crate::queue_pair::Layout;
 use crate::transport::Transport;
-use crate::{Command, Completed, DmaBuffer, DmaSlice, DriverError, Tag};
+use crate::{Command, Completed, DmaBuffer, DmaSlice, DriverError, QueueOptions, Tag};
 
 /// Marks Asynchronous Event Requests among the admin commands in flight.
 const USER_EVENT: u64 = 0;
@@ -210,8 +210,9 @@ impl<T: Transport, C: Clock> Controller<T, C> {
         id: QueueId,
         memory: &DmaBuffer,
         layout: Layout,
-        interrupt: Option<u16>,
+        options: &QueueOptions,
     ) -> Result<(), DriverError> {
+        let interrupt = options.interrupt;
         let mut cq = Sqe::new(AdminOpcode::CREATE_CQ.0, NamespaceId(0));
         cq.prp1.set(memory.iova() + layout.cq.start as u64);
         let cdw10 = CreateQueueCdw10::new()
@@ -231,7 +232,10 @@ impl<T: Transport, C: Clock> Controller<T, C> {
             .with_qid(id.0)
             .with_qsize(layout.sq.zero_based_entries());
         sq.cdw10.set(cdw10.into());
-        let cdw11 = CreateSqCdw11::new().with_pc(true).with_cqid(id.0);
+        let cdw11 = CreateSqCdw11::new()
+            .with_pc(true)
+            .with_qprio(options.priority.min(3))
+            .with_cqid(id.0);
         sq.cdw11.set(cdw11.into());
         self.admin_raw(sq, None).map(drop).inspect_err(|_| {
             // The first error is the one to report.

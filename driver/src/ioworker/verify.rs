@@ -14,11 +14,15 @@ use crate::{DmaBuffer, DriverError};
 pub(super) struct Verifier {
     token: u64,
     block_bytes: usize,
-    blocks_per_io: u32,
-    /// A bit for each place whose write completed.
+    /// The first block that may be touched.
+    first: u64,
+    /// A bit for each block from there whose write completed.
     written: Vec<u64>,
-    /// For each slot, whether its read began after a write of its place.
+    /// For each slot and each block of its read, whether a write of it had
+    /// completed when the read began.
     expected: Vec<bool>,
+    /// Blocks that a slot has room for.
+    blocks_max: usize,
     /// The data of one command.
     scratch: Vec<u8>,
 }
@@ -27,74 +31,95 @@ pub(super) struct Verifier {
 const STAMP_BYTES: usize = 16;
 
 impl Verifier {
+    /// For a region of `blocks` blocks from `first` on, and commands of
+    /// `blocks_max` blocks at most.
     pub(super) fn new(
         seed: u64,
         block_bytes: usize,
-        blocks_per_io: u32,
-        places: u64,
+        (first, blocks): (u64, u64),
+        blocks_max: u32,
         depth: u16,
     ) -> Self {
-        let words = usize::try_from(places.div_ceil(64)).unwrap_or(usize::MAX);
+        let words = usize::try_from(blocks.div_ceil(64)).unwrap_or(usize::MAX);
+        let blocks_max = blocks_max as usize;
         Self {
             // Any odd constant keeps seed 0 from a token of 0.
             token: seed ^ 0x7673_7364_5f69_6f77,
             block_bytes,
-            blocks_per_io,
+            first,
             written: vec![0; words],
-            expected: vec![false; usize::from(depth)],
-            scratch: vec![0; block_bytes * blocks_per_io as usize],
+            expected: vec![false; usize::from(depth) * blocks_max],
+            blocks_max,
+            scratch: vec![0; block_bytes * blocks_max],
         }
     }
 
-    /// Puts what belongs at `lba` into the buffer.
-    pub(super) fn stamp(
+    /// Puts what belongs at the blocks of a write into the buffer.
+    pub(super) fn prepare(
         &mut self,
         buffer: &mut DmaBuffer,
         offset: usize,
         lba: Lba,
+        blocks: u32,
     ) -> Result<(), DriverError> {
-        let blocks = self.scratch.chunks_exact_mut(self.block_bytes);
-        for (lba, block) in (lba.0..).zip(blocks) {
+        let bytes = self.block_bytes * blocks as usize;
+        let data = self.scratch.get_mut(..bytes).unwrap_or_default();
+        for (lba, block) in (lba.0..).zip(data.chunks_exact_mut(self.block_bytes)) {
             let stamp = stamp(Lba(lba), self.token);
             for place in block.as_chunks_mut::<STAMP_BYTES>().0 {
                 *place = stamp;
             }
         }
-        buffer.write_at(offset, &self.scratch)
+        buffer.write_at(offset, data)
     }
 
-    /// A write of `place` completed.
-    pub(super) fn written(&mut self, place: u64) {
-        let (word, bit) = position(place);
-        if let Some(word) = self.written.get_mut(word) {
-            *word |= bit;
+    /// A write completed.
+    pub(super) fn written(&mut self, lba: Lba, blocks: u32) {
+        let start = lba.0.saturating_sub(self.first);
+        for block in start..start + u64::from(blocks) {
+            let (word, bit) = position(block);
+            if let Some(word) = self.written.get_mut(word) {
+                *word |= bit;
+            }
         }
     }
 
-    /// The command of `slot` is about to read `place`.
-    pub(super) fn expect(&mut self, slot: u16, place: u64) {
-        let (word, bit) = position(place);
-        let is_written = self.written.get(word).is_some_and(|word| word & bit != 0);
-        if let Some(expected) = self.expected.get_mut(usize::from(slot)) {
-            *expected = is_written;
+    /// The command of `slot` is about to read these blocks.
+    pub(super) fn expect(&mut self, slot: u16, lba: Lba, blocks: u32) {
+        let start = lba.0.saturating_sub(self.first);
+        let from = usize::from(slot) * self.blocks_max;
+        let expected = self.expected.get_mut(from..).unwrap_or_default();
+        for (block, expected) in (start..start + u64::from(blocks)).zip(expected) {
+            let (word, bit) = position(block);
+            *expected = self.written.get(word).is_some_and(|word| word & bit != 0);
         }
     }
 
     /// Looks at what the command of `slot` read. Returns how many blocks were
-    /// looked at: none where nothing was written there before.
+    /// looked at: those that had been written before.
     pub(super) fn check(
         &mut self,
         buffer: &DmaBuffer,
         offset: usize,
         slot: u16,
-        lba: Lba,
+        (lba, blocks): (Lba, u32),
     ) -> Result<u64, DriverError> {
-        if !self.expected.get(usize::from(slot)).is_some_and(|&is| is) {
+        let from = usize::from(slot) * self.blocks_max;
+        let expected = self.expected.get(from..from + blocks as usize);
+        let expected = expected.unwrap_or_default();
+        if !expected.contains(&true) {
             return Ok(0);
         }
-        buffer.read_at(offset, &mut self.scratch)?;
-        let blocks = self.scratch.chunks_exact(self.block_bytes);
-        for (lba, block) in (lba.0..).zip(blocks) {
+        let bytes = self.block_bytes * blocks as usize;
+        let data = self.scratch.get_mut(..bytes).unwrap_or_default();
+        buffer.read_at(offset, data)?;
+        let mut looked_at = 0;
+        let read = data.chunks_exact(self.block_bytes).zip(expected);
+        for (lba, (block, is_expected)) in (lba.0..).zip(read) {
+            if !is_expected {
+                continue;
+            }
+            looked_at += 1;
             let right = stamp(Lba(lba), self.token);
             let chunks = block.as_chunks::<STAMP_BYTES>().0;
             if chunks.iter().any(|chunk| *chunk != right) {
@@ -107,7 +132,7 @@ impl Verifier {
                 });
             }
         }
-        Ok(u64::from(self.blocks_per_io))
+        Ok(looked_at)
     }
 }
 
@@ -115,9 +140,9 @@ fn stamp(lba: Lba, token: u64) -> [u8; STAMP_BYTES] {
     zerocopy::transmute!([lba.0.to_le_bytes(), token.to_le_bytes()])
 }
 
-fn position(place: u64) -> (usize, u64) {
-    let word = usize::try_from(place / 64).unwrap_or(usize::MAX);
-    (word, 1 << (place % 64))
+fn position(block: u64) -> (usize, u64) {
+    let word = usize::try_from(block / 64).unwrap_or(usize::MAX);
+    (word, 1 << (block % 64))
 }
 
 #[cfg(test)]
@@ -128,19 +153,19 @@ mod tests {
     #[test]
     fn what_was_written_is_right_and_all_else_is_wrong() {
         let mut buffer = DmaArena::new().allocate(4096, |_| Ok(())).unwrap();
-        let mut verifier = Verifier::new(7, 512, 2, 100, 4);
-        verifier.stamp(&mut buffer, 1024, Lba(40)).unwrap();
-        verifier.expect(3, 20);
-        let before = verifier.check(&buffer, 1024, 3, Lba(40)).unwrap();
+        let mut verifier = Verifier::new(7, 512, (0, 200), 2, 4);
+        verifier.prepare(&mut buffer, 1024, Lba(40), 2).unwrap();
+        verifier.expect(3, Lba(40), 2);
+        let before = verifier.check(&buffer, 1024, 3, (Lba(40), 2)).unwrap();
         assert_eq!(before, 0, "nothing is known of what was not written");
-        verifier.written(20);
-        verifier.expect(3, 20);
-        assert_eq!(verifier.check(&buffer, 1024, 3, Lba(40)).unwrap(), 2);
+        verifier.written(Lba(40), 2);
+        verifier.expect(3, Lba(40), 2);
+        assert_eq!(verifier.check(&buffer, 1024, 3, (Lba(40), 2)).unwrap(), 2);
         // Another address's data.
-        verifier.check(&buffer, 1024, 3, Lba(41)).unwrap_err();
+        verifier.check(&buffer, 1024, 3, (Lba(41), 2)).unwrap_err();
         // A byte at the end of the second block.
         buffer.write_at(1024 + 1023, &[0xff]).unwrap();
-        let error = verifier.check(&buffer, 1024, 3, Lba(40)).unwrap_err();
+        let error = verifier.check(&buffer, 1024, 3, (Lba(40), 2)).unwrap_err();
         assert!(
             matches!(
                 error,
@@ -152,8 +177,8 @@ mod tests {
             "{error}"
         );
         // Another run's data.
-        let mut other = Verifier::new(8, 512, 2, 100, 4);
-        other.stamp(&mut buffer, 1024, Lba(40)).unwrap();
-        verifier.check(&buffer, 1024, 3, Lba(40)).unwrap_err();
+        let mut other = Verifier::new(8, 512, (0, 200), 2, 4);
+        other.prepare(&mut buffer, 1024, Lba(40), 2).unwrap();
+        verifier.check(&buffer, 1024, 3, (Lba(40), 2)).unwrap_err();
     }
 }

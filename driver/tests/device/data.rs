@@ -1,7 +1,7 @@
 //! What is written is what is read, by every command and at every length.
 
 use crate::common::{Device, Server, run, succeed};
-use driver::ioworker::{Ioworker, IoworkerOptions, Order, Stop};
+use driver::ioworker::{IoSize, Ioworker, IoworkerOptions, Region, Size};
 use driver::{Command, DmaBuffer, DriverError, QueueOptions, QueuePair, SubmitReason};
 use nvme::{
     DsmAttributes, DsmRange, Lba, NSID_ALL, NamespaceId, NvmOpcode, Sqe, Status, ZeroBased,
@@ -222,14 +222,17 @@ fn ioworker(options: IoworkerOptions) -> driver::ioworker::IoworkerReport {
 #[test]
 fn the_ioworker_does_what_it_is_told_and_verifies() {
     let options = IoworkerOptions {
-        depth: 32,
-        read_percent: 50,
-        stop: Stop::Commands(20_000),
-        blocks: Some(4096),
+        qdepth: 32,
+        read_percentage: Some(50),
+        io_count: Some(20_000),
+        region: Region {
+            start: Size::Blocks(0),
+            end: Some(Size::Blocks(4096)),
+        },
         verify: true,
         ..IoworkerOptions::default()
     };
-    let report = ioworker(options);
+    let report = ioworker(options.clone());
     assert_eq!(report.reads.commands + report.writes.commands, 20_000);
     assert!((8_000..12_000).contains(&report.reads.commands));
     assert!(report.verified_blocks > 8 * 6_000);
@@ -240,10 +243,10 @@ fn the_ioworker_does_what_it_is_told_and_verifies() {
     assert_eq!(again.reads.commands, report.reads.commands);
 
     let report = ioworker(IoworkerOptions {
-        order: Order::Sequential,
-        io_bytes: 128 << 10,
-        depth: 4,
-        stop: Stop::Commands(1000),
+        lba_random: 0,
+        io_size: IoSize::One(Size::Bytes(128 << 10)),
+        qdepth: 4,
+        io_count: Some(1000),
         ..IoworkerOptions::default()
     });
     assert_eq!(report.reads.bytes, 1000 * (128 << 10));
@@ -254,17 +257,19 @@ fn the_ioworker_refuses_what_does_not_fit() {
     let server = Server::small();
     let mut device = server.connect();
     let mut refuse = |change: fn(&mut IoworkerOptions)| {
-        let mut options = IoworkerOptions::default();
+        let mut options = IoworkerOptions {
+            io_count: Some(1),
+            ..IoworkerOptions::default()
+        };
         change(&mut options);
-        let error = Ioworker::create(&mut device, options).unwrap_err();
-        error.to_string()
+        Ioworker::create(&mut device, options).unwrap_err();
     };
     refuse(|options| options.nsid = NamespaceId(2));
-    refuse(|options| options.io_bytes = 1000);
-    refuse(|options| options.io_bytes = 0);
-    refuse(|options| options.io_bytes = 16 << 20);
-    refuse(|options| options.depth = 0);
-    refuse(|options| options.first = Lba(u64::MAX));
-    refuse(|options| options.blocks = Some(7));
-    refuse(|options| options.read_percent = 101);
+    refuse(|options| options.io_size = IoSize::One(Size::Bytes(1000)));
+    refuse(|options| options.io_size = IoSize::One(Size::Bytes(0)));
+    refuse(|options| options.io_size = IoSize::One(Size::Bytes(16 << 20)));
+    refuse(|options| options.qdepth = 0);
+    refuse(|options| options.region.start = Size::Blocks(u64::MAX));
+    refuse(|options| options.region.end = Some(Size::Blocks(7)));
+    refuse(|options| options.read_percentage = Some(101));
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use driver::ioworker::{Ioworker, IoworkerOptions, Stop};
+use driver::ioworker::{Ioworker, IoworkerOptions, Region, Size};
 use driver::transport::memory::DmaArena;
 use driver::transport::{Doorbells, Fault, Transport};
 use driver::{Command, Controller, ControllerOptions, DmaBuffer, DriverError, QueueOptions};
@@ -89,7 +89,7 @@ impl Drop for InProcess {
     }
 }
 
-fn bring_up() -> (Controller<InProcess, VirtualClock>, VirtualClock) {
+pub(crate) fn bring_up() -> (Controller<InProcess, VirtualClock>, VirtualClock) {
     bring_up_as(ControllerConfig::default())
 }
 
@@ -119,10 +119,13 @@ pub(crate) fn bring_up_as(
 fn work(seed: u64) -> (String, u64) {
     let (mut controller, clock) = bring_up();
     let options = IoworkerOptions {
-        depth: 24,
-        read_percent: 60,
-        stop: Stop::Commands(3000),
-        blocks: Some(2048),
+        qdepth: 24,
+        read_percentage: Some(60),
+        io_count: Some(3000),
+        region: Region {
+            start: Size::Blocks(0),
+            end: Some(Size::Blocks(2048)),
+        },
         verify: true,
         seed,
         ..IoworkerOptions::default()

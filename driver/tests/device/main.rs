@@ -5,6 +5,7 @@ mod bring_up;
 mod common;
 mod data;
 mod in_process;
+mod ioworker;
 mod peer;
 mod profile;
 mod proxy;

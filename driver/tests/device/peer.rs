@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use driver::ioworker::{Ioworker, IoworkerOptions, Stop};
+use driver::ioworker::{Ioworker, IoworkerOptions, Region, Size};
 use driver::transport::Transport;
 use driver::transport::vfio_user::VfioUser;
 use driver::{Command, Controller, ControllerOptions, DriverError, QueueOptions};
@@ -25,10 +25,13 @@ fn doorbells_that_cannot_be_mapped_are_carried() {
     let options = ControllerOptions::default();
     let mut device = Controller::initialise(transport, options, MonotonicClock::start()).unwrap();
     let options = IoworkerOptions {
-        depth: 16,
-        read_percent: 50,
-        stop: Stop::Commands(2000),
-        blocks: Some(1024),
+        qdepth: 16,
+        read_percentage: Some(50),
+        io_count: Some(2000),
+        region: Region {
+            start: Size::Blocks(0),
+            end: Some(Size::Blocks(1024)),
+        },
         verify: true,
         ..IoworkerOptions::default()
     };

@@ -4,7 +4,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use crate::common::{PATIENCE, Server, bring_up, drain, run, succeed};
-use driver::ioworker::{Ioworker, IoworkerOptions, Stop};
+use driver::ioworker::{IoSize, Ioworker, IoworkerOptions, Region, Size, buffer_bytes};
 use driver::{Command, ControllerOptions, DriverError, QueueOptions, QueuePair, SubmitReason};
 use nvme::{DsmRange, Lba, NamespaceId, ZeroBased};
 use traces::{Clock, CommandRecord, EventRecord, MonotonicClock, Tap};
@@ -117,11 +117,14 @@ fn a_hundred_thousand_commands_wrap_every_ring() {
     let mut device = server.connect();
     for depth in [1, 7, 100] {
         let options = IoworkerOptions {
-            depth,
-            read_percent: 70,
-            stop: Stop::Commands(if depth == 100 { 120_000 } else { 20_000 }),
-            blocks: Some(8192),
-            io_bytes: 512,
+            qdepth: depth,
+            read_percentage: Some(70),
+            io_count: Some(if depth == 100 { 120_000 } else { 20_000 }),
+            region: Region {
+                start: Size::Blocks(0),
+                end: Some(Size::Blocks(8192)),
+            },
+            io_size: IoSize::One(Size::Bytes(512)),
             verify: true,
             seed: u64::from(depth),
             ..IoworkerOptions::default()
@@ -192,12 +195,13 @@ fn a_tap_on_this_side_sees_every_command() {
     let pair = device.create_queue_pair(depth(32)).unwrap();
     let pair = pair.with_tap(Counter::default(), driver::Sequence::new());
     let options = IoworkerOptions {
-        depth: 32,
-        stop: Stop::Commands(5000),
+        qdepth: 32,
+        io_count: Some(5000),
         ..IoworkerOptions::default()
     };
-    let buffer = device.allocate_dma(32 * 4096).unwrap();
     let namespace = device.info().namespaces[0];
+    let bytes = buffer_bytes(&options, namespace).unwrap();
+    let buffer = device.allocate_dma(bytes).unwrap();
     let mut worker = Ioworker::new(pair, buffer, namespace, options).unwrap();
     let clock = MonotonicClock::start();
     while worker.step(&clock).unwrap() {}
@@ -214,8 +218,8 @@ fn a_server_that_stops_is_noticed_by_everybody() {
     let mut server = Server::small();
     let mut device = server.connect();
     let options = IoworkerOptions {
-        depth: 8,
-        stop: Stop::After(Duration::from_secs(60)),
+        qdepth: 8,
+        time: Some(Duration::from_secs(60)),
         ..IoworkerOptions::default()
     };
     let worker = Ioworker::create(&mut device, options).unwrap();
