@@ -388,7 +388,7 @@ pub(crate) const LOGS: &[Case] = &[
     ),
     row(
         "telemetry-log -c",
-        "nvme telemetry-log /dev/nvme0 --output-file=/tmp/telemetry -c && od -An -tu1 -N1 /tmp/telemetry",
+        "nvme telemetry-log /dev/nvme0 --output-file=/tmp/telemetry -c --rae && od -An -tu1 -N1 /tmp/telemetry",
         When::Offered(
             "LPA bit 3",
             |drive| drive.bit("lpa", 3),
@@ -423,11 +423,19 @@ pub(crate) const LOGS: &[Case] = &[
         "log 0Ch",
         |drive| drive.log(0xc),
     ),
-    log(
+    row(
         "persistent-event-log",
-        "nvme persistent-event-log /dev/nvme0 -a 1 -o json; nvme persistent-event-log /dev/nvme0 -a 2 -o json >/dev/null 2>&1 || [ $? = 1 ]",
-        "log 0Dh",
-        |drive| drive.log(0xd),
+        // The header alone: nvme-cli 2.13 looks for the data of a Set Features event past
+        // the end of the log, and crashes.
+        "nvme persistent-event-log /dev/nvme0 -a 1 >/dev/null && nvme persistent-event-log /dev/nvme0 -a 0 -l 512 -o json && \
+         nvme persistent-event-log /dev/nvme0 -a 2 >/tmp/released",
+        When::Offered("log 0Dh", |drive| drive.log(0xd), &[INVALID_LOG_PAGE]),
+        |reply, _| {
+            let log = reply.json();
+            same("log identifier", &log["log_id"], 0x0d)?;
+            let events = log["total_num_of_events"].as_u64().unwrap_or(0);
+            same("has events", &(events > 0).into(), true)
+        },
     ),
     log(
         "lba-status-log",

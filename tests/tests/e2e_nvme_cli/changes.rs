@@ -29,6 +29,9 @@ const fn command(
     )
 }
 
+/// Command Prohibited by Command and Feature Lockdown.
+const PROHIBITED: u16 = 0x23;
+
 /// The last word that was printed is this one.
 fn ends_with(reply: &Reply, word: &str) -> Result<String, String> {
     let last = reply.text.split_whitespace().last().unwrap_or_default();
@@ -119,7 +122,7 @@ pub(crate) const DATA: &[Case] = &[
     ),
     command(
         "get-lba-status",
-        "nvme get-lba-status /dev/nvme0n1 -s 0 -m 16 -a 0x11 -l 8 -o json",
+        "nvme get-lba-status /dev/nvme0n1 -n 1 -s 0 -m 16 -a 0x11 -l 8 -o json",
         "OACS bit 9",
         |drive| drive.bit("oacs", 9),
         done,
@@ -149,7 +152,9 @@ pub(crate) const DATA: &[Case] = &[
 pub(crate) const RESERVATIONS: &[Case] = &[
     command(
         "resv-register",
-        "nvme resv-register /dev/nvme0n1 --nrkey=0x1234 --rrega=0",
+        // A host has to have told its identifier before.
+        "printf %016d 7 >/tmp/hostid; nvme set-feature /dev/nvme0 -f 0x81 --value=1 -l 16 -d /tmp/hostid && \
+         nvme resv-register /dev/nvme0n1 --nrkey=0x1234 --rrega=0",
         "ONCS bit 5",
         |drive| drive.bit("oncs", 5),
         done,
@@ -200,12 +205,19 @@ pub(crate) const SERVICES: &[Case] = &[
         |drive| drive.bit("oacs", 0),
         done,
     ),
-    command(
+    row(
         "security-send",
-        "nvme security-send /dev/nvme0 -p 0xef -s 0 -t 512 -f /tmp/data",
-        "OACS bit 0",
-        |drive| drive.bit("oacs", 0),
-        done,
+        // No protocol that security-recv lists takes anything, and this one is not listed.
+        "head -c 512 /dev/zero >/tmp/security; nvme security-send /dev/nvme0 -p 0xef -s 0 -t 512 -f /tmp/security",
+        When::Judged,
+        |reply, drive| {
+            let due = if drive.bit("oacs", 0) {
+                INVALID_FIELD
+            } else {
+                INVALID_OPCODE
+            };
+            same("status", &reply.status().into(), due)
+        },
     ),
     command(
         "dir-receive",
@@ -223,14 +235,16 @@ pub(crate) const SERVICES: &[Case] = &[
     ),
     command(
         "nvme-mi-recv",
-        "nvme nvme-mi-recv /dev/nvme0 -O 1 -l 32 -0 0 -1 0",
+        // NVM Subsystem Health Status Poll.
+        "nvme nvme-mi-recv /dev/nvme0 -m 1 -O 1 -l 32 -0 0 -1 0",
         "OACS bit 6",
         |drive| drive.bit("oacs", 6),
         done,
     ),
     command(
         "nvme-mi-send",
-        "nvme nvme-mi-send /dev/nvme0 -O 6 -0 0x0 -1 0",
+        // Configuration Set: Health Status Change clears what was told.
+        "nvme nvme-mi-send /dev/nvme0 -m 1 -O 3 -0 2 -1 0",
         "OACS bit 6",
         |drive| drive.bit("oacs", 6),
         done,
@@ -242,12 +256,19 @@ pub(crate) const SERVICES: &[Case] = &[
         |drive| drive.bit("oacs", 7),
         done,
     ),
-    command(
+    row(
         "lockdown",
-        "nvme lockdown /dev/nvme0 -f 0 -s 0 -i 0 -p 0 -u 0",
-        "OACS bit 10",
-        |drive| drive.bit("oacs", 10),
-        done,
+        // Sanitize is prohibited, refused, and allowed again.
+        "nvme lockdown /dev/nvme0 --ofi=0x84 --ifc=0 --scp=0 --prhbt=1 && { nvme sanitize /dev/nvme0 -a 2; \
+         nvme lockdown /dev/nvme0 --ofi=0x84 --ifc=0 --scp=0 --prhbt=0 && echo allowed; }",
+        When::Judged,
+        |reply, drive| {
+            if !drive.bit("oacs", 10) {
+                return same("status", &reply.status().into(), INVALID_OPCODE);
+            }
+            same("status of Sanitize", &reply.status().into(), PROHIBITED)?;
+            ends_with(reply, "allowed")
+        },
     ),
     command(
         "capacity-mgmt",
@@ -397,8 +418,10 @@ pub(crate) const RESETS: &[Case] = &[
     // The kernel refuses by itself where CAP.NSSRS is clear.
     row(
         "subsystem-reset",
+        // Linux waits for the link to go down and come back, which a virtual PCI slot does
+        // not do: an operator resets the controller that is disabled now.
         "nvme subsystem-reset /dev/nvme0; sleep 3; [ -e /dev/nvme0 ] || { echo 1 >/sys/bus/pci/rescan; sleep 2; }; \
-         cat /sys/class/nvme/nvme0/state",
+         nvme reset /dev/nvme0; sleep 1; cat /sys/class/nvme/nvme0/state",
         When::Always,
         |reply, drive| {
             let refused =
