@@ -93,5 +93,5 @@ case $(cat /sys/bus/pci/devices/"$slot"/vendor /sys/bus/pci/devices/"$slot"/devi
 *) distrusted='^$' ;;
 esac
 echo '<dmesg>'
-dmesg | grep -v "$distrusted" | grep -iE 'nvme.*(timeout|abort|error|fail|invalid|down|not ready|bogus)|I/O error|blk_update|ignoring bogus|AER: |hung|BUG:|WARNING:|call trace|corrupt' || true
+dmesg | grep -v "$distrusted" | grep -v 'Shutdown timeout set to' | grep -iE 'nvme.*(timeout|abort|error|fail|invalid|down|not ready|bogus)|I/O error|blk_update|ignoring bogus|AER: |hung|BUG:|WARNING:|call trace|corrupt' || true
 echo '</dmesg>'

@@ -24,8 +24,8 @@ use crate::{Event, KitError, Progress};
 /// Changes whenever what is done with the packages changes.
 const RECIPE: &str = "kernel 1";
 
-/// Loaded at every boot, in this order. Younger kernels have some of them built in.
-const MODULES: [&str; 7] = [
+/// Loaded at every boot, in this order. Each kernel has some of them built in.
+const MODULES: [&str; 11] = [
     "virtio",
     "virtio_ring",
     "virtio_pci_modern_dev",
@@ -33,6 +33,10 @@ const MODULES: [&str; 7] = [
     "virtio_pci",
     "qemu_fw_cfg",
     "virtio_blk",
+    "crc16",
+    "mbcache",
+    "jbd2",
+    "ext4",
 ];
 
 /// For jobs to load, in this order, from the list `modules/file-systems`.
@@ -96,21 +100,21 @@ fn build(
     let tree = stage.scratch.join("kernel-tree");
     make_dir(&tree)?;
     apt::unpack(&packages, &tree)?;
-    let boot = tree.join("boot");
-    let mut kernels = files_below(&boot)?;
-    kernels.retain(|name, _| name.starts_with("vmlinuz-"));
-    let vmlinuz = kernels.into_values().next();
-    let vmlinuz = vmlinuz.ok_or(KitError::Incomplete {
+    let found = files_below(&tree)?;
+    // Up to Linux 6 below /boot with the release in its name, later beside the modules.
+    let vmlinuz = found
+        .iter()
+        .find(|(name, _)| *name == "vmlinuz" || name.starts_with("vmlinuz-"));
+    let (_, vmlinuz) = vmlinuz.ok_or_else(|| KitError::Incomplete {
         what: "the kernel",
-        path: boot,
+        path: tree.clone(),
     })?;
-    copy(&vmlinuz, &stage.dir.join("vmlinuz"))?;
-    initramfs(&tree, &stage.dir.join("initramfs.cpio"))
+    copy(vmlinuz, &stage.dir.join("vmlinuz"))?;
+    initramfs(&tree, &found, &stage.dir.join("initramfs.cpio"))
 }
 
 /// Packs busybox, init and those of the modules that this kernel has as such.
-fn initramfs(tree: &Path, to: &Path) -> Result<(), KitError> {
-    let found = files_below(tree)?;
+fn initramfs(tree: &Path, found: &BTreeMap<String, PathBuf>, to: &Path) -> Result<(), KitError> {
     let mut files = Vec::new();
     for (list, wanted) in [("order", &MODULES[..]), ("file-systems", &FILE_SYSTEMS)] {
         let mut names = String::new();

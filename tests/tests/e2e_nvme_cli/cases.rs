@@ -486,6 +486,48 @@ pub(crate) const LOGS: &[Case] = &[
         |drive| drive.log(0x19),
     ),
     log(
+        "rotational-media-info-log",
+        "nvme rotational-media-info-log /dev/nvme0 -e 1 -o json",
+        "log 16h",
+        |drive| drive.log(0x16),
+    ),
+    log(
+        "dispersed-ns-participating-nss-log",
+        "nvme dispersed-ns-participating-nss-log /dev/nvme0 -n 1 -o json",
+        "log 17h",
+        |drive| drive.log(0x17),
+    ),
+    log(
+        "mgmt-addr-list-log",
+        "nvme mgmt-addr-list-log /dev/nvme0 -o json",
+        "log 18h",
+        |drive| drive.log(0x18),
+    ),
+    log(
+        "reachability-groups-log",
+        "nvme reachability-groups-log /dev/nvme0 -o json",
+        "log 1Ah",
+        |drive| drive.log(0x1a),
+    ),
+    log(
+        "reachability-associations-log",
+        "nvme reachability-associations-log /dev/nvme0 -o json",
+        "log 1Bh",
+        |drive| drive.log(0x1b),
+    ),
+    log(
+        "changed-alloc-ns-list-log",
+        "nvme changed-alloc-ns-list-log /dev/nvme0 -o json",
+        "log 1Ch",
+        |drive| drive.log(0x1c),
+    ),
+    row(
+        "show-topology",
+        "nvme show-topology -o json",
+        When::Always,
+        |reply, _| same("shows nvme0", &reply.text.contains("nvme0").into(), true),
+    ),
+    log(
         "resv-notif-log",
         "nvme resv-notif-log /dev/nvme0 -o json",
         "log 80h",

@@ -271,6 +271,30 @@ pub(crate) const SERVICES: &[Case] = &[
         },
     ),
     command(
+        "io-mgmt-recv",
+        "nvme io-mgmt-recv /dev/nvme0n1 -n 1 -m 1 -l 64",
+        "CTRATT bit 19",
+        |drive| drive.bit("ctratt", 19),
+        done,
+    ),
+    command(
+        "io-mgmt-send",
+        "nvme io-mgmt-send /dev/nvme0n1 -n 1 -m 1 -l 64 -d /tmp/data",
+        "CTRATT bit 19",
+        |drive| drive.bit("ctratt", 19),
+        done,
+    ),
+    // nvme-cli asks the drive for RPMBS first, and gives up by itself.
+    row(
+        "rpmb",
+        "nvme rpmb /dev/nvme0 --cmd=info",
+        When::Judged,
+        |reply, drive| {
+            let refused = reply.text.contains("No RPMB targets are supported");
+            same("refused", &refused.into(), drive.field("rpmbs") & 7 == 0)
+        },
+    ),
+    command(
         "capacity-mgmt",
         "nvme capacity-mgmt /dev/nvme0 -O 0 -i 1",
         "CTRATT bits 11 and 12",
@@ -403,11 +427,13 @@ pub(crate) const NAMESPACES: &[Case] = &[
 ];
 
 pub(crate) const RESETS: &[Case] = &[
+    // AQA can be written while the controller is enabled; the same value changes nothing.
     row(
         "set-reg and get-reg",
-        "nvme get-reg /dev/nvme0 -O 0x1c",
+        "get() { nvme get-reg /dev/nvme0 -O 0x24 2>&1 | grep -o '[0-9a-f]*$'; }; before=$(get); \
+         nvme set-reg /dev/nvme0 -O 0x24 -V 0x$before && [ -n \"$before\" ] && [ $(get) = $before ] && echo alike",
         When::Always,
-        done,
+        alike,
     ),
     row(
         "reset",
