@@ -53,6 +53,7 @@
 //! [`transport::Doorbells`].
 
 pub mod ioworker;
+pub mod pci;
 pub mod transport;
 
 mod buffer;

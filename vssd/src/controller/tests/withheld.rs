@@ -78,7 +78,11 @@ fn a_drive_does_without_what_its_profile_withholds() {
             } else {
                 host.run(&mut pair, sqe).status()
             };
-            assert_eq!(status, Status::INVALID_OPCODE.dnr().more(), "{command:?}, {at:#x}");
+            assert_eq!(
+                status,
+                Status::INVALID_OPCODE.dnr().more(),
+                "{command:?}, {at:#x}"
+            );
         }
     }
 }
