@@ -54,6 +54,7 @@
 
 pub mod ioworker;
 pub mod monitor;
+pub mod pci;
 pub mod transport;
 
 mod buffer;
