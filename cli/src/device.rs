@@ -1,5 +1,6 @@
 //! `vssd device`: looking at devices, and managing them.
 
+mod bind;
 mod confirm;
 mod feature;
 mod firmware;
@@ -46,6 +47,8 @@ enum What {
         #[arg(long)]
         json: bool,
     },
+    Bind(bind::BindArguments),
+    Unbind(bind::UnbindArguments),
     Identify(identify::IdentifyArguments),
     Profile(profile::DeviceProfileArguments),
     Smart(log::SmartArguments),
@@ -118,6 +121,8 @@ impl Device {
 pub(crate) fn run(arguments: &DeviceArguments) -> Result<Answer> {
     match &arguments.what {
         What::List { json } => list::run(*json)?,
+        What::Bind(arguments) => bind::bind(arguments)?,
+        What::Unbind(arguments) => bind::unbind(arguments)?,
         What::Identify(arguments) => identify::run(arguments)?,
         What::Profile(arguments) => profile::run(arguments)?,
         What::Smart(arguments) => log::smart(arguments)?,

@@ -1,11 +1,10 @@
 //! Destroying data takes a word.
 
+use std::fmt::Display;
 use std::io::{BufRead, IsTerminal as _, Write as _};
 
 use anyhow::{Result, bail};
 use clap::Args;
-
-use super::Device;
 
 /// `--yes`, for commands that lose something.
 #[derive(Clone, Copy, Debug, Args)]
@@ -18,7 +17,7 @@ pub(super) struct Word {
 impl Word {
     /// Goes on where `--yes` was given, or a person at the terminal says so.
     /// `what` completes "This ...", and says what is lost.
-    pub(super) fn ask(self, device: &Device, what: &str) -> Result<()> {
+    pub(super) fn ask(self, device: &impl Display, what: &str) -> Result<()> {
         if self.yes {
             return Ok(());
         }

@@ -7,15 +7,10 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use driver::pci::System;
 use serde::Serialize;
 
 use super::size;
-
-/// PCI class code of an NVMe I/O controller: 01h mass storage, 08h non-volatile
-/// memory, 02h NVM Express.
-const NVME_CLASS: &str = "0x010802";
-
-const SYS_PCI: &str = "/sys/bus/pci/devices";
 
 #[derive(Debug, Serialize)]
 struct Listed {
@@ -24,12 +19,17 @@ struct Listed {
     /// `vfio-user`, or the kernel driver that holds the device.
     driver: String,
     model: String,
+    /// Of all namespaces; none where the kernel does not have the device.
     bytes: Option<u64>,
+    /// The IOMMU group of a drive on PCI; none where the IOMMU is off.
+    iommu_group: Option<u32>,
+    /// What uses the drive, and what to do about it.
+    uses: Vec<String>,
 }
 
 /// Lists devices on standard output.
 pub(super) fn run(json: bool) -> Result<()> {
-    let mut devices = drives(Path::new(SYS_PCI));
+    let mut devices = drives(&System::default())?;
     devices.extend(sockets());
     if json {
         println!("{}", serde_json::to_string_pretty(&devices)?);
@@ -45,51 +45,37 @@ pub(super) fn run(json: bool) -> Result<()> {
         .max()
         .unwrap_or(0);
     println!(
-        "{:<width$}  {:<12} {:>10}  MODEL",
-        "DEVICE", "DRIVER", "SIZE"
+        "{:<width$}  {:<12} {:>5} {:>10}  MODEL",
+        "DEVICE", "DRIVER", "GROUP", "SIZE"
     );
     for listed in devices {
         let bytes = listed.bytes.map_or("-".into(), size);
+        let group = listed.iommu_group.map_or("-".into(), |id| id.to_string());
         println!(
-            "{:<width$}  {:<12} {bytes:>10}  {}",
+            "{:<width$}  {:<12} {group:>5} {bytes:>10}  {}",
             listed.device, listed.driver, listed.model
         );
+        for used in listed.uses {
+            println!("{:<width$}    {used}", "");
+        }
     }
     Ok(())
 }
 
-/// NVMe controllers on PCI.
-fn drives(pci: &Path) -> Vec<Listed> {
-    let mut drives: Vec<Listed> = entries(pci)
-        .into_iter()
-        .filter(|path| text(&path.join("class")) == NVME_CLASS)
-        .map(|path| {
-            let driver = fs::read_link(path.join("driver"))
-                .ok()
-                .and_then(|target| Some(target.file_name()?.to_string_lossy().into_owned()));
-            let controller = entries(&path.join("nvme")).into_iter().next();
-            Listed {
-                device: name(&path),
-                driver: driver.unwrap_or_else(|| "none".into()),
-                model: controller
-                    .as_ref()
-                    .map_or(String::new(), |at| text(&at.join("model"))),
-                bytes: controller.as_deref().map(namespace_bytes),
-            }
-        })
-        .collect();
-    drives.sort_by(|a, b| a.device.cmp(&b.device));
-    drives
-}
-
-/// The size of all namespaces of a controller that the kernel drives.
-fn namespace_bytes(controller: &Path) -> u64 {
-    entries(controller)
-        .iter()
-        .filter_map(|path| text(&path.join("size")).parse::<u64>().ok())
-        // The unit of `size` in sysfs is 512 bytes whatever the format.
-        .map(|sectors| sectors.saturating_mul(512))
-        .sum()
+/// NVMe controllers on PCI; none where there is no PCI.
+fn drives(system: &System) -> Result<Vec<Listed>> {
+    let drives = system.drives()?.into_iter().map(|drive| Listed {
+        device: drive.address.to_string(),
+        driver: drive.driver.unwrap_or_else(|| "none".into()),
+        model: drive.model,
+        bytes: drive.controller.is_some().then(|| {
+            let sizes = drive.namespaces.iter().map(|device| device.bytes);
+            sizes.fold(0, u64::saturating_add)
+        }),
+        iommu_group: drive.group,
+        uses: drive.uses.iter().map(ToString::to_string).collect(),
+    });
+    Ok(drives.collect())
 }
 
 /// Sockets that a `vssd` process has bound: those in /proc/net/unix that exist
@@ -111,6 +97,8 @@ fn sockets() -> Vec<Listed> {
                 driver: "vfio-user".into(),
                 model: "vssd virtual NVMe SSD".into(),
                 bytes: None,
+                iommu_group: None,
+                uses: Vec::new(),
             })
         })
         .collect()
@@ -145,31 +133,30 @@ fn text(path: &Path) -> String {
     fs::read_to_string(path).map_or(String::new(), |text| text.trim().to_owned())
 }
 
-fn name(path: &Path) -> String {
-    path.file_name()
-        .map_or(String::new(), |name| name.to_string_lossy().into_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn drives_are_told_from_other_functions() {
-        let pci = tempfile::tempdir().unwrap();
-        let drive = pci.path().join("0000:01:00.0");
-        let other = pci.path().join("0000:02:00.0");
+        let root = tempfile::tempdir().unwrap();
+        let pci = root.path().join("sys/bus/pci/devices");
+        let drive = pci.join("0000:01:00.0");
+        let other = pci.join("0000:02:00.0");
+        fs::create_dir_all(root.path().join("proc/self")).unwrap();
+        fs::write(root.path().join("proc/self/mountinfo"), "").unwrap();
+        fs::write(root.path().join("proc/swaps"), "").unwrap();
         fs::create_dir_all(drive.join("nvme/nvme0/nvme0n1")).unwrap();
         fs::create_dir(&other).unwrap();
         fs::write(drive.join("class"), "0x010802\n").unwrap();
         fs::write(other.join("class"), "0x020000\n").unwrap();
         fs::write(drive.join("nvme/nvme0/model"), "A drive  \n").unwrap();
         fs::write(drive.join("nvme/nvme0/nvme0n1/size"), "2048\n").unwrap();
-        let found = drives(pci.path());
+        let found = drives(&System::at(root.path())).unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].device, "0000:01:00.0");
         assert_eq!(found[0].model, "A drive");
-        assert_eq!(found[0].bytes, Some(1 << 20));
         assert_eq!(found[0].driver, "none");
+        assert_eq!(found[0].iommu_group, None);
     }
 }
