@@ -73,6 +73,9 @@ pub(crate) struct IoworkerArguments {
     /// Write a page with charts.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Answer JSON-RPC clients on this socket meanwhile
+    #[arg(long, value_name = "SOCKET")]
+    monitor: Option<PathBuf>,
 }
 
 impl IoworkerArguments {
@@ -146,7 +149,7 @@ pub(crate) fn run(arguments: &IoworkerArguments) -> Result<Answer> {
             arguments.device
         );
     }
-    let result = run::run(&arguments.device, job)?;
+    let result = run::run(&arguments.device, job, arguments.monitor.as_deref())?;
     if let Some(path) = &arguments.html {
         page::write(path, &result)?;
     }

@@ -1,5 +1,6 @@
 //! Runs a job, with a line that tells how it goes.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -54,9 +55,13 @@ impl JobReport {
 }
 
 /// Runs the job.
-pub(super) fn run(device: &Device, job: Job) -> Result<JobReport> {
+pub(super) fn run(device: &Device, job: Job, monitor: Option<&Path>) -> Result<JobReport> {
     let clock = MonotonicClock::start();
     let mut controller = device.open(clock)?;
+    let _server = match monitor {
+        None => None,
+        Some(path) => Some(crate::monitor::start(path, &mut controller, clock)?),
+    };
     let mut result = JobReport {
         job: job.name,
         device: device.to_string(),
