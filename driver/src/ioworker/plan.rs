@@ -139,6 +139,8 @@ fn check(options: &IoworkerOptions) -> Result<(), DriverError> {
             given(options.passes.is_some(), "passes"),
             given(options.lba_step.is_some(), "lba_step"),
             given(options.lba_start.is_some(), "lba_start"),
+            // Its blocks may lie outside of the region that is kept in mind.
+            given(options.verify, "verify"),
         ];
         if let Some(field) = chosen.into_iter().flatten().next() {
             return refuse(

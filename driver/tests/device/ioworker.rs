@@ -410,6 +410,10 @@ fn each_contradiction_names_its_field() {
             "verify",
         ),
         ("io_sequence = [[0, \"read\", 1, 0, 1]]\niops = 5", "iops"),
+        (
+            "io_sequence = [[0, \"read\", 1, 0, 1]]\nverify = true",
+            "verify",
+        ),
         ("io_sequence = [[0, \"read\", 1, 0, 0]]", "io_sequence"),
         ("io_sequence = [[0, \"read\", 2, 0, 1]]", "io_sequence"),
         (
