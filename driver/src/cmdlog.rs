@@ -7,9 +7,11 @@
 //! It is always on, as what happened before an error is what one wants to know
 //! after it. The thread that owns the queue pair writes plain words into memory
 //! that was allocated with the queue; it neither waits for readers nor knows of
-//! them. A reader takes an entry only where the entry's number is the same
+//! them. A reader takes an entry only where the entry's version is the same
 //! before and after (a sequence lock of one writer), so that an entry that is
-//! being overwritten is left out rather than told wrongly.
+//! being overwritten is left out rather than told wrongly. A command and its
+//! completion are two versions of an entry: with one, a completion that comes
+//! while the entry is read would go unnoticed.
 
 mod entry;
 
@@ -26,8 +28,19 @@ pub const CMDLOG_ENTRIES: usize = 4096;
 
 const MASK: u64 = CMDLOG_ENTRIES as u64 - 1;
 const SQE_WORDS: usize = size_of::<Sqe>() / size_of::<u64>();
-/// What an entry's number is while it is being written.
+/// What an entry's version is while it is being written.
 const BEING_WRITTEN: u64 = u64::MAX;
+
+/// The version of the entry of command `number` that is in flight, and of one
+/// that is complete. The first is 2: an entry of version 0 is one that was never
+/// written.
+const fn in_flight(number: u64) -> u64 {
+    (number + 1) * 2
+}
+
+const fn complete(number: u64) -> u64 {
+    in_flight(number) + 1
+}
 /// A completion word with this bit is one; the bits below are the status field.
 const IS_COMPLETE: u64 = 1 << 32;
 
@@ -53,8 +66,7 @@ struct Shared {
 #[derive(Default)]
 struct Entry {
     sqe: [AtomicU64; SQE_WORDS],
-    /// The command's number plus one; 0 where there was none yet.
-    number: AtomicU64,
+    version: AtomicU64,
     submit_ns: AtomicU64,
     complete_ns: AtomicU64,
     /// [`IS_COMPLETE`], the status field, and dword 0 in the lower half of
@@ -65,8 +77,8 @@ struct Entry {
 
 impl Entry {
     fn begin(&self) {
-        self.number.store(BEING_WRITTEN, Ordering::Relaxed);
-        // The words below are not seen before the number above.
+        self.version.store(BEING_WRITTEN, Ordering::Relaxed);
+        // The words below are not seen before the version above.
         fence(Ordering::Release);
     }
 }
@@ -106,7 +118,7 @@ impl CmdLog {
             }
             entry.submit_ns.store(now_ns, Ordering::Relaxed);
             entry.status.store(0, Ordering::Relaxed);
-            entry.number.store(number + 1, Ordering::Release);
+            entry.version.store(in_flight(number), Ordering::Release);
         }
         // One thread writes: a load and a store, not a locked addition.
         let bytes = shared.bytes.load(Ordering::Relaxed) + data_bytes as u64;
@@ -125,7 +137,7 @@ impl CmdLog {
             return;
         };
         // So many came after it that its place is another's.
-        if entry.number.load(Ordering::Relaxed) != number + 1 {
+        if entry.version.load(Ordering::Relaxed) != in_flight(number) {
             return;
         }
         entry.begin();
@@ -135,7 +147,7 @@ impl CmdLog {
         entry
             .result
             .store(cqe.result.get().into(), Ordering::Relaxed);
-        entry.number.store(number + 1, Ordering::Release);
+        entry.version.store(complete(number), Ordering::Release);
     }
 
     /// The queue pair.
@@ -179,7 +191,8 @@ impl CmdLog {
 
     fn entry(&self, number: u64) -> Option<CmdLogEntry> {
         let entry = self.0.entries.get(place(number))?;
-        if entry.number.load(Ordering::Acquire) != number + 1 {
+        let version = entry.version.load(Ordering::Acquire);
+        if version != in_flight(number) && version != complete(number) {
             return None;
         }
         let mut words = [0; SQE_WORDS];
@@ -190,9 +203,9 @@ impl CmdLog {
         let complete_ns = entry.complete_ns.load(Ordering::Relaxed);
         let status = entry.status.load(Ordering::Relaxed);
         let result = entry.result.load(Ordering::Relaxed);
-        // The words above were read before the number below.
+        // The words above were read before the version below.
         fence(Ordering::Acquire);
-        if entry.number.load(Ordering::Relaxed) != number + 1 {
+        if entry.version.load(Ordering::Relaxed) != version {
             return None;
         }
         let completion = (status & IS_COMPLETE != 0)
