@@ -87,7 +87,9 @@ pub enum PciError {
     )]
     UnsafeInterrupts(PciAddress),
     /// A reset of the bus would reset others.
-    #[error("{address} cannot be reset alone, and {others} would be reset with it: bind those, too")]
+    #[error(
+        "{address} cannot be reset alone, and {others} would be reset with it: bind those, too"
+    )]
     SharedBus {
         /// The drive.
         address: PciAddress,

@@ -216,7 +216,9 @@ impl System {
         for name in names(&self.function(drive.address).join("vfio-dev"))? {
             uses.extend(self.openers(&format!("/dev/vfio/devices/{name}"))?);
         }
-        uses.retain(|other| !matches!(other, Use::Process { pid, .. } if *pid == std::process::id()));
+        uses.retain(
+            |other| !matches!(other, Use::Process { pid, .. } if *pid == std::process::id()),
+        );
         Ok(uses)
     }
 

@@ -24,8 +24,8 @@ use self::iommu::Iommu;
 use self::notice::Notices;
 use super::memory::DmaArena;
 use super::{Doorbells, Fault, Link, Transport};
-use crate::pci::config::{self, PciConfig};
 use crate::pci::PciAddress;
+use crate::pci::config::{self, PciConfig};
 use crate::{DmaBuffer, DriverError};
 
 /// What is pinned at once: a user's limit may be a few MiB in all.

@@ -24,10 +24,7 @@ pub(super) struct Attached {
 }
 
 /// Opens the device at `address` by `interface`.
-pub(super) fn attach(
-    address: PciAddress,
-    interface: Interface,
-) -> Result<Attached, DriverError> {
+pub(super) fn attach(address: PciAddress, interface: Interface) -> Result<Attached, DriverError> {
     let system = System::default();
     let drive = system.drive(address)?;
     if drive.driver.as_deref() != Some(VFIO_PCI) {

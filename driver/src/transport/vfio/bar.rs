@@ -1,8 +1,5 @@
 //! BAR0 of a PCI function: registers and doorbells, mapped where that can be.
-#![expect(
-    unsafe_code,
-    reason = "registers are memory that a device answers for"
-)]
+#![expect(unsafe_code, reason = "registers are memory that a device answers for")]
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;

@@ -27,9 +27,8 @@ impl Function {
     /// Looks at what was opened.
     pub(super) fn open(name: String, device: Arc<OwnedFd>) -> Result<Self, DriverError> {
         const OPERATION: &str = "asking what device it is";
-        let failed = |errno: Errno| {
-            DriverError::transport(&name, OPERATION, std::io::Error::from(errno))
-        };
+        let failed =
+            |errno: Errno| DriverError::transport(&name, OPERATION, std::io::Error::from(errno));
         let (is_pci, resets_alone) = ioctl::device_info(device.as_fd()).map_err(failed)?;
         if !is_pci {
             return Err(DriverError::transport(&name, OPERATION, "it is not on PCI"));
@@ -178,9 +177,10 @@ impl Function {
     /// Whether all that a reset of the bus resets is in the function's group.
     fn owns_bus(&self) -> Result<(), DriverError> {
         const OPERATION: &str = "resetting its bus";
-        let address = self.name.parse().map_err(|error| {
-            DriverError::transport(&self.name, OPERATION, format!("{error}"))
-        })?;
+        let address = self
+            .name
+            .parse()
+            .map_err(|error| DriverError::transport(&self.name, OPERATION, format!("{error}")))?;
         let drive = System::default().drive(address)?;
         let dependents = ioctl::hot_reset_dependents(self.device.as_fd())
             .map_err(|errno| self.failed(OPERATION, errno))?;

@@ -484,7 +484,12 @@ pub(super) fn ioas_ranges(fd: BorrowedFd<'_>, ioas: u32) -> Result<Vec<IovaRange
     // SAFETY: the structure is this call's, and points to room for 64 ranges.
     unsafe { exchange(fd, number::IOAS_IOVA_RANGES, &mut ranges)? };
     let found = found.iter().take(ranges.num_iovas as usize);
-    Ok(found.map(|[first, last]| IovaRange { first: *first, last: *last }).collect())
+    Ok(found
+        .map(|[first, last]| IovaRange {
+            first: *first,
+            last: *last,
+        })
+        .collect())
 }
 
 /// Shows memory to the devices of an address space; the kernel keeps its pages
