@@ -30,8 +30,8 @@ pub enum PciError {
     NoIommuGroup(PciAddress),
     /// Others in the group are driven by the host.
     #[error(
-        "{address} shares IOMMU group {group} with {}: unbind those first, or put the drive \
-         in another slot",
+        "{address} shares IOMMU group {group} with {}: unbind those first (echo ADDRESS > \
+         /sys/bus/pci/devices/ADDRESS/driver/unbind), or put the drive in another slot",
         join(others)
     )]
     SharedGroup {

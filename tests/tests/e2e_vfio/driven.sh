@@ -1,18 +1,27 @@
 within() { echo "<$1>"; shift; "$@"; code=$?; [ $code = 0 ] || { echo "(exit $code)"; exit 1; }; }
 end() { echo "</$1>"; }
 
-# The drive of two namespaces, whatever its number is.
+# The block device of a namespace of the first drive: Linux numbers drives and
+# namespaces in the order in which it has found them.
+block() {
+    for dev in /sys/bus/pci/devices/0000:01:00.0/nvme/nvme*/nvme*n*; do
+        [ -e "$dev/nsid" ] && [ "$(cat "$dev/nsid")" = "$1" ] && echo "/dev/${dev##*/}" && return
+    done
+    return 1
+}
 name=$(ls /sys/bus/pci/devices/0000:01:00.0/nvme)
-mkfs.ext4 -q /dev/${name}n1
+first=$(block 1)
+second=$(block 2)
+mkfs.ext4 -q $first
 mkdir -p /mnt
-mount /dev/${name}n1 /mnt
+mount $first /mnt
 dd if=/dev/urandom of=/mnt/file bs=1M count=8 2>/dev/null
 within "sum before" sha256sum /mnt/file; end "sum before"
 umount /mnt
 
 within "controller by nvme-cli" nvme id-ctrl /dev/$name -o json; end "controller by nvme-cli"
-within "namespace 1 by nvme-cli" nvme id-ns /dev/${name}n1 -o json; end "namespace 1 by nvme-cli"
-within "namespace 2 by nvme-cli" nvme id-ns /dev/${name}n2 -o json; end "namespace 2 by nvme-cli"
+within "namespace 1 by nvme-cli" nvme id-ns $first -o json; end "namespace 1 by nvme-cli"
+within "namespace 2 by nvme-cli" nvme id-ns $second -o json; end "namespace 2 by nvme-cli"
 hex() { od -An -v -tx1 | tr -d ' \n'; echo; }
 echo "<raw by nvme-cli>"; nvme id-ctrl /dev/$name -b | hex; end "raw by nvme-cli"
 
@@ -42,8 +51,7 @@ vssd ioworker 01:00.0 -t 2s -q 32
 vssd device unbind 02:00.0
 vssd device unbind 01:00.0
 vssd device list
-name=$(ls /sys/bus/pci/devices/0000:01:00.0/nvme)
-mount /dev/${name}n1 /mnt
+mount $(block 1) /mnt
 within "sum after" sha256sum /mnt/file; end "sum after"
 umount /mnt
 echo "<troubles>"; dmesg | grep -iE 'dmar.*fault|vfio.*(fail|error)|nvme.*(timeout|reset|error)' || true; end "troubles"

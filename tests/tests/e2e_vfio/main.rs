@@ -14,7 +14,7 @@ use std::time::Duration;
 use qemu::{Launch, Root};
 use serde_json::{Value, json};
 use vssd_tests::e2e::{
-    PATIENCE, PRELUDE, Scratch, Serve, Tally, Vm, run, section, start, vssd_program,
+    PATIENCE, PRELUDE, Scratch, Serve, Tally, Vm, run, section, slow, start, vssd_program,
 };
 use vssd_tests::sim::windows_boot;
 
@@ -43,7 +43,9 @@ fn machine(scratch: &Scratch) -> Vec<String> {
     for slot in 1..=3 {
         add(
             "-device",
-            format!("pcie-root-port,id=slot{slot},chassis={slot}"),
+            // At more than 5 GT/s, Linux waits after a reset of the bus for a bit of
+            // the link that QEMU's port does not set again.
+            format!("pcie-root-port,id=slot{slot},chassis={slot},x-speed=5"),
         );
     }
     add("-drive", image("blocks512"));
@@ -137,18 +139,24 @@ fn same_fields(theirs: &Value, ours: &Value) -> usize {
     let theirs = theirs.as_object().expect("an object");
     let ours = ours.as_object().expect("an object");
     let mut same = 0;
+    let mut different = Vec::new();
     for (name, value) in theirs {
         let Some(other) = ours.get(name) else {
-            eprintln!("vssd does not tell {name}");
+            // A dump of what the specification leaves to vendors.
+            assert_eq!(name, "vs", "vssd does not tell it");
             continue;
         };
         let text = |value: &Value| match value {
             Value::String(text) => text.trim().to_owned(),
             other => other.to_string(),
         };
-        assert_eq!(text(value), text(other), "{name}");
-        same += 1;
+        if text(value) == text(other) {
+            same += 1;
+        } else {
+            different.push(format!("{name}: {} and {}", text(value), text(other)));
+        }
     }
+    assert!(different.is_empty(), "{different:#?}");
     same
 }
 
@@ -163,16 +171,10 @@ fn what_cannot_be_driven_is_refused_in_a_line_that_says_why() {
     let lines = run(&vm, launch).lines;
     lines.iter().for_each(|line| eprintln!("| {line}"));
     for (case, words) in [
-        (
-            "mounted",
-            &["nvme0n1 is mounted at /mnt", "umount /mnt"][..],
-        ),
-        (
-            "partition",
-            &["nvme0n2p1 is mounted at /mnt", "umount /mnt"],
-        ),
-        ("swap", &["nvme0n1 is swap", "swapoff"]),
-        ("open", &["nvme0n1 is open in sleep", "end that"]),
+        ("mounted", &["FIRST is mounted at /mnt", "umount /mnt"][..]),
+        ("partition", &["SECONDp1 is mounted at /mnt", "umount /mnt"]),
+        ("swap", &["FIRST is swap", "swapoff"]),
+        ("open", &["FIRST is open in sleep", "end that"]),
         (
             "not bound",
             &["driven by nvme", "vssd device bind 0000:01:00.0"],
@@ -253,6 +255,41 @@ fn a_drive_that_is_unplugged_under_load_ends_its_use() {
         outcome.lines
     );
     assert!(has("ok unplug") && has("gone"), "{:#?}", outcome.lines);
+}
+
+/// How fast that is, where anything can be said of it: QEMU's drive on nothing, and a
+/// virtual SSD of ours. Printed, and judged by nobody.
+#[test]
+fn figures_are_printed() {
+    let name = "figures_are_printed";
+    if !slow(name) {
+        return;
+    }
+    let Some(vm) = Vm::take(name) else { return };
+    let scratch = Scratch::new();
+    let server = Serve::new("ram:1G", scratch.dir(), "drive").start();
+    let mut job = String::new();
+    // The virtual SSD is on the root bus, the other in its slot.
+    job.push_str("ours=$(lspci -Dn -d ::0108 | grep ' 00:\\|0000:00:' | cut -d' ' -f1)\n");
+    job.push_str("for drive in 0000:01:00.0 $ours; do\n");
+    job.push_str("vssd device bind $drive --yes >/dev/null\n");
+    job.push_str("for depth in 1 32; do\n");
+    job.push_str("echo \"$drive, depth $depth\"; vssd ioworker $drive -t 5s -q $depth\n");
+    job.push_str("done; done\n");
+    let null = "driver=null-co,node-name=null,size=1073741824,read-zeroes=off";
+    let launch = launch(&vm, &scratch, &job, &[])
+        .iommu(true)
+        .drive(server.drive())
+        .qemu_args(["-blockdev", null])
+        .qemu_args(["-device", "pcie-root-port,id=slot1,chassis=1"])
+        .qemu_args(["-device", "nvme,serial=FIRST,bus=slot1,drive=null"]);
+    let lines = run(&vm, launch).lines;
+    lines.iter().for_each(|line| eprintln!("| {line}"));
+    assert_eq!(
+        lines.iter().filter(|line| line.contains("depth")).count(),
+        4
+    );
+    drop(server.terminate());
 }
 
 /// A trace of Linux' boot, recorded here, and one of Windows' boot, as users bring it,

@@ -3,38 +3,46 @@ try() {
     case=$1; shift
     echo "<$case>"; "$@"; echo "(exit $?)"; echo "</$case>"
 }
-# The names of the refusals are the kernel's: those of the first drive.
-name=$(ls /sys/bus/pci/devices/0000:01:00.0/nvme)
+# The block device of a namespace of the first drive: Linux numbers drives and
+# namespaces in the order in which it has found them.
+block() {
+    for dev in /sys/bus/pci/devices/0000:01:00.0/nvme/nvme*/nvme*n*; do
+        [ -e "$dev/nsid" ] && [ "$(cat "$dev/nsid")" = "$1" ] && echo "/dev/${dev##*/}" && return
+    done
+    return 1
+}
+first=$(block 1)
+second=$(block 2)
 bind() {
     vssd device bind 01:00.0 --yes >/tmp/said 2>&1
     code=$?
-    sed "s/${name}n/nvme0n/g" /tmp/said
+    sed "s/${first##*/}/FIRST/g; s/${second##*/}/SECOND/g" /tmp/said
     return $code
 }
 mkdir -p /mnt
 
-mkfs.ext4 -q /dev/${name}n1
-mount /dev/${name}n1 /mnt
+mkfs.ext4 -q $first
+mount $first /mnt
 try "mounted" bind
 umount /mnt
 
 # A partition table by hand: one entry, Linux, from block 256 on, 8192 blocks.
 printf '\000\000\000\000\203\000\000\000\000\001\000\000\000\040\000\000' |
-    dd of=/dev/${name}n2 bs=1 seek=446 conv=notrunc 2>/dev/null
-printf '\125\252' | dd of=/dev/${name}n2 bs=1 seek=510 conv=notrunc 2>/dev/null
-blockdev --rereadpt /dev/${name}n2
+    dd of=$second bs=1 seek=446 conv=notrunc 2>/dev/null
+printf '\125\252' | dd of=$second bs=1 seek=510 conv=notrunc 2>/dev/null
+blockdev --rereadpt $second
 sleep 1
-mkfs.ext4 -q /dev/${name}n2p1
-mount /dev/${name}n2p1 /mnt
+mkfs.ext4 -q ${second}p1
+mount ${second}p1 /mnt
 try "partition" bind
 umount /mnt
 
-mkswap /dev/${name}n1 >/dev/null
-swapon /dev/${name}n1
+mkswap $first >/dev/null
+swapon $first
 try "swap" bind
-swapoff /dev/${name}n1
+swapoff $first
 
-sleep 1000 </dev/${name}n1 &
+sleep 1000 <$first &
 sleep 0.5
 try "open" bind
 kill $!

@@ -121,6 +121,7 @@ impl Function {
         let own = own.map_err(|error| DriverError::transport(&self.name, OPERATION, error))?;
         let index = usize::from(vector);
         let known = index < self.events.len();
+        let is_on = !self.events.is_empty();
         if !known {
             self.events.resize_with(index + 1, || None);
         }
@@ -136,8 +137,12 @@ impl Function {
                 .iter()
                 .map(|event| event.as_ref().map(AsFd::as_fd))
                 .collect();
-            ioctl::set_irqs(device, Irq::MsiX, 0, &[])
-                .and_then(|()| ioctl::set_irqs(device, Irq::MsiX, 0, &events))
+            let off = if is_on {
+                ioctl::set_irqs(device, Irq::MsiX, 0, &[])
+            } else {
+                Ok(())
+            };
+            off.and_then(|()| ioctl::set_irqs(device, Irq::MsiX, 0, &events))
         };
         set.map_err(|errno| self.failed(OPERATION, errno))
     }
@@ -167,8 +172,8 @@ impl Function {
             Errno::NODEV | Errno::NOTTY => DriverError::transport(
                 &self.name,
                 OPERATION,
-                "the slot has no such reset, and the function none of its own: \
-                 take the power from it",
+                "the slot has no such reset, or the drive did not come back from it: \
+                 `dmesg` may say more",
             ),
             errno => self.failed(OPERATION, errno),
         })
