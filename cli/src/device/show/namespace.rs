@@ -167,6 +167,6 @@ mod tests {
         ] {
             assert!(text.lines().any(|at| at == line), "{line}: {text}");
         }
-        assert_eq!(report.to_json()["lbafs"][17]["in_use"], true);
-    }
         assert_eq!(report.to_json()["lbafs"][17]["ds"], 12);
+    }
+}
