@@ -63,6 +63,7 @@ mod cmdlog;
 mod command;
 mod controller;
 mod error;
+mod interrupt;
 mod prp;
 mod queue_pair;
 mod ring;
@@ -76,4 +77,5 @@ pub use controller::{
     Recovery,
 };
 pub use error::{DriverError, SubmitError, SubmitReason};
+pub use interrupt::Interrupt;
 pub use queue_pair::{Completed, QueuePair, Sequence, Tag};
