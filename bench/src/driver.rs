@@ -2,14 +2,14 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{self, Stdio};
 
-use ::driver::ioworker::{Ioworker, IoworkerOptions};
 use ::driver::transport::vfio_user::VfioUser;
-use ::driver::{Controller, ControllerOptions};
+use ::driver::{Command, Controller, ControllerOptions, QueueOptions};
 use anyhow::{Context as _, Result, bail, ensure};
+use nvme::{Lba, ZeroBased};
 use serde::Serialize;
-use traces::MonotonicClock;
+use traces::{Clock as _, MonotonicClock};
 
 use crate::client;
 use crate::server::{Cores, Server, pin};
@@ -116,7 +116,7 @@ fn measure(common: &Common, cores: Cores, disk: &Path, depth: u16) -> Result<Row
 /// fio's IOPS; none where there is no fio.
 fn fio(disk: &Path, depth: u16, seconds: u64, cores: Cores) -> Result<Option<f64>> {
     pin(cores.client)?;
-    let mut command = Command::new("fio");
+    let mut command = process::Command::new("fio");
     command
         .args([
             "--name=bench",
@@ -147,7 +147,7 @@ fn instructions(common: &Common, cores: Cores, disk: &str, depth: u16) -> Result
         let socket = directory.path().join("bench.sock");
         let server = Server::start(&common.vssd, disk, &[], socket, cores)?;
         let client = std::env::current_exe().context("this program has no path")?;
-        let output = Command::new("valgrind")
+        let output = process::Command::new("valgrind")
             .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
             .arg(client)
             .arg("client")
@@ -177,17 +177,38 @@ fn instructions(common: &Common, cores: Cores, disk: &str, depth: u16) -> Result
 
 /// The client that is counted: so many reads at a depth, and nothing else.
 pub(crate) fn client(arguments: &ClientArguments) -> Result<()> {
+    const BLOCKS: u16 = 8;
     let clock = MonotonicClock::start();
     let transport = VfioUser::connect(&arguments.socket)?;
     let mut controller = Controller::initialise(transport, ControllerOptions::default(), clock)?;
-    let work = IoworkerOptions {
-        qdepth: arguments.depth,
-        io_count: Some(arguments.count),
-        time: None,
-        ..IoworkerOptions::default()
-    };
-    let report = Ioworker::create(&mut controller, work)?.run(&clock)?;
-    ensure!(report.errors() == 0, "commands failed");
+    let first = controller.info().namespaces.first().copied();
+    let namespace = first.context("the drive has no namespace")?;
+    let depth = usize::from(arguments.depth);
+    let mut pair = controller.create_queue_pair(QueueOptions {
+        depth: arguments.depth,
+        ..QueueOptions::default()
+    })?;
+    let data = controller.allocate_dma(depth * 4096)?;
+    let places = namespace.blocks / u64::from(BLOCKS);
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut free: Vec<u64> = (0..u64::from(arguments.depth)).collect();
+    let (mut left, mut failed) = (arguments.count, 0_u64);
+    while left > 0 || pair.in_flight() > 0 {
+        while let Some(slot) = free.pop_if(|_| left > 0) {
+            left -= 1;
+            let lba = Lba(random.u64(..places) * u64::from(BLOCKS));
+            let at = usize::try_from(slot)? * 4096;
+            let blocks = ZeroBased(BLOCKS - 1);
+            let read = Command::read(namespace.nsid, lba, blocks, data.slice(at, 4096)?);
+            pair.submit(read, slot, clock.now_ns())
+                .map_err(|error| anyhow::anyhow!("{error}"))?;
+        }
+        pair.poll(&clock, depth, |done| {
+            free.push(done.user);
+            failed += u64::from(!done.status.is_success());
+        })?;
+    }
+    ensure!(failed == 0, "{failed} commands failed");
     controller.shutdown()?;
     Ok(())
 }
