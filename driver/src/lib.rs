@@ -56,6 +56,7 @@ pub mod ioworker;
 pub mod monitor;
 pub mod pci;
 pub mod transport;
+pub mod verify;
 
 mod buffer;
 mod cmdlog;
