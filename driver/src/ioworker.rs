@@ -18,24 +18,26 @@ mod address;
 mod books;
 mod chance;
 mod live;
+mod needs;
 mod options;
 mod pattern;
 mod plan;
 mod rate;
 mod report;
+mod source;
 mod together;
 mod units;
 mod verify;
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use nvme::{DsmAttributes, DsmRange, IdentifyController, Lba, NamespaceId, QueueId, ZeroBased};
+use nvme::{DsmRange, Lba, NamespaceId, QueueId, ZeroBased};
 use traces::{Clock, Tap};
 
 pub use self::live::Live;
+pub use self::needs::{buffer_bytes, extent};
 pub use self::options::{IoSize, Iops, IoworkerOptions, Op, Region, Skew, Step};
 pub use self::report::{
     IoworkerReport, LatencySummary, LoggedCommand, MismatchSummary, ReportSummary, Second, Tally,
@@ -45,13 +47,14 @@ pub use self::together::run_together;
 pub use self::units::{Size, parse_duration};
 
 use self::books::Books;
+use self::needs::{supported, verifier};
 use self::plan::{Io, Plan, refuse};
+use self::source::Source;
 use self::verify::{Verdict, Verifier};
 use crate::transport::Transport;
 use crate::verify::VerifyTable;
 use crate::{
-    Command, Completed, Controller, ControllerInfo, DmaBuffer, DriverError, NamespaceInfo,
-    QueueOptions, QueuePair, Sequence,
+    Completed, Controller, DmaBuffer, DriverError, NamespaceInfo, QueueOptions, QueuePair, Sequence,
 };
 
 /// Without a completion, the time is looked at after so many polls.
@@ -513,111 +516,4 @@ impl<T: Tap> Ioworker<T> {
         std::hint::spin_loop();
         Ok(())
     }
-}
-
-/// What verifies the work on this queue pair; `data` is the pattern.
-fn verifier<T: Tap>(
-    options: &IoworkerOptions,
-    plan: &Plan,
-    namespace: NamespaceInfo,
-    data: Vec<u8>,
-    queue_pair: &QueuePair<T>,
-) -> Result<Verifier, DriverError> {
-    let table = match &options.verify_table {
-        Some(table) => Arc::clone(table),
-        None => Arc::new(VerifyTable::new(namespace, plan.extent(), None)?),
-    };
-    if !table.covers(namespace, &plan.extent()) {
-        let why = "the table is not of all blocks that may be touched";
-        return refuse("verify", why);
-    }
-    Verifier::new(
-        &table,
-        queue_pair.cmdlog().clone(),
-        data,
-        (namespace.block_bytes as usize, plan.blocks_max),
-        options.qdepth,
-    )
-}
-
-/// Where the data of a command stands.
-#[derive(Clone, Copy, Debug)]
-struct Source<'a> {
-    nsid: NamespaceId,
-    buffer: &'a DmaBuffer,
-    block_bytes: usize,
-    /// The slot's place in the buffer.
-    slot: usize,
-    /// Where data to write stands.
-    written: usize,
-}
-
-impl<'a> Source<'a> {
-    #[inline]
-    fn command(self, io: Io) -> Result<Command<'a>, DriverError> {
-        let (nsid, Io { op, lba, blocks }) = (self.nsid, io);
-        let bytes = blocks.count() as usize * self.block_bytes;
-        Ok(match op {
-            Op::Read => Command::read(nsid, lba, blocks, self.buffer.slice(self.slot, bytes)?),
-            Op::Write => Command::write(nsid, lba, blocks, self.buffer.slice(self.written, bytes)?),
-            Op::Compare => {
-                Command::compare(nsid, lba, blocks, self.buffer.slice(self.written, bytes)?)
-            }
-            Op::WriteZeroes => Command::write_zeroes(nsid, lba, blocks),
-            Op::Verify => Command::verify(nsid, lba, blocks),
-            Op::WriteUncorrectable => Command::write_uncorrectable(nsid, lba, blocks),
-            Op::Flush => Command::flush(nsid),
-            Op::Trim => {
-                let range = self.buffer.slice(self.slot, size_of::<DsmRange>())?;
-                Command::dataset_management(nsid, DsmAttributes::new().with_ad(true), range)?
-            }
-        })
-    }
-}
-
-/// How many bytes the buffer of a worker has.
-///
-/// # Errors
-///
-/// [`DriverError::Invalid`], which names the option, where the options do not
-/// fit each other or the namespace.
-pub fn buffer_bytes(
-    options: &IoworkerOptions,
-    namespace: NamespaceInfo,
-) -> Result<usize, DriverError> {
-    let plan = Plan::new(options, namespace)?;
-    Ok(Layout::new(&plan, options, namespace.block_bytes as usize).bytes)
-}
-
-/// All blocks that the work may touch, from the first to the one after the
-/// last: what a table for it must cover.
-///
-/// # Errors
-///
-/// [`DriverError::Invalid`], which names the option, where the options do not
-/// fit each other or the namespace.
-pub fn extent(
-    options: &IoworkerOptions,
-    namespace: NamespaceInfo,
-) -> Result<Range<u64>, DriverError> {
-    Ok(Plan::new(options, namespace)?.extent())
-}
-
-/// Whether the device has the optional commands that are asked for.
-fn supported(plan: &Plan, info: &ControllerInfo) -> Result<(), DriverError> {
-    for op in &plan.used {
-        let bit = match op {
-            Op::Read | Op::Write | Op::Flush => continue,
-            Op::Compare => IdentifyController::ONCS_COMPARE,
-            Op::WriteUncorrectable => IdentifyController::ONCS_WRITE_UNCORRECTABLE,
-            Op::Trim => IdentifyController::ONCS_DSM,
-            Op::WriteZeroes => IdentifyController::ONCS_WRITE_ZEROES,
-            Op::Verify => IdentifyController::ONCS_VERIFY,
-        };
-        if info.oncs & bit == 0 {
-            let why = format!("this device has no {} ({})", op.opcode(), op.name());
-            return refuse("op_percentage", why);
-        }
-    }
-    Ok(())
 }

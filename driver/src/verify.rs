@@ -43,8 +43,8 @@ use crate::cmdlog::CmdLog;
 use crate::transport::Transport;
 use crate::{Completed, Controller, DriverError, NamespaceInfo};
 
-pub use self::mismatch::{CommandTrace, Content, Expected, Found, Mismatch};
 pub(crate) use self::block::Word;
+pub use self::mismatch::{CommandTrace, Content, Expected, Found, Mismatch};
 
 /// A token is the number of a writer, and of one of its commands below.
 const NUMBER_BITS: u32 = 48;
@@ -212,7 +212,10 @@ impl VerifyTable {
         let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok(number) = u16::try_from(writers.len()) else {
             return Err(DriverError::Invalid {
-                what: format!("verify: {} workers had this table: begin a new one", 1 << 16),
+                what: format!(
+                    "verify: {} workers had this table: begin a new one",
+                    1 << 16
+                ),
             });
         };
         writers.push(log);
@@ -370,7 +373,9 @@ impl Writer {
 
     /// What is known of a block that is about to be read.
     pub(crate) fn expect(&self, lba: Lba) -> Word {
-        self.table.block(lba).map_or_else(Word::default, Block::word)
+        self.table
+            .block(lba)
+            .map_or_else(Word::default, Block::word)
     }
 
     /// Holds a block that was read against what was known of it before.

@@ -185,7 +185,10 @@ impl Verifier {
         let mut verdict = Verdict::AsItSays;
         let read = data.chunks_exact(self.block_bytes).zip(kept);
         for (lba, (block, word)) in (io.lba.0..).zip(read) {
-            match self.writer.look(Lba(lba), block, Word(*word), (number, done)) {
+            match self
+                .writer
+                .look(Lba(lba), block, Word(*word), (number, done))
+            {
                 Looked::Skipped => self.verified.skipped += 1,
                 Looked::Right => self.verified.right += 1,
                 Looked::Wrong(mismatch) => {

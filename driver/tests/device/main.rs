@@ -10,3 +10,4 @@ mod peer;
 mod profile;
 mod proxy;
 mod queues;
+mod verify;
