@@ -418,3 +418,34 @@ fn blocks_that_changed_places_or_are_old_say_so() {
     let text = report.mismatches[0].to_string();
     assert!(text.contains(" of LBA 40 (another run)"), "{text}");
 }
+
+#[test]
+fn a_deallocated_block_may_hold_what_it_held_but_nothing_else() {
+    let disk = OnFile::start();
+    let mut device = disk.server.connect();
+    let table = table_of(&mut device, 0..1024);
+    together(&mut device, &table, &[FILL]);
+    let kept = disk.block(50);
+    let trim = "io_sequence = [[0, \"trim\", 1, 48, 8]]";
+    together(&mut device, &table, &[trim]);
+    assert_eq!(disk.block(50), [0; BLOCK]);
+    // As if the device had not taken the hint for one block.
+    disk.put(50, &kept);
+    let report = together(&mut device, &table, &[READ]).remove(0);
+    assert_eq!(
+        (report.verified_blocks, report.mismatched_blocks),
+        (1024, 0)
+    );
+    disk.put(51, &kept);
+    let report = together(&mut device, &table, &[READ]).remove(0);
+    assert_eq!(report.mismatched_blocks, 1);
+    let mismatch = &report.mismatches[0];
+    assert_eq!(mismatch.lba, Lba(51));
+    assert!(
+        matches!(
+            mismatch.expected,
+            Expected::WrittenOrFilled { value: 0, .. }
+        ),
+        "{mismatch}"
+    );
+}
