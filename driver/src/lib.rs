@@ -55,6 +55,7 @@
 pub mod ioworker;
 pub mod monitor;
 pub mod pci;
+pub mod raw;
 pub mod transport;
 pub mod verify;
 
@@ -72,7 +73,8 @@ pub use cmdlog::{CMDLOG_ENTRIES, CmdLog, CmdLogEntry, LoggedCompletion};
 pub use command::Command;
 pub use controller::{
     Answered, Controller, ControllerInfo, ControllerOptions, Data, FeatureQuery, FeatureSetting,
-    FirmwareActivation, IdentifyRequest, LogRequest, NamespaceInfo, QueueOptions,
+    FirmwareActivation, IdentifyRequest, LateCommand, LogRequest, NamespaceInfo, QueueOptions,
+    Recovery,
 };
 pub use error::{DriverError, SubmitError, SubmitReason};
 pub use queue_pair::{Completed, QueuePair, Sequence, Tag};

@@ -7,10 +7,10 @@ use std::time::Duration;
 use driver::transport::vfio_user::VfioUser;
 use driver::{Command, Completed, Controller, ControllerOptions, DriverError, QueuePair};
 use traces::{Clock, MonotonicClock, Tap};
+use vssd::ControllerConfig;
 use vssd::front::vfio_user as front;
-use vssd::media::Ram;
+use vssd::media::{Media, Ram};
 use vssd::worker::StopHandle;
-use vssd::{ControllerConfig, Media};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -23,22 +23,21 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(config: ControllerConfig, bytes: u64) -> Self {
-        Self::start_on(config, move |_| Ram::new(bytes).unwrap())
+        Self::start_on(config, move || Ram::new(bytes).unwrap())
     }
 
-    /// On the medium that `media` makes, which is told of the directory.
-    pub(crate) fn start_on<M: Media + 'static>(
+    /// On another medium, which is made in the server's thread.
+    pub(crate) fn start_on<M: Media>(
         config: ControllerConfig,
-        media: impl FnOnce(&Path) -> M + Send + 'static,
+        medium: impl FnOnce() -> M + Send + 'static,
     ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cntrl");
         let stop = StopHandle::new().unwrap();
         let mut server = front::Server::bind(&path, front::Options::default()).unwrap();
         let handle = stop.clone();
-        let place = directory.path().to_owned();
         let thread = std::thread::spawn(move || {
-            let media = media(&place);
+            let media = medium();
             let clock = MonotonicClock::start();
             let mut controller = vssd::Controller::new(config, media, (), clock).unwrap();
             server.run(&mut controller, &handle).unwrap();

@@ -10,4 +10,6 @@ mod peer;
 mod profile;
 mod proxy;
 mod queues;
+mod raw;
+mod recover;
 mod verify;

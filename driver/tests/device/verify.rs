@@ -289,26 +289,24 @@ fn commands_that_overlap_are_no_false_alarm() {
 struct OnFile {
     server: Server,
     file: File,
+    _directory: tempfile::TempDir,
 }
 
 impl OnFile {
     fn start() -> Self {
-        let server = Server::start_on(ControllerConfig::default(), |place| {
-            let options = RawFileOptions {
-                create: Some(16 << 20),
-                ..RawFileOptions::default()
-            };
-            RawFile::open(&place.join("disk"), options).unwrap()
-        });
-        // The device is there when it is connected to.
-        drop(server.connect());
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(server.path().join("disk"));
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("disk");
+        let options = RawFileOptions {
+            create: Some(16 << 20),
+            ..RawFileOptions::default()
+        };
+        let media = RawFile::open(&path, options).unwrap();
+        let server = Server::start_on(ControllerConfig::default(), move || media);
+        let file = OpenOptions::new().read(true).write(true).open(path);
         Self {
             server,
             file: file.unwrap(),
+            _directory: directory,
         }
     }
 
