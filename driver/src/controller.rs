@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nvme::{Aqa, Cap, Doorbell, DoorbellKind, QueueId};
+use nvme::{Aqa, Cap, Doorbell, DoorbellKind, QueueId, ShutdownNotification};
 use traces::{Clock, MonotonicClock};
 
 use self::device::Device;
@@ -337,8 +337,22 @@ impl<T: Transport, C: Clock> Controller<T, C> {
     ///
     /// [`DriverError::NotInTime`], [`DriverError::DeviceGone`], [`DriverError::Fatal`].
     pub fn shutdown(&mut self) -> Result<(), DriverError> {
+        self.notify_shutdown(ShutdownNotification::Normal)
+    }
+
+    /// As [`Controller::shutdown`], by any notification: an abrupt one tells a
+    /// device that its power is about to go.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Controller::shutdown`].
+    pub fn notify_shutdown(
+        &mut self,
+        notification: ShutdownNotification,
+    ) -> Result<(), DriverError> {
         self.begin_closing();
-        let done = self.device.shutdown(self.info.shutdown_timeout);
+        let timeout = self.info.shutdown_timeout;
+        let done = self.device.shutdown(notification, timeout);
         self.close();
         done
     }

@@ -64,6 +64,7 @@ mod cmdlog;
 mod command;
 mod controller;
 mod error;
+mod interrupt;
 mod prp;
 mod queue_pair;
 mod ring;
@@ -77,4 +78,5 @@ pub use controller::{
     Recovery,
 };
 pub use error::{DriverError, SubmitError, SubmitReason};
+pub use interrupt::Interrupt;
 pub use queue_pair::{Completed, QueuePair, Sequence, Tag};

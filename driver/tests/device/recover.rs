@@ -5,9 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::common::{PATIENCE, Server, drain, succeed};
-use driver::{Command, Controller, QueueOptions, Recovery};
+use driver::pci::config::CAPABILITY_MSIX;
+use driver::pci::{Aspm, PciConfig, PowerState};
+use driver::{Command, Controller, Interrupt, QueueOptions, Recovery};
 use nvme::{
-    AdminOpcode, AsyncEvent, FeatureId, Lba, NSID_ALL, NamespaceId, Sqe, Status, ZeroBased,
+    AdminOpcode, AsyncEvent, FeatureId, Lba, NSID_ALL, NamespaceId, Registers as _,
+    ShutdownNotification, Sqe, Status, ZeroBased,
 };
 use traces::{Clock, MonotonicClock};
 use vssd::media::{Media, MediaInfo, Ram, Request, Sink, Submission};
@@ -243,4 +246,68 @@ fn admin_commands_that_are_lost_call_back_too() {
     let mut pair = device.create_queue_pair(QueueOptions::default()).unwrap();
     succeed(&mut pair, Command::flush(N1));
     drain(&mut pair, |_| {});
+}
+
+#[test]
+fn completions_signal_their_vector_unless_it_is_masked() {
+    let server = Server::small();
+    let mut device = server.connect();
+    let interrupt = Interrupt::attach(device.transport_mut(), 3).unwrap();
+    let mut pair = device
+        .create_queue_pair(QueueOptions {
+            interrupt: Some(3),
+            ..QueueOptions::default()
+        })
+        .unwrap();
+    let moment = Duration::from_millis(50);
+    assert_eq!(interrupt.wait(moment).unwrap(), 0);
+    succeed(&mut pair, Command::flush(N1));
+    assert!(interrupt.wait(PATIENCE).unwrap() > 0);
+    assert_eq!(interrupt.wait(Duration::ZERO).unwrap(), 0);
+    interrupt.mask(device.transport_mut()).unwrap();
+    succeed(&mut pair, Command::flush(N1));
+    assert_eq!(interrupt.wait(moment).unwrap(), 0);
+    interrupt.unmask(device.transport_mut()).unwrap();
+    succeed(&mut pair, Command::flush(N1));
+    assert!(interrupt.wait(PATIENCE).unwrap() > 0);
+    interrupt.detach(device.transport_mut()).unwrap();
+    let text = Interrupt::attach(device.transport_mut(), u16::MAX);
+    assert!(text.is_err());
+}
+
+#[test]
+fn either_shutdown_is_carried_out() {
+    for notification in [ShutdownNotification::Normal, ShutdownNotification::Abrupt] {
+        let server = Server::small();
+        let mut device = server.connect();
+        device.notify_shutdown(notification).unwrap();
+        let csts = device.transport_mut().read32(nvme::offset::CSTS);
+        let status = nvme::Csts::from_bits(csts).shst();
+        assert_eq!(status, nvme::ShutdownStatus::Complete);
+        device.reset().unwrap();
+    }
+}
+
+/// What a driver test looks at in configuration space, and what it changes there.
+#[test]
+fn configuration_space_is_within_reach() {
+    let server = Server::small();
+    let mut device = server.connect();
+    let mut config = PciConfig::of(device.transport_mut());
+    assert_eq!(config.identity().unwrap(), (0x1b36, 0x0010));
+    assert!(config.capability(CAPABILITY_MSIX).unwrap().is_some());
+    assert_eq!(config.capability(0x7f).unwrap(), None);
+    // Advanced Error Reporting.
+    assert!(config.extended_capability(1).unwrap().is_some());
+    config.set_aspm(Aspm::L1).unwrap();
+    assert_eq!(config.aspm().unwrap(), Aspm::L1);
+    assert_eq!(config.power_state().unwrap(), PowerState::D0);
+    config.set_power_state(PowerState::D3Hot).unwrap();
+    assert_eq!(config.power_state().unwrap(), PowerState::D3Hot);
+    device.check().unwrap_err();
+    let mut config = PciConfig::of(device.transport_mut());
+    config.set_power_state(PowerState::D0).unwrap();
+    device.reset().unwrap();
+    let mut pair = device.create_queue_pair(QueueOptions::default()).unwrap();
+    succeed(&mut pair, Command::flush(N1));
 }

@@ -5,7 +5,6 @@
 //! lost.** The first thing that is not as it should be ends the program.
 #![expect(clippy::print_stdout, reason = "a program that tells what it does")]
 
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -13,14 +12,13 @@ use driver::pci::{Aspm, PciConfig, PowerState};
 use driver::transport::Transport as _;
 use driver::transport::vfio::{Interface, Vfio};
 use driver::{
-    Command, Completed, Controller, ControllerOptions, DmaBuffer, DriverError, NamespaceInfo,
-    QueueOptions, QueuePair,
+    Command, Completed, Controller, ControllerOptions, DmaBuffer, DriverError, Interrupt,
+    NamespaceInfo, QueueOptions, QueuePair, Recovery,
 };
 use nvme::{
     CopyCdw12, CopyRange, DsmAttributes, DsmRange, FormatCdw10, Lba, NamespaceId, NvmOpcode, Sqe,
     Status, ZeroBased,
 };
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use traces::{Clock as _, MonotonicClock};
 
 type Drive = Controller<Vfio, MonotonicClock>;
@@ -243,60 +241,43 @@ fn queues(drive: &mut Drive, clock: MonotonicClock) -> Result<()> {
     Ok(())
 }
 
-/// Whether `event` is signalled within `limit`; resets it.
-fn signalled(event: &OwnedFd, limit: Duration) -> Result<u64> {
-    let mut fds = [PollFd::new(event, PollFlags::IN)];
-    let limit = Timespec::try_from(limit)?;
-    if poll(&mut fds, Some(&limit))? == 0 {
-        return Ok(0);
-    }
-    let mut count = [0; 8];
-    rustix::io::read(event, &mut count)?;
-    Ok(u64::from_ne_bytes(count))
-}
-
-/// Each queue's completions signal its own vector, and a vector without an
-/// event signals nobody.
+/// Each queue's completions signal its own vector, and a masked vector signals
+/// nobody.
 fn interrupts(drive: &mut Drive, clock: MonotonicClock) -> Result<()> {
     let vectors = drive.transport().interrupts();
     ensure!(vectors > 2, "{vectors} vectors");
     let mut queues = Vec::new();
     for vector in 1..=2 {
-        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        drive
-            .transport_mut()
-            .set_interrupt(vector, Some(event.as_fd()))?;
+        let interrupt = Interrupt::attach(drive.transport_mut(), vector)?;
         let pair = drive.create_queue_pair(QueueOptions {
             depth: 8,
             interrupt: Some(vector),
             ..QueueOptions::default()
         })?;
-        queues.push((pair, event, vector));
+        queues.push((pair, interrupt));
     }
     let short = Duration::from_millis(200);
     for own in 0..queues.len() {
-        for (index, (pair, event, _)) in queues.iter_mut().enumerate() {
-            ensure!(signalled(event, Duration::ZERO)? == 0, "signalled before");
+        for (index, (pair, interrupt)) in queues.iter_mut().enumerate() {
+            ensure!(interrupt.wait(Duration::ZERO)? == 0, "signalled before");
             if index == own {
                 succeed(pair, clock, Command::flush(SCRATCH))?;
             }
         }
-        for (index, (_, event, vector)) in queues.iter().enumerate() {
-            let count = signalled(event, if index == own { PATIENCE } else { short })?;
-            ensure!((count > 0) == (index == own), "vector {vector}: {count}");
+        for (index, (_, interrupt)) in queues.iter().enumerate() {
+            let count = interrupt.wait(if index == own { PATIENCE } else { short })?;
+            ensure!((count > 0) == (index == own), "{interrupt:?}: {count}");
         }
     }
-    for (pair, event, vector) in &mut queues {
-        drive.transport_mut().set_interrupt(*vector, None)?;
+    for (pair, interrupt) in &mut queues {
+        interrupt.mask(drive.transport_mut())?;
         succeed(pair, clock, Command::flush(SCRATCH))?;
-        ensure!(signalled(event, short)? == 0, "a detached vector signals");
-        drive
-            .transport_mut()
-            .set_interrupt(*vector, Some(event.as_fd()))?;
+        ensure!(interrupt.wait(short)? == 0, "a masked vector signals");
+        interrupt.unmask(drive.transport_mut())?;
         succeed(pair, clock, Command::flush(SCRATCH))?;
-        ensure!(signalled(event, PATIENCE)? > 0, "it does not signal again");
+        ensure!(interrupt.wait(PATIENCE)? > 0, "it does not signal again");
     }
-    let past = drive.transport_mut().set_interrupt(vectors, None);
+    let past = Interrupt::attach(drive.transport_mut(), vectors);
     ensure!(past.is_err(), "a vector past the last");
     println!("{vectors} vectors");
     Ok(())
@@ -395,16 +376,16 @@ fn timeout(drive: &mut Drive, clock: MonotonicClock) -> Result<()> {
     while clock.now_ns() < until_ns {
         pair.poll(&clock, 64, |_| {})?;
     }
-    let late = pair.expired(clock.now_ns(), limit).next();
-    let (tag, user, age) = late.context("no command is late")?;
-    ensure!(user < 16, "{user} was never submitted");
-    println!("{tag:?} is late: {age:?}");
-    drive.reset()?;
-    let mut lost = 0;
-    drain(&mut pair, clock, |done| lost += u64::from(done.lost))?;
-    ensure!(lost > 0, "no command was lost");
+    let late = pair.late(clock.now_ns(), limit);
+    let first = late.first().context("no command is late")?;
+    println!("{first}");
+    let mut over = 0;
+    let patience = Duration::from_millis(500);
+    let recovery = drive.recover(&mut pair, limit, patience, |_| over += 1)?;
+    ensure!(recovery > Recovery::Completed, "{recovery:?}");
+    ensure!(over >= late.len(), "{over} of {} are over", late.len());
     works_on(drive, nsid, clock)?;
-    println!("a reset got rid of {lost} commands");
+    println!("{over} commands are over by {recovery:?}");
     Ok(())
 }
 
