@@ -46,8 +46,6 @@ fn works(name: &'static str, kernel: Kernel, release: &str) {
         .start();
     let launch = Launch::job(&kit, JOB)
         .cpus(2)
-        // Drives are numbered as they are probed, which processors do side by side.
-        .kernel_arg("maxcpus=1")
         .memory_mib(768)
         .drive(first.drive())
         .drive(second.drive())

@@ -147,19 +147,26 @@ fn malformed_clients_are_sent_away(vm: &Vm, server: &mut Server) {
     );
 }
 
-const WRITE_TO_BOTH: &str = r"
+/// Drives have the numbers that their probes happened to get.
+const WRITE_TO_BOTH: &str = r#"
+disk() {
+    for controller in /sys/class/nvme/nvme*; do
+        read -r serial <"$controller/serial"
+        [ "$serial" != "$1" ] || echo "/dev/${controller##*/}n1"
+    done
+}
 fio --direct=1 --ioengine=io_uring --rw=randrw --bs=4k --iodepth=8 --time_based --runtime=600 \
-    --name=killed --filename=/dev/nvme0n1 >/tmp/killed.txt 2>&1 &
+    --name=killed --filename="$(disk FIRST)" >/tmp/killed.txt 2>&1 &
 killed=$!
 fio --direct=1 --ioengine=io_uring --rw=randrw --bs=4k --iodepth=8 --time_based --runtime=600 \
-    --name=ended --filename=/dev/nvme1n1 >/tmp/ended.txt 2>&1 &
+    --name=ended --filename="$(disk SECOND)" >/tmp/ended.txt 2>&1 &
 ended=$!
 echo writing
 wait $killed
 echo killed drive: $?
 wait $ended
 echo ended drive: $?
-";
+"#;
 
 /// One drive's server is killed, another's is told to end, under one guest.
 #[test]
