@@ -20,11 +20,14 @@ mod self_test;
 mod show;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
+use driver::pci::PciAddress;
+use driver::transport::AnyTransport;
+use driver::transport::vfio::Vfio;
 use driver::transport::vfio_user::VfioUser;
 use driver::{Controller, ControllerOptions};
 use traces::MonotonicClock;
@@ -73,17 +76,21 @@ enum What {
 pub(crate) enum Device {
     /// A virtual SSD that listens on a socket.
     VfioUser(PathBuf),
+    /// A real drive, which vfio-pci has.
+    Pci(PciAddress),
 }
 
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::VfioUser(path) = self;
-        write!(f, "vfio-user:{}", path.display())
+        match self {
+            Self::VfioUser(path) => write!(f, "vfio-user:{}", path.display()),
+            Self::Pci(address) => address.fmt(f),
+        }
     }
 }
 
 /// A device that was brought up.
-type Opened = Controller<VfioUser, MonotonicClock>;
+type Opened = Controller<AnyTransport, MonotonicClock>;
 
 impl FromStr for Device {
     type Err = String;
@@ -91,16 +98,20 @@ impl FromStr for Device {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.strip_prefix("vfio-user:") {
             Some(path) if !path.is_empty() => Ok(Self::VfioUser(path.into())),
-            _ => Err("write vfio-user:SOCKET, with the socket of a `vssd serve`".into()),
+            Some(_) => Err("write vfio-user:SOCKET, with the socket of a `vssd serve`".into()),
+            None => text.parse().map(Self::Pci).map_err(|_| {
+                "write vfio-user:SOCKET, with the socket of a `vssd serve`, or a drive's PCI \
+                 address, such as 0000:01:00.0: `vssd device list` shows both"
+                    .into()
+            }),
         }
     }
 }
 
 impl Device {
-    /// The socket's path.
-    pub(crate) fn socket(&self) -> &Path {
-        let Self::VfioUser(path) = self;
-        path
+    /// Whether losing what is on it may hurt somebody.
+    pub(crate) const fn is_real(&self) -> bool {
+        matches!(self, Self::Pci(_))
     }
 
     /// Attaches to the device and brings it up.
@@ -110,10 +121,12 @@ impl Device {
 
     /// Attaches to the device and brings it up with `options`.
     fn open_as(&self, options: ControllerOptions, clock: MonotonicClock) -> Result<Opened> {
-        let path = self.socket();
-        let transport = VfioUser::connect(path)?;
+        let transport: AnyTransport = match self {
+            Self::VfioUser(path) => Box::new(VfioUser::connect(path)?),
+            Self::Pci(address) => Box::new(Vfio::open(*address)?),
+        };
         Controller::initialise(transport, options, clock)
-            .with_context(|| format!("{} did not come up", path.display()))
+            .with_context(|| format!("{self} did not come up"))
     }
 }
 

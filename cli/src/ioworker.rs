@@ -25,7 +25,7 @@ Example: eight workers, 70 % reads, at 50,000 IOPS each, and a page with charts.
 Built-in jobs: jesd219-512, jesd219-4096, fill, precondition, four-corner, qos-sweep.
 With a job, options replace its own. All keys: docs/ioworker.md.")]
 pub(crate) struct IoworkerArguments {
-    /// The device: vfio-user:SOCKET.
+    /// The device: vfio-user:SOCKET, or a PCI address.
     device: Device,
     /// What to do, in a file.
     #[arg(long, value_name = "FILE", conflicts_with = "builtin")]
@@ -141,8 +141,7 @@ impl IoworkerArguments {
 /// Runs `vssd ioworker`.
 pub(crate) fn run(arguments: &IoworkerArguments) -> Result<Answer> {
     let job = arguments.load()?;
-    let is_virtual = matches!(arguments.device, Device::VfioUser(_));
-    if job.changes_data() && !is_virtual && !arguments.allow_write {
+    if job.changes_data() && arguments.device.is_real() && !arguments.allow_write {
         bail!(
             "{}: this job writes, and what is on the drive is lost: \
              add --allow-write if that is what you want",

@@ -19,13 +19,14 @@ use crate::{Answer, stop, terminal, trace};
 Examples:
   vssd replay day.vtr vfio-user:/tmp/other.sock
   vssd replay day.vtr vfio-user:/tmp/other.sock --pace 2x --map wrap --json
+  vssd replay day.vtr 0000:01:00.0 --allow-write
 
 Writes carry a pattern, not the recorded data, which a trace does not hold. The exit
 status is 1 where a command failed that had not failed when it was recorded.")]
 pub(crate) struct ReplayArguments {
     /// The trace.
     file: PathBuf,
-    /// The device: vfio-user:SOCKET.
+    /// The device: vfio-user:SOCKET, or a PCI address.
     device: Device,
     /// How fast: recorded, max, or times faster, such as 2x or 0.5x.
     #[arg(long, default_value = "recorded")]
@@ -43,6 +44,9 @@ pub(crate) struct ReplayArguments {
     /// End at the first command that fails.
     #[arg(long)]
     stop_on_error: bool,
+    /// Write to a real drive, and lose what is on it.
+    #[arg(long)]
+    allow_write: bool,
     /// Record the replay, as the driver sees it, into this trace.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -68,11 +72,10 @@ pub(crate) struct Choices {
 }
 
 impl Choices {
-    /// At this pace, with everything else as it comes.
+    /// Into a virtual device at this pace, with everything else as it comes.
     pub(crate) fn at(pace: Pace) -> Self {
         let mut options = ReplayOptions::default();
         options.pace = pace;
-        // The only devices so far are virtual ones.
         options.allow_write = Some(AllowWrite::VirtualDevice);
         Self {
             options,
@@ -84,6 +87,9 @@ impl Choices {
 
     fn of(arguments: &ReplayArguments) -> Self {
         let mut choices = Self::at(arguments.pace);
+        if arguments.device.is_real() {
+            choices.options.allow_write = arguments.allow_write.then_some(AllowWrite::UserSaidSo);
+        }
         choices.options.mapping = arguments.map;
         choices.options.depth = arguments.depth;
         choices.options.queues = arguments.queues;

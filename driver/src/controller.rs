@@ -3,20 +3,26 @@
 mod admin;
 mod data;
 mod device;
+mod event;
 mod info;
 mod manage;
+mod pending;
 mod query;
+mod raw;
+mod recover;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nvme::{Aqa, Cap, Doorbell, DoorbellKind, QueueId};
+use nvme::{Aqa, Cap, Doorbell, DoorbellKind, QueueId, ShutdownNotification};
 use traces::{Clock, MonotonicClock};
 
 use self::device::Device;
+use self::pending::Pending;
 use crate::monitor::{Monitor, Watch};
 use crate::queue_pair::{Gate, Layout, Parts};
+use crate::raw::RawKept;
 use crate::transport::Transport;
 use crate::{DmaBuffer, DriverError, QueuePair};
 
@@ -24,6 +30,7 @@ pub use self::data::{Answered, Data};
 pub use self::info::{ControllerInfo, NamespaceInfo};
 pub use self::manage::FirmwareActivation;
 pub use self::query::{FeatureQuery, FeatureSetting, IdentifyRequest, LogRequest};
+pub use self::recover::{LateCommand, Recovery};
 
 /// How to bring a controller up. The defaults suit any device.
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +106,14 @@ pub struct Controller<T: Transport, C: Clock = MonotonicClock> {
     /// Memory that the device may still write to, until it is reset.
     stranded: Vec<DmaBuffer>,
     events: VecDeque<u32>,
+    /// Asynchronous Event Requests that the device has.
+    requests: u16,
+    /// Whether it is to have some all the time.
+    listening: bool,
+    /// What is called with completions of admin commands.
+    pending: Pending,
+    /// Memory of raw queues that the device knows.
+    raw: Vec<RawKept>,
     info: ControllerInfo,
     queues: Vec<OpenQueue>,
     monitor: Option<Arc<Monitor>>,
@@ -156,6 +171,10 @@ impl<T: Transport, C: Clock> Controller<T, C> {
             scratch: None,
             stranded: Vec::new(),
             events: VecDeque::new(),
+            requests: 0,
+            listening: false,
+            pending: Pending::default(),
+            raw: Vec::new(),
             info: ControllerInfo::default(),
             queues: Vec::new(),
             monitor: None,
@@ -318,8 +337,22 @@ impl<T: Transport, C: Clock> Controller<T, C> {
     ///
     /// [`DriverError::NotInTime`], [`DriverError::DeviceGone`], [`DriverError::Fatal`].
     pub fn shutdown(&mut self) -> Result<(), DriverError> {
+        self.notify_shutdown(ShutdownNotification::Normal)
+    }
+
+    /// As [`Controller::shutdown`], by any notification: an abrupt one tells a
+    /// device that its power is about to go.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Controller::shutdown`].
+    pub fn notify_shutdown(
+        &mut self,
+        notification: ShutdownNotification,
+    ) -> Result<(), DriverError> {
         self.begin_closing();
-        let done = self.device.shutdown(self.info.shutdown_timeout);
+        let timeout = self.info.shutdown_timeout;
+        let done = self.device.shutdown(notification, timeout);
         self.close();
         done
     }
@@ -342,12 +375,16 @@ impl<T: Transport, C: Clock> Controller<T, C> {
 
     fn restart(&mut self, disabled: Result<(), DriverError>) -> Result<(), DriverError> {
         self.close();
+        // What was in flight is told as lost.
+        self.reap(None)?;
         // Where it could not be disabled it may still write to the memory of
         // its queues: that is kept.
         disabled?;
         self.queues.clear();
         self.stranded.clear();
+        self.raw.clear();
         self.events.clear();
+        self.requests = 0;
         let (admin, place) = admin_queue(&mut self.device, self.options)?;
         self.admin = admin;
         self.admin_watch = self.watch_queue(&self.admin);
@@ -358,7 +395,11 @@ impl<T: Transport, C: Clock> Controller<T, C> {
     /// who it is.
     fn start(&mut self, admin: AdminPlace) -> Result<(), DriverError> {
         self.device.enable(admin)?;
-        self.identify_all()
+        self.identify_all()?;
+        if self.listening {
+            self.listen()?;
+        }
+        Ok(())
     }
 
     fn free_queue_id(&self) -> Result<QueueId, DriverError> {

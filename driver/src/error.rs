@@ -7,6 +7,7 @@ use std::time::Duration;
 use nvme::{CommandId, QueueId, Status};
 
 use crate::Command;
+use crate::pci::PciError;
 use crate::transport::Fault;
 
 /// An error of the driver; each names the operation, the object and the way
@@ -140,6 +141,18 @@ pub enum DriverError {
         /// The identifier in the completion.
         cid: CommandId,
     },
+    /// There is no room in the addresses that the device may use for memory.
+    #[error(
+        "the device may use too few addresses for {bytes} more bytes of memory: \
+         use fewer or shallower queues, or smaller transfers"
+    )]
+    NoAddress {
+        /// How much.
+        bytes: usize,
+    },
+    /// A drive cannot be attached to as it is.
+    #[error(transparent)]
+    Pci(#[from] PciError),
     /// Memory for the device could not be had.
     #[error("{operation} of {bytes} bytes of memory for a device: {source}")]
     Memory {

@@ -55,6 +55,7 @@
 pub mod ioworker;
 pub mod monitor;
 pub mod pci;
+pub mod raw;
 pub mod transport;
 
 mod buffer;
@@ -62,6 +63,7 @@ mod cmdlog;
 mod command;
 mod controller;
 mod error;
+mod interrupt;
 mod prp;
 mod queue_pair;
 mod ring;
@@ -71,7 +73,9 @@ pub use cmdlog::{CMDLOG_ENTRIES, CmdLog, CmdLogEntry, LoggedCompletion};
 pub use command::Command;
 pub use controller::{
     Answered, Controller, ControllerInfo, ControllerOptions, Data, FeatureQuery, FeatureSetting,
-    FirmwareActivation, IdentifyRequest, LogRequest, NamespaceInfo, QueueOptions,
+    FirmwareActivation, IdentifyRequest, LateCommand, LogRequest, NamespaceInfo, QueueOptions,
+    Recovery,
 };
 pub use error::{DriverError, SubmitError, SubmitReason};
+pub use interrupt::Interrupt;
 pub use queue_pair::{Completed, QueuePair, Sequence, Tag};

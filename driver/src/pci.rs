@@ -7,6 +7,7 @@
 
 mod address;
 mod bind;
+pub mod config;
 mod error;
 mod system;
 mod usage;
@@ -15,6 +16,7 @@ mod usage;
 mod tests;
 
 pub use address::{BadAddress, PciAddress};
+pub use config::{Aspm, PciConfig, PciLink, PowerState};
 pub use error::PciError;
 pub use system::{BlockDevice, Drive, Neighbour, System};
 pub use usage::Use;

@@ -1,14 +1,15 @@
 //! The path to a device: its registers, its doorbells, memory that it can
 //! reach.
 //!
-//! This is the seam between the driver and the ways to a device. A transport
-//! over VFIO maps BAR0 for registers and doorbells, and gives DMA memory an
-//! IOVA in the IOMMU; [`vfio_user`] does the same by messages; a simulation
-//! implements it over a device model in the same process, with the building
-//! blocks of [`memory`] and [`Doorbells`].
+//! This is the seam between the driver and the ways to a device. [`vfio`] maps
+//! BAR0 for registers and doorbells, and gives DMA memory an IOVA in the IOMMU;
+//! [`vfio_user`] does the same by messages; a simulation implements it over a
+//! device model in the same process, with the building blocks of [`memory`] and
+//! [`Doorbells`]. A `Box` of any of them is one, too: [`AnyTransport`].
 
 mod doorbell;
 pub mod memory;
+pub mod vfio;
 pub mod vfio_user;
 
 use std::fmt;
@@ -97,6 +98,27 @@ pub trait Transport: nvme::Registers {
         ))
     }
 
+    /// Reads `to.len()` bytes at `offset` of the function's PCI configuration
+    /// space; see [`crate::pci::PciConfig`].
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::Transport`] where there is none, or it ends before that.
+    fn config_read(&mut self, offset: u16, to: &mut [u8]) -> Result<(), DriverError> {
+        let _ = (offset, to);
+        Err(no_config(self.name()))
+    }
+
+    /// Writes `from` at `offset` of the function's PCI configuration space.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::Transport`] where there is none, or it ends before that.
+    fn config_write(&mut self, offset: u16, from: &[u8]) -> Result<(), DriverError> {
+        let _ = (offset, from);
+        Err(no_config(self.name()))
+    }
+
     /// Why the device is gone; none while it is there.
     fn fault(&self) -> Option<Fault>;
 
@@ -110,5 +132,66 @@ pub trait Transport: nvme::Registers {
     /// device here; a real device needs nothing but the processor.
     fn relax(&mut self) {
         std::thread::yield_now();
+    }
+}
+
+fn no_config(name: &str) -> DriverError {
+    DriverError::transport(
+        name,
+        "looking at its PCI configuration space",
+        "it has none",
+    )
+}
+
+/// A transport of a kind that is known only when the program runs.
+pub type AnyTransport = Box<dyn Transport + Send>;
+
+impl<T: Transport + ?Sized> Transport for Box<T> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn allocate_dma(&mut self, bytes: usize) -> Result<DmaBuffer, DriverError> {
+        (**self).allocate_dma(bytes)
+    }
+
+    fn doorbells(&self) -> Doorbells {
+        (**self).doorbells()
+    }
+
+    fn reset(&mut self) -> Result<(), DriverError> {
+        (**self).reset()
+    }
+
+    fn interrupts(&self) -> u16 {
+        (**self).interrupts()
+    }
+
+    fn set_interrupt(
+        &mut self,
+        vector: u16,
+        eventfd: Option<BorrowedFd<'_>>,
+    ) -> Result<(), DriverError> {
+        (**self).set_interrupt(vector, eventfd)
+    }
+
+    fn config_read(&mut self, offset: u16, to: &mut [u8]) -> Result<(), DriverError> {
+        (**self).config_read(offset, to)
+    }
+
+    fn config_write(&mut self, offset: u16, from: &[u8]) -> Result<(), DriverError> {
+        (**self).config_write(offset, from)
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        (**self).fault()
+    }
+
+    fn link(&self) -> Option<Arc<dyn Link>> {
+        (**self).link()
+    }
+
+    fn relax(&mut self) {
+        (**self).relax();
     }
 }

@@ -72,6 +72,23 @@ impl Sqe {
         }
     }
 
+    /// Command dword `index`, 0 to 15, as it stands; 0 past the end.
+    #[must_use]
+    pub fn dword(&self, index: usize) -> u32 {
+        let dwords: [U32; crate::SQE_BYTES / 4] = zerocopy::transmute!(*self);
+        dwords.get(index).map_or(0, |dword| dword.get())
+    }
+
+    /// Sets command dword `index`, 0 to 15, whatever stands in it; nothing
+    /// happens past the end.
+    pub fn set_dword(&mut self, index: usize, value: u32) {
+        let mut dwords: [U32; crate::SQE_BYTES / 4] = zerocopy::transmute!(*self);
+        if let Some(dword) = dwords.get_mut(index) {
+            dword.set(value);
+        }
+        *self = zerocopy::transmute!(dwords);
+    }
+
     /// The command identifier.
     #[must_use]
     pub fn cid(&self) -> CommandId {

@@ -121,6 +121,24 @@ pub trait Registers {
     }
 }
 
+impl<R: Registers + ?Sized> Registers for Box<R> {
+    fn read32(&mut self, offset: u32) -> u32 {
+        (**self).read32(offset)
+    }
+
+    fn write32(&mut self, offset: u32, value: u32) {
+        (**self).write32(offset, value);
+    }
+
+    fn read64(&mut self, offset: u32) -> u64 {
+        (**self).read64(offset)
+    }
+
+    fn write64(&mut self, offset: u32, value: u64) {
+        (**self).write64(offset, value);
+    }
+}
+
 /// Controller Capabilities (`NVMe Base 2.1 §3.1.4.1`).
 #[bitfield(u64)]
 #[derive(PartialEq, Eq)]

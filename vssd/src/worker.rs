@@ -10,7 +10,8 @@
 //!        | longer                                         |
 //!        v                                                |
 //!   ppoll on socket and stop, a quarter of the idle time, |
-//!   at most `sleep_ns_max`, and not past a deadline ----->+
+//!   at most `sleep_ns_max` (`long_sleep_ns_max` after ten |
+//!   seconds), and not past a deadline ------------------->+
 //!        (without end while the controller is disabled or shut down)
 //! ```
 //!
@@ -90,15 +91,18 @@ impl AsFd for StopHandle {
     }
 }
 
-/// When a worker sleeps. The default keeps an idle drive well below 2 % of a
-/// core, and has the first command after a pause wait for a quarter of a
-/// millisecond on average.
+/// When a worker sleeps. The default has the first command after a short pause
+/// wait for a quarter of a millisecond on average, and after one of ten seconds
+/// for a millisecond: a drive that nobody uses wakes 500 times a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdlePolicy {
     /// How long to look for work without a pause after the last, nanoseconds.
     pub busy_ns: u64,
     /// The longest sleep of an enabled controller, nanoseconds.
     pub sleep_ns_max: u64,
+    /// The longest sleep once there was no work for [`IdlePolicy::LONG_NS`],
+    /// nanoseconds.
+    pub long_sleep_ns_max: u64,
 }
 
 impl Default for IdlePolicy {
@@ -106,6 +110,7 @@ impl Default for IdlePolicy {
         Self {
             busy_ns: 50_000,
             sleep_ns_max: 500_000,
+            long_sleep_ns_max: 2_000_000,
         }
     }
 }
@@ -115,11 +120,19 @@ impl IdlePolicy {
     pub const BUSY: Self = Self {
         busy_ns: u64::MAX,
         sleep_ns_max: 0,
+        long_sleep_ns_max: 0,
     };
+
+    /// From here on a pause is a long one: people went for coffee.
+    pub const LONG_NS: u64 = 10_000_000_000;
 
     /// How long to sleep after so long a pause.
     fn sleep_ns(self, idle_ns: u64) -> u64 {
-        (idle_ns / 4).min(self.sleep_ns_max)
+        if idle_ns < Self::LONG_NS {
+            (idle_ns / 4).min(self.sleep_ns_max)
+        } else {
+            self.long_sleep_ns_max
+        }
     }
 }
 

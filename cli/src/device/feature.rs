@@ -30,7 +30,7 @@ Examples: a feature by its name, and what all of them are by default.
   vssd device feature get vfio-user:/tmp/vssd.sock temperature
   vssd device feature get vfio-user:/tmp/vssd.sock --select default")]
 pub(super) struct GetArguments {
-    /// The device: vfio-user:SOCKET.
+    /// The device: vfio-user:SOCKET, or a PCI address.
     device: Device,
     /// The feature: its number, its name, or the start of it.
     #[arg(value_parser = parse)]
@@ -63,7 +63,7 @@ Example: vssd device feature set vfio-user:/tmp/vssd.sock temperature 0x157 --sa
 A value that is not saved holds until the controller is reset, and every `vssd device`
 command resets it.")]
 pub(super) struct SetArguments {
-    /// The device: vfio-user:SOCKET.
+    /// The device: vfio-user:SOCKET, or a PCI address.
     device: Device,
     /// The feature: its number, its name, or the start of it.
     #[arg(value_parser = parse)]

@@ -30,7 +30,7 @@ pub(super) enum FirmwareCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "Example: vssd device firmware list vfio-user:/tmp/vssd.sock")]
 pub(super) struct ListArguments {
-    /// The device: vfio-user:SOCKET.
+    /// The device: vfio-user:SOCKET, or a PCI address.
     device: Device,
     /// Print JSON.
     #[arg(long)]
@@ -42,7 +42,7 @@ pub(super) struct ListArguments {
 #[command(after_help = "\
 Example: vssd device firmware download vfio-user:/tmp/vssd.sock new.fw --slot 2 --activate reset")]
 pub(super) struct DownloadArguments {
-    /// The device: vfio-user:SOCKET.
+    /// The device: vfio-user:SOCKET, or a PCI address.
     device: Device,
     /// The image.
     image: PathBuf,
@@ -64,7 +64,7 @@ pub(super) struct DownloadArguments {
 #[command(after_help = "\
 Example: vssd device firmware commit vfio-user:/tmp/vssd.sock --slot 1 --activate reset")]
 pub(super) struct CommitArguments {
-    /// The device: vfio-user:SOCKET.
+    /// The device: vfio-user:SOCKET, or a PCI address.
     device: Device,
     /// The slot, 1 to 7.
     #[arg(long, value_name = "SLOT", value_parser = clap::value_parser!(u8).range(1..=7))]

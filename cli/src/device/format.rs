@@ -17,7 +17,7 @@ Examples: with the format it has, and with blocks of 4096 bytes.
   vssd device format vfio-user:/tmp/vssd.sock --namespace 1
   vssd device format vfio-user:/tmp/vssd.sock --namespace 1 --block-size 4096 --yes")]
 pub(super) struct FormatArguments {
-    /// The device: vfio-user:SOCKET.
+    /// The device: vfio-user:SOCKET, or a PCI address.
     device: Device,
     /// The namespace; 0xffffffff for all.
     #[arg(short, long, value_name = "N", value_parser = number::parse::<u32>)]

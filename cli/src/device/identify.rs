@@ -22,7 +22,7 @@ Examples:
   vssd device identify vfio-user:/tmp/vssd.sock --controller
   vssd device identify vfio-user:/tmp/vssd.sock --cns 0x08 --nsid 1")]
 pub(super) struct IdentifyArguments {
-    /// The device: vfio-user:SOCKET.
+    /// The device: vfio-user:SOCKET, or a PCI address.
     device: Device,
     /// Identify Controller, field by field.
     #[arg(long, group = "what")]

@@ -25,7 +25,7 @@ const UNKNOWN_BYTES: usize = 512;
 #[derive(Debug, Args)]
 #[command(after_help = "Example: vssd device smart vfio-user:/tmp/vssd.sock")]
 pub(super) struct SmartArguments {
-    /// The device: vfio-user:SOCKET.
+    /// The device: vfio-user:SOCKET, or a PCI address.
     device: Device,
     /// Print JSON.
     #[arg(long)]
@@ -40,7 +40,7 @@ Examples: a page by its name, by its number, and as it is, into a file.
   vssd device log vfio-user:/tmp/vssd.sock 0x05 --json
   vssd device log vfio-user:/tmp/vssd.sock telemetry-host --lsp 1 -o telemetry.bin")]
 pub(super) struct LogArguments {
-    /// The device: vfio-user:SOCKET.
+    /// The device: vfio-user:SOCKET, or a PCI address.
     device: Device,
     /// The log page: its number, its name, or the start of it.
     #[arg(value_parser = page)]

@@ -27,7 +27,7 @@ pub(super) enum NamespaceCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "Example: vssd device ns list vfio-user:/tmp/vssd.sock")]
 pub(super) struct ListArguments {
-    /// The device: vfio-user:SOCKET.
+    /// The device: vfio-user:SOCKET, or a PCI address.
     device: Device,
     /// Those that exist, not only those attached.
     #[arg(long)]
@@ -42,7 +42,7 @@ pub(super) struct ListArguments {
 #[command(after_help = "\
 Example: vssd device ns create vfio-user:/tmp/vssd.sock --size 1GiB --block-size 4096")]
 pub(super) struct CreateArguments {
-    /// The device: vfio-user:SOCKET.
+    /// The device: vfio-user:SOCKET, or a PCI address.
     device: Device,
     /// Its size.
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
@@ -71,7 +71,7 @@ pub(super) struct CreateArguments {
 #[derive(Debug, Args)]
 #[command(after_help = "Example: vssd device ns delete vfio-user:/tmp/vssd.sock 2 --yes")]
 pub(super) struct DeleteArguments {
-    /// The device: vfio-user:SOCKET.
+    /// The device: vfio-user:SOCKET, or a PCI address.
     device: Device,
     /// The namespace; 0xffffffff for all.
     #[arg(value_parser = number::parse::<u32>)]
@@ -87,7 +87,7 @@ pub(super) struct DeleteArguments {
 #[derive(Debug, Args)]
 #[command(after_help = "Example: vssd device ns attach vfio-user:/tmp/vssd.sock 2")]
 pub(super) struct AttachArguments {
-    /// The device: vfio-user:SOCKET.
+    /// The device: vfio-user:SOCKET, or a PCI address.
     device: Device,
     /// The namespace.
     #[arg(value_parser = number::parse::<u32>)]

@@ -17,7 +17,7 @@ Example: make a virtual SSD that is like another one.
 
 Comments at its start say where the virtual SSD cannot be as the device is.")]
 pub(super) struct DeviceProfileArguments {
-    /// The device: vfio-user:SOCKET.
+    /// The device: vfio-user:SOCKET, or a PCI address.
     device: Device,
 }
 

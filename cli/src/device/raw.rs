@@ -24,7 +24,7 @@ Examples: Identify Controller, and a read of eight blocks.
 
 The exit status is 1 where the device completes the command with an error.")]
 pub(super) struct RawArguments {
-    /// The device: vfio-user:SOCKET.
+    /// The device: vfio-user:SOCKET, or a PCI address.
     device: Device,
     /// An I/O command, not an admin command.
     #[arg(long)]

@@ -166,6 +166,19 @@ pub(super) fn hex(value: u64) -> String {
     }
 }
 
+/// Sixteen bytes as a UUID is written (`RFC 9562 §4`).
+pub(super) fn uuid(bytes: &[u8; 16]) -> String {
+    let digits = digits(bytes);
+    let mut text = String::with_capacity(36);
+    for (index, digit) in digits.chars().enumerate() {
+        if matches!(index, 8 | 12 | 16 | 20) {
+            text.push('-');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// Bytes as hexadecimal digits.
 pub(super) fn digits(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

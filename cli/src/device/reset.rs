@@ -9,7 +9,7 @@ use super::{Device, with};
 #[derive(Debug, Args)]
 #[command(after_help = "Example: vssd device reset vfio-user:/tmp/vssd.sock --subsystem")]
 pub(super) struct ResetArguments {
-    /// The device: vfio-user:SOCKET.
+    /// The device: vfio-user:SOCKET, or a PCI address.
     device: Device,
     /// The whole NVM subsystem (NSSR), where it has such a reset.
     #[arg(long)]

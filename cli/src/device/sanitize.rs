@@ -27,7 +27,7 @@ pub(super) enum SanitizeCommand {
 #[command(after_help = "\
 Example: vssd device sanitize start vfio-user:/tmp/vssd.sock block --yes")]
 pub(super) struct StartArguments {
-    /// The device: vfio-user:SOCKET.
+    /// The device: vfio-user:SOCKET, or a PCI address.
     device: Device,
     /// What to do.
     #[arg(value_enum)]
@@ -59,7 +59,7 @@ pub(super) struct StartArguments {
 #[command(after_help = "\
 Example: vssd device sanitize status vfio-user:/tmp/vssd.sock --wait")]
 pub(super) struct StatusArguments {
-    /// The device: vfio-user:SOCKET.
+    /// The device: vfio-user:SOCKET, or a PCI address.
     device: Device,
     /// Wait for its end.
     #[arg(long)]

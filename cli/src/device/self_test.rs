@@ -26,7 +26,7 @@ The exit status is 1 where the test found a fault. A short test ends with the re
 the controller that every `vssd device` command makes: only an extended one can go on
 with --detach.")]
 pub(super) struct StartArguments {
-    /// The device: vfio-user:SOCKET.
+    /// The device: vfio-user:SOCKET, or a PCI address.
     device: Device,
     /// Which test.
     #[arg(value_enum)]
@@ -43,7 +43,7 @@ pub(super) struct StartArguments {
 #[derive(Debug, Args)]
 #[command(after_help = "Example: vssd device selftest abort vfio-user:/tmp/vssd.sock")]
 pub(super) struct AbortArguments {
-    /// The device: vfio-user:SOCKET.
+    /// The device: vfio-user:SOCKET, or a PCI address.
     device: Device,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct AbortArguments {
 #[derive(Debug, Args)]
 #[command(after_help = "Example: vssd device selftest log vfio-user:/tmp/vssd.sock --json")]
 pub(super) struct LogArguments {
-    /// The device: vfio-user:SOCKET.
+    /// The device: vfio-user:SOCKET, or a PCI address.
     device: Device,
     /// Print JSON.
     #[arg(long)]

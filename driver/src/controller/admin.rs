@@ -15,10 +15,8 @@ use super::data::answer;
 use super::{Controller, ControllerInfo, IdentifyRequest, LogRequest, NamespaceInfo};
 use crate::queue_pair::Layout;
 use crate::transport::Transport;
-use crate::{Command, Completed, DmaBuffer, DmaSlice, DriverError, QueueOptions, Tag};
+use crate::{Command, DmaBuffer, DmaSlice, DriverError, QueueOptions, Tag};
 
-/// Marks Asynchronous Event Requests among the admin commands in flight.
-const USER_EVENT: u64 = 0;
 const PAGE: usize = 4096;
 /// More namespaces than this are not looked at.
 const NAMESPACES_MAX: usize = 1024;
@@ -135,11 +133,20 @@ impl<T: Transport, C: Clock> Controller<T, C> {
     ///
     /// Those of [`Controller::admin_raw`].
     pub fn abort(&mut self, queue: QueueId, tag: Tag) -> Result<bool, DriverError> {
+        self.abort_within(queue, tag, self.options.admin_timeout)
+    }
+
+    pub(super) fn abort_within(
+        &mut self,
+        queue: QueueId,
+        tag: Tag,
+        timeout: Duration,
+    ) -> Result<bool, DriverError> {
         let mut sqe = Sqe::new(AdminOpcode::ABORT.0, NamespaceId(0));
         let cdw10 = AbortCdw10::new().with_sqid(queue.0).with_cid(tag.cid().0);
         sqe.cdw10.set(cdw10.into());
         // Dword 0 bit 0 is set where it was not aborted.
-        Ok(self.admin_raw(sqe, None)? & 1 == 0)
+        Ok(self.admin_raw_within(sqe, None, timeout)? & 1 == 0)
     }
 
     /// Format NVM (`NVMe Base 2.1 §5.1.10`): **erases** the namespace, or all
@@ -170,38 +177,6 @@ impl<T: Transport, C: Clock> Controller<T, C> {
     pub fn refresh_namespaces(&mut self) -> Result<(), DriverError> {
         self.info.namespaces = self.identify_namespaces()?;
         Ok(())
-    }
-
-    /// Issues one Asynchronous Event Request (`NVMe Base 2.1 §5.1.2`): the
-    /// device keeps it until it has something to say. See
-    /// [`Controller::take_event`].
-    ///
-    /// # Errors
-    ///
-    /// [`DriverError::Submit`] where the admin queue is full.
-    pub fn request_event(&mut self) -> Result<(), DriverError> {
-        let sqe = Sqe::new(AdminOpcode::ASYNC_EVENT_REQUEST.0, NamespaceId(0));
-        let now_ns = self.device.clock.now_ns();
-        self.admin
-            .submit(Command::raw(sqe, None), USER_EVENT, now_ns)?;
-        self.admin.ring();
-        Ok(())
-    }
-
-    /// The next asynchronous event that the device reported: dword 0 of its
-    /// completion. Does not wait. Each takes a [`Controller::request_event`].
-    ///
-    /// # Errors
-    ///
-    /// [`DriverError::UnknownCompletion`].
-    pub fn take_event(&mut self) -> Result<Option<u32>, DriverError> {
-        let events = &mut self.events;
-        self.admin.poll(&self.device.clock, 64, |done| {
-            if done.user == USER_EVENT && done.status.is_success() {
-                events.push_back(done.result);
-            }
-        })?;
-        Ok(self.events.pop_front())
     }
 
     /// Creates the completion queue and the submission queue `id`.
@@ -309,15 +284,7 @@ impl<T: Transport, C: Clock> Controller<T, C> {
         let start_ns = self.device.clock.now_ns();
         self.admin.submit(command, user, start_ns)?;
         loop {
-            let mut mine: Option<Completed> = None;
-            let events = &mut self.events;
-            self.admin.poll(&self.device.clock, 64, |done| {
-                if done.user == user {
-                    mine = Some(done);
-                } else if done.user == USER_EVENT && done.status.is_success() {
-                    events.push_back(done.result);
-                }
-            })?;
+            let (_, mine) = self.reap(Some(user))?;
             if let Some(done) = mine {
                 return answer(self.device.name(), name(), &done);
             }

@@ -141,13 +141,17 @@ impl<T: Transport, C: Clock> Device<T, C> {
         })
     }
 
-    /// Announces a normal shutdown and waits for its end.
-    pub(super) fn shutdown(&mut self, timeout: Duration) -> Result<(), DriverError> {
+    /// Announces a shutdown and waits for its end.
+    pub(super) fn shutdown(
+        &mut self,
+        notification: ShutdownNotification,
+        timeout: Duration,
+    ) -> Result<(), DriverError> {
         let cc = self.transport.read32(offset::CC);
         if cc == GONE {
             return Err(gone(&self.transport));
         }
-        let cc = Cc::from_bits(cc).with_shn(ShutdownNotification::Normal);
+        let cc = Cc::from_bits(cc).with_shn(notification);
         self.transport.write32(offset::CC, cc.into_bits());
         self.wait("shut down", timeout, |device| {
             Ok(device.status()?.shst() == ShutdownStatus::Complete)

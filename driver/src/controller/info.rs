@@ -64,6 +64,8 @@ pub struct ControllerInfo {
     /// Optional NVM commands: bits [`IdentifyController::ONCS_COMPARE`] and
     /// following.
     pub oncs: u16,
+    /// How many Asynchronous Event Requests it keeps (AERL).
+    pub event_requests_max: u16,
     /// How long a shutdown may take.
     pub shutdown_timeout: Duration,
     /// The active namespaces, in the order of their identifiers.
@@ -83,6 +85,7 @@ impl Default for ControllerInfo {
             depth_max: 0,
             volatile_write_cache: false,
             oncs: 0,
+            event_requests_max: 1,
             shutdown_timeout: SHUTDOWN_MIN,
             namespaces: Vec::new(),
         }
@@ -112,6 +115,7 @@ impl ControllerInfo {
                 .filter(|bytes| *bytes > 0),
             volatile_write_cache: identify.vwc & IdentifyController::VWC_PRESENT != 0,
             oncs: identify.oncs.get(),
+            event_requests_max: u16::from(identify.aerl) + 1,
             shutdown_timeout: rtd3e.clamp(SHUTDOWN_MIN, SHUTDOWN_MAX),
             ..Self::default()
         }

@@ -136,7 +136,7 @@ impl System {
         self.needs(NVME)?;
         let at = self.function(address);
         if drive.driver.as_deref() == Some(VFIO) {
-            in_use(address, self.drivers_in_user_space(&drive)?)?;
+            in_use(address, self.user_space_drivers(&drive)?)?;
         }
         let wanted = at.join("driver_override");
         if !matches!(text(&wanted).as_str(), "" | "(null)") {
@@ -166,19 +166,6 @@ impl System {
                 };
             }
         }
-    }
-
-    /// The processes that have the drive's group, or the drive, open by VFIO.
-    fn drivers_in_user_space(&self, drive: &Drive) -> Result<Vec<Use>, PciError> {
-        let mut uses = Vec::new();
-        if let Some(group) = drive.group {
-            uses.extend(self.openers(&format!("/dev/vfio/{group}"))?);
-        }
-        let own = self.function(drive.address).join("vfio-dev");
-        for name in super::system::names(&own)? {
-            uses.extend(self.openers(&format!("/dev/vfio/devices/{name}"))?);
-        }
-        Ok(uses)
     }
 
     /// Has the kernel look for a driver, and sees that it is the right one.

@@ -30,8 +30,8 @@ pub enum PciError {
     NoIommuGroup(PciAddress),
     /// Others in the group are driven by the host.
     #[error(
-        "{address} shares IOMMU group {group} with {}: unbind those first, or put the drive \
-         in another slot",
+        "{address} shares IOMMU group {group} with {}: unbind those first (echo ADDRESS > \
+         /sys/bus/pci/devices/ADDRESS/driver/unbind), or put the drive in another slot",
         join(others)
     )]
     SharedGroup {
@@ -49,6 +49,52 @@ pub enum PciError {
         address: PciAddress,
         /// All that use it.
         uses: Vec<Use>,
+    },
+    /// Another driver than vfio-pci has the drive.
+    #[error(
+        "{address} is driven by {}: give it to vfio-pci with `vssd device bind {address}`",
+        driver.as_deref().unwrap_or("nobody")
+    )]
+    NotBound {
+        /// The drive.
+        address: PciAddress,
+        /// The driver that has it.
+        driver: Option<String>,
+    },
+    /// A node of VFIO does not exist.
+    #[error(
+        "there is no {}: load VFIO with `modprobe vfio-pci`, and bind the drive again",
+        .0.display()
+    )]
+    NoNode(PathBuf),
+    /// A node of VFIO belongs to somebody else.
+    #[error(
+        "you may not open {path}: `sudo chown $USER {path}` gives it to you, or run this as root",
+        path = .0.display()
+    )]
+    NodeForbidden(PathBuf),
+    /// Somebody has a node of VFIO open.
+    #[error("{path} is in use by another program: end that (`sudo fuser -v {path}`)", path = .0.display())]
+    NodeBusy(PathBuf),
+    /// The kernel has no iommufd for the drive.
+    #[error("the kernel has no iommufd, or not for vfio-pci: use the drive by its group")]
+    NoIommufd,
+    /// The IOMMU cannot remap interrupts.
+    #[error(
+        "{0}: the IOMMU does not remap interrupts, so that a device could fake them: switch \
+         that on in the firmware, or accept it with `echo 1 > \
+         /sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts`"
+    )]
+    UnsafeInterrupts(PciAddress),
+    /// A reset of the bus would reset others.
+    #[error(
+        "{address} cannot be reset alone, and {others} would be reset with it: bind those, too"
+    )]
+    SharedBus {
+        /// The drive.
+        address: PciAddress,
+        /// The others.
+        others: String,
     },
     /// The driver is not there.
     #[error("the kernel has no driver {driver}: load it with `modprobe {driver}`")]

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
+use std::path::PathBuf;
 
 use super::system::{head, link_name, names, text};
-use super::{PciError, System};
+use super::{Drive, PciAddress, PciError, System};
 
 /// Something that uses a drive. Its text says what, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,6 +197,29 @@ impl System {
             }
         }
         Ok(())
+    }
+
+    /// The node of its own by which VFIO drives a function, where the kernel
+    /// makes one: `/dev/vfio/devices/vfio0`.
+    pub(crate) fn device_node(&self, address: PciAddress) -> Option<PathBuf> {
+        let names = names(&self.function(address).join("vfio-dev")).ok()?;
+        let node = self.path("dev/vfio/devices").join(names.first()?);
+        node.exists().then_some(node)
+    }
+
+    /// The processes that have the drive's group, or the drive, open by VFIO.
+    pub(crate) fn user_space_drivers(&self, drive: &Drive) -> Result<Vec<Use>, PciError> {
+        let mut uses = Vec::new();
+        if let Some(group) = drive.group {
+            uses.extend(self.openers(&format!("/dev/vfio/{group}"))?);
+        }
+        for name in names(&self.function(drive.address).join("vfio-dev"))? {
+            uses.extend(self.openers(&format!("/dev/vfio/devices/{name}"))?);
+        }
+        uses.retain(
+            |other| !matches!(other, Use::Process { pid, .. } if *pid == std::process::id()),
+        );
+        Ok(uses)
     }
 
     /// The processes that have `node` open, as far as one may look.

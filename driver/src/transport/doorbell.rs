@@ -27,14 +27,15 @@ pub struct Doorbells(Kind);
 
 #[derive(Clone)]
 enum Kind {
-    Mapped(Arc<MmapRaw>),
+    /// The mapping, and where in it they start.
+    Mapped(Arc<MmapRaw>, usize),
     Trapped(Arc<dyn TrappedDoorbells>),
 }
 
 impl std::fmt::Debug for Doorbells {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self.0 {
-            Kind::Mapped(_) => "Doorbells(mapped)",
+            Kind::Mapped(..) => "Doorbells(mapped)",
             Kind::Trapped(_) => "Doorbells(trapped)",
         })
     }
@@ -74,7 +75,12 @@ impl Doorbells {
             .len(bytes)
             .map_raw(&fd)
             .map_err(memory)?;
-        Ok(Self(Kind::Mapped(Arc::new(map))))
+        Ok(Self(Kind::Mapped(Arc::new(map), 0)))
+    }
+
+    /// Doorbells in a mapping, from `start` bytes into it to its end.
+    pub(super) const fn within(map: Arc<MmapRaw>, start: usize) -> Self {
+        Self(Kind::Mapped(map, start))
     }
 
     /// Doorbells whose writes are carried to the device.
@@ -86,7 +92,7 @@ impl Doorbells {
     /// Whether ringing is a store to memory.
     #[must_use]
     pub const fn is_mapped(&self) -> bool {
-        matches!(self.0, Kind::Mapped(_))
+        matches!(self.0, Kind::Mapped(..))
     }
 
     /// The doorbell `offset` bytes from [`nvme::DOORBELL_BASE`].
@@ -95,8 +101,8 @@ impl Doorbells {
     ///
     /// [`DriverError::OutOfBounds`] where the mapping ends before it.
     pub fn register(&self, offset: u32) -> Result<DoorbellRegister, DriverError> {
-        let map = match &self.0 {
-            Kind::Mapped(map) => map,
+        let (map, first) = match &self.0 {
+            Kind::Mapped(map, first) => (map, *first),
             Kind::Trapped(doorbells) => {
                 return Ok(DoorbellRegister(Register::Trapped {
                     doorbells: Arc::clone(doorbells),
@@ -107,9 +113,11 @@ impl Doorbells {
         let out_of_bounds = || DriverError::OutOfBounds {
             offset: offset as usize,
             bytes: 4,
-            len: map.len(),
+            len: map.len().saturating_sub(first),
         };
-        let start = usize::try_from(offset).map_err(|_| out_of_bounds())?;
+        let start = usize::try_from(offset).ok();
+        let start = start.and_then(|start| start.checked_add(first));
+        let start = start.ok_or_else(out_of_bounds)?;
         let fits = start.checked_add(4).is_some_and(|end| end <= map.len());
         let base = NonNull::new(map.as_mut_ptr()).filter(|_| fits && start.is_multiple_of(4));
         let base = base.ok_or_else(out_of_bounds)?;

@@ -20,6 +20,9 @@ const REGION_BYTES_MIN: usize = 16 << 20;
 /// Where the IOVAs start: above 4 GiB, so that no address fits 32 bits by
 /// chance, and inside of what the narrowest IOMMU can do (39 bits).
 const IOVA_START: u64 = 4 << 30;
+/// Where they start if there is no room above: not at 0, which is where stray
+/// accesses go.
+const LOW_START: u64 = 1 << 20;
 
 /// A shared file without a name (a memfd), of `bytes` bytes of 0.
 ///
@@ -38,19 +41,46 @@ pub fn anonymous_file(name: &str, bytes: usize) -> Result<OwnedFd, DriverError> 
     Ok(fd)
 }
 
+/// Addresses that a device may use for memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IovaRange {
+    /// The first.
+    pub first: u64,
+    /// The last.
+    pub last: u64,
+}
+
+impl IovaRange {
+    /// All that there are.
+    pub const ALL: Self = Self {
+        first: 0,
+        last: u64::MAX,
+    };
+}
+
 /// DMA memory: a growing set of [`Region`]s, from which buffers are handed out
 /// and to which they return.
 ///
 /// A region stays until the arena and all of its buffers are gone, so the
 /// device's view of memory changes only when the arena grows.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct DmaArena {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     regions: Mutex<Vec<Region>>,
+    /// Where regions may be.
+    ranges: Vec<IovaRange>,
+    /// The least size of a region.
+    region_bytes_min: usize,
+}
+
+impl Default for DmaArena {
+    fn default() -> Self {
+        Self::within(vec![IovaRange::ALL], REGION_BYTES_MIN)
+    }
 }
 
 /// Contiguous memory that a device is to see at an IOVA.
@@ -82,6 +112,11 @@ impl Region {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.bytes == 0
+    }
+
+    /// Where this process has it.
+    pub(super) fn address(&self) -> u64 {
+        self.map.as_mut_ptr().expose_provenance() as u64
     }
 
     /// The file that holds it, from offset 0 on: map it shared to see what
@@ -147,6 +182,20 @@ impl DmaArena {
         Self::default()
     }
 
+    /// An arena whose regions are in `ranges`, and have `region_bytes_min`
+    /// bytes at least: memory that is announced is pinned by some IOMMUs, and
+    /// counts.
+    #[must_use]
+    pub fn within(ranges: Vec<IovaRange>, region_bytes_min: usize) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                regions: Mutex::default(),
+                ranges,
+                region_bytes_min,
+            }),
+        }
+    }
+
     /// A zeroed buffer of `bytes` bytes, rounded up to whole pages. Where the
     /// arena has to grow, `announce` makes the new region known to the device.
     /// Every page is touched here, so that none has to be found later, in the
@@ -174,12 +223,10 @@ impl DmaArena {
         let (start, iova, map) = match taken {
             Some(taken) => taken,
             None => {
-                // A page between regions stays unmapped, so that an access
-                // past the end of one is a fault and not a success elsewhere.
-                let iova = regions.last().map_or(IOVA_START, |last| {
-                    last.iova + last.bytes as u64 + PAGE_BYTES
-                });
-                let mut region = Region::create(iova, bytes.max(REGION_BYTES_MIN))?;
+                let whole = bytes.max(self.shared.region_bytes_min);
+                let iova = place(&regions, &self.shared.ranges, whole as u64)
+                    .ok_or(DriverError::NoAddress { bytes: whole })?;
+                let mut region = Region::create(iova, whole)?;
                 announce(&region)?;
                 let start = region.take(bytes).unwrap_or(0);
                 let map = Arc::clone(&region.map);
@@ -218,6 +265,38 @@ impl DmaArena {
         // and never leaves `Shared`; the free list gives no byte out twice.
         Ok(unsafe { DmaBuffer::new(base, bytes, region_iova + start as u64, owner) })
     }
+}
+
+/// Where a region of `bytes` bytes can be: above the start where there is
+/// room, else below. A page between regions stays unmapped, so that an access
+/// past the end of one is a fault and not a success elsewhere.
+fn place(regions: &[Region], ranges: &[IovaRange], bytes: u64) -> Option<u64> {
+    let ends = regions
+        .iter()
+        .map(|region| region.iova + region.bytes as u64 + PAGE_BYTES);
+    let starts = ranges
+        .iter()
+        .map(|range| range.first.max(LOW_START))
+        .chain([IOVA_START]);
+    let mut candidates: Vec<u64> = ends
+        .chain(starts)
+        .filter_map(|start| start.checked_next_multiple_of(PAGE_BYTES))
+        .collect();
+    candidates.sort_by_key(|start| (*start < IOVA_START, *start));
+    let fits = |start: &u64| {
+        let Some(last) = start.checked_add(bytes - 1) else {
+            return false;
+        };
+        let allowed = ranges
+            .iter()
+            .any(|range| range.first <= *start && last <= range.last);
+        let taken = regions.iter().any(|region| {
+            let end = region.iova + region.bytes as u64 + PAGE_BYTES;
+            *start < end && last.saturating_add(PAGE_BYTES) >= region.iova
+        });
+        allowed && !taken
+    };
+    candidates.into_iter().find(fits)
 }
 
 impl Shared {

@@ -15,6 +15,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 use self::socket::Socket;
 use super::memory::DmaArena;
 use super::{Doorbells, Fault, Link, Transport};
+use crate::pci::PciConfig;
 use crate::{DmaBuffer, DriverError};
 
 /// The socket in a directory, where a directory is given: the convention of
@@ -47,13 +48,14 @@ impl VfioUser {
         link.agree()?;
         let doorbells = link.find_doorbells()?;
         let vectors = link.vectors()?;
-        link.switch_on()?;
-        Ok(Self {
+        let mut transport = Self {
             link,
             arena: DmaArena::new(),
             doorbells,
             vectors,
-        })
+        };
+        PciConfig::of(&mut transport).switch_on()?;
+        Ok(transport)
     }
 }
 
@@ -143,7 +145,10 @@ impl Transport for VfioUser {
     }
 
     fn reset(&mut self) -> Result<(), DriverError> {
-        self.link.reset()
+        self.link.reset()?;
+        // A function reset clears the command register
+        // (`PCI Express Base 5.0 §6.6.2`).
+        PciConfig::of(self).switch_on()
     }
 
     fn interrupts(&self) -> u16 {
@@ -156,6 +161,14 @@ impl Transport for VfioUser {
         eventfd: Option<BorrowedFd<'_>>,
     ) -> Result<(), DriverError> {
         self.link.set_interrupt(vector, eventfd)
+    }
+
+    fn config_read(&mut self, offset: u16, to: &mut [u8]) -> Result<(), DriverError> {
+        self.link.config_read(offset, to)
+    }
+
+    fn config_write(&mut self, offset: u16, from: &[u8]) -> Result<(), DriverError> {
+        self.link.config_write(offset, from)
     }
 
     fn fault(&self) -> Option<Fault> {

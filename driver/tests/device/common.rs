@@ -9,7 +9,7 @@ use driver::{Command, Completed, Controller, ControllerOptions, DriverError, Que
 use traces::{Clock, MonotonicClock, Tap};
 use vssd::ControllerConfig;
 use vssd::front::vfio_user as front;
-use vssd::media::Ram;
+use vssd::media::{Media, Ram};
 use vssd::worker::StopHandle;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -23,13 +23,21 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(config: ControllerConfig, bytes: u64) -> Self {
+        Self::start_on(config, move || Ram::new(bytes).unwrap())
+    }
+
+    /// On another medium, which is made in the server's thread.
+    pub(crate) fn start_on<M: Media>(
+        config: ControllerConfig,
+        medium: impl FnOnce() -> M + Send + 'static,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cntrl");
         let stop = StopHandle::new().unwrap();
         let mut server = front::Server::bind(&path, front::Options::default()).unwrap();
         let handle = stop.clone();
         let thread = std::thread::spawn(move || {
-            let media = Ram::new(bytes).unwrap();
+            let media = medium();
             let clock = MonotonicClock::start();
             let mut controller = vssd::Controller::new(config, media, (), clock).unwrap();
             server.run(&mut controller, &handle).unwrap();

@@ -10,3 +10,5 @@ mod peer;
 mod profile;
 mod proxy;
 mod queues;
+mod raw;
+mod recover;

@@ -54,6 +54,42 @@ pub struct PowerStateDescriptor {
 }
 
 impl PowerStateDescriptor {
+    /// The scale of the idle power: 0 not reported, 1 0.0001 W, 2 0.01 W.
+    #[must_use]
+    pub const fn idle_scale(&self) -> u8 {
+        self.idle_power_scale >> 6
+    }
+
+    /// The workload that the active power was measured with.
+    #[must_use]
+    pub const fn active_workload(&self) -> u8 {
+        self.active_power_scale & 0b111
+    }
+
+    /// The scale of the active power, as [`PowerStateDescriptor::idle_scale`].
+    #[must_use]
+    pub const fn active_scale(&self) -> u8 {
+        self.active_power_scale >> 6
+    }
+
+    /// The scale of the emergency power fail recovery time.
+    #[must_use]
+    pub const fn epfr_scale(&self) -> u8 {
+        self.epfr_fqv_scales & 0xf
+    }
+
+    /// The scale of the forced quiescence vault time.
+    #[must_use]
+    pub const fn fqv_scale(&self) -> u8 {
+        self.epfr_fqv_scales >> 4
+    }
+
+    /// The scale of the emergency power fail vault time.
+    #[must_use]
+    pub const fn epfv_scale(&self) -> u8 {
+        self.epfvts & 0xf
+    }
+
     /// Flags: the maximum power is in units of 0.0001 W, not 0.01 W.
     pub const FLAGS_MAX_POWER_SCALE: u8 = 1 << 0;
     /// Flags: no I/O command is processed in this state.

@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use serde_json::{Value, json};
+
 use super::{
     channel::{Channel, Heard},
     outcome::JobOutcome,
@@ -208,6 +210,19 @@ impl Guest {
     ///
     /// [`KitError::Control`] where QEMU does not answer, or answers with an error.
     pub fn control(&self, command: &'static str) -> Result<String, KitError> {
+        self.control_with(command, &json!({}))
+    }
+
+    /// As [`Guest::control`], with the command's arguments, a JSON object.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Guest::control`].
+    pub fn control_with(
+        &self,
+        command: &'static str,
+        arguments: &Value,
+    ) -> Result<String, KitError> {
         let refused = |reason: String| KitError::Control { command, reason };
         let talk = || -> std::io::Result<String> {
             let mut socket = UnixStream::connect(self.place.control())?;
@@ -225,7 +240,8 @@ impl Guest {
             let _greeting: String = answer()?;
             writeln!(socket, r#"{{"execute":"qmp_capabilities"}}"#)?;
             let _agreed: String = answer()?;
-            writeln!(socket, r#"{{"execute":"{command}"}}"#)?;
+            let request = json!({ "execute": command, "arguments": arguments });
+            writeln!(socket, "{request}")?;
             answer()
         };
         let answer = talk().map_err(|e| refused(e.to_string()))?;

@@ -27,6 +27,7 @@
 mod disk;
 mod extras;
 mod guest;
+mod payload;
 mod program;
 mod server;
 mod tally;
@@ -36,6 +37,7 @@ mod work;
 pub use disk::{Scratch, sha256_of_files};
 pub use extras::{Console, slow};
 pub use guest::{PATIENCE, Vm, run, section, start, succeeded};
+pub use payload::PRELUDE;
 pub use program::{vssd, vssd_json, vssd_program};
 pub use server::{Serve, Server};
 pub use tally::{Tally, commands_of, failures, the_kernel_counted_what_the_trace_holds};

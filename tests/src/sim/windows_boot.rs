@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nvme::{DsmRange, Lba, NvmOpcode};
 
-use super::trace::Io;
+use traces::{Header, NamespaceInfo, Writer, WriterOptions};
+
+use super::trace::{Io, records};
 
 const NAME: &str = "win10_boot.trace.png";
 
@@ -64,6 +66,30 @@ pub fn read(path: &Path) -> Result<WindowsBoot> {
     // Stable: commands of one queue at one time keep their order.
     commands.sort_by_key(|io| io.at_ns);
     Ok(WindowsBoot { commands, lines })
+}
+
+/// Writes the trace at `path` as one of ours, of a drive of `blocks` blocks of 512
+/// bytes.
+///
+/// # Errors
+///
+/// Where it cannot be read or written.
+pub fn convert(path: &Path, to: &Path, blocks: u64) -> Result<WindowsBoot> {
+    let boot = read(path)?;
+    let header = Header {
+        namespaces: vec![NamespaceInfo {
+            id: 1,
+            blocks,
+            block_bytes: 512,
+        }],
+        ..Header::default()
+    };
+    let mut writer = Writer::create(to, &header, WriterOptions::default())?;
+    for record in records(&boot.commands) {
+        writer.record(&record)?;
+    }
+    writer.finish()?;
+    Ok(boot)
 }
 
 /// `…/<segment>/<queue>`.

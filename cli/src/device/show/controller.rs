@@ -3,7 +3,7 @@
 use nvme::{IdentifyController, IdentifyNvmController, PowerStateDescriptor};
 use serde_json::{Value, json};
 
-use crate::device::report::{Report, ascii, digits};
+use crate::device::report::{Report, ascii, digits, uuid};
 
 /// Identify Controller, field by field, with the power states that there are.
 pub(in crate::device) fn report(id: &IdentifyController) -> Report {
@@ -13,7 +13,7 @@ pub(in crate::device) fn report(id: &IdentifyController) -> Report {
     io(&mut report, id);
     let states = usize::from(id.npss).saturating_add(1);
     let states = id.psd.iter().take(states).enumerate();
-    report.lines("psd", states.map(power_state).collect());
+    report.lines("psds", states.map(power_state).collect());
     report
 }
 
@@ -26,7 +26,11 @@ fn identity(report: &mut Report, id: &IdentifyController) {
         .text("mn", ascii(&id.mn))
         .text("fr", ascii(&id.fr))
         .dec("rab", id.rab)
-        .text("ieee", oui(id.ieee))
+        .row(
+            "ieee",
+            oui(id.ieee),
+            u32::from_le_bytes([id.ieee[0], id.ieee[1], id.ieee[2], 0]),
+        )
         .hex("cmic", id.cmic)
         .dec("mdts", id.mdts)
         .hex("cntlid", id.cntlid.get())
@@ -40,7 +44,7 @@ fn identity(report: &mut Report, id: &IdentifyController) {
         .hex("nssl", id.nssl.get())
         .dec("plsi", id.plsi)
         .dec("cntrltype", id.cntrltype)
-        .text("fguid", digits(&id.fguid))
+        .text("fguid", uuid(&id.fguid))
         .dec("crdt1", id.crdt[0].get())
         .dec("crdt2", id.crdt[1].get())
         .dec("crdt3", id.crdt[2].get())
@@ -161,15 +165,28 @@ fn power_state((number, state): (usize, &PowerStateDescriptor)) -> (String, Valu
         "ps {number:4} : mp:{watts:.2}W {kind} enlat:{entry} exlat:{exit} rrt:{} rrl:{} rwt:{} rwl:{}",
         state.read_throughput, state.read_latency, state.write_throughput, state.write_latency
     );
+    let finer = state.flags & PowerStateDescriptor::FLAGS_MAX_POWER_SCALE;
     let json = json!({
-        "max_power_watts": watts,
-        "non_operational": !is_operational,
+        "max_power": state.max_power.get(),
+        "max_power_scale": finer,
+        "non-operational_state": u8::from(!is_operational),
         "entry_lat": entry,
         "exit_lat": exit,
         "read_tput": state.read_throughput,
         "read_lat": state.read_latency,
         "write_tput": state.write_throughput,
         "write_lat": state.write_latency,
+        "idle_power": state.idle_power.get(),
+        "idle_scale": state.idle_scale(),
+        "active_power": state.active_power.get(),
+        "active_power_work": state.active_workload(),
+        "active_scale": state.active_scale(),
+        "emerg_power_fail_recover_time": state.epfrt,
+        "emerg_power_fail_recover_scale": state.epfr_scale(),
+        "force_quiesce_vault_time": state.fqvt,
+        "force_quiesce_vault_scale": state.fqv_scale(),
+        "emerg_power_fail_vault_time": state.epfvt,
+        "emerg_power_fail_vault_scale": state.epfv_scale(),
     });
     (line, json)
 }
@@ -221,6 +238,6 @@ mod tests {
         }
         let json = report(&id).to_json();
         assert_eq!((&json["vid"], &json["mdts"]), (&0x1b36.into(), &7.into()));
-        assert_eq!(json["psd"].as_array().map(Vec::len), Some(1));
+        assert_eq!(json["psds"].as_array().map(Vec::len), Some(1));
     }
 }

@@ -85,9 +85,7 @@ pub(in crate::device) fn lba_format(
         format.lbads,
         hex(format.rp.into())
     );
-    let json = json!({
-        "ms": metadata, "ds": format.lbads, "rp": format.rp, "in_use": in_use,
-    });
+    let json = json!({ "ms": metadata, "ds": format.lbads, "rp": format.rp });
     (line, json)
 }
 
@@ -169,6 +167,6 @@ mod tests {
         ] {
             assert!(text.lines().any(|at| at == line), "{line}: {text}");
         }
-        assert_eq!(report.to_json()["lbafs"][17]["in_use"], true);
+        assert_eq!(report.to_json()["lbafs"][17]["ds"], 12);
     }
 }

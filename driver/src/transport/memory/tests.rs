@@ -121,3 +121,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn regions_keep_to_what_the_device_may_use() {
+    // An IOMMU of 39 bits, with the addresses of messages left out.
+    let low = IovaRange {
+        first: 0,
+        last: 0xfedf_ffff,
+    };
+    let high = IovaRange {
+        first: 0xfef0_0000,
+        last: (1 << 39) - 1,
+    };
+    let arena = DmaArena::within(vec![low, high], 1 << 20);
+    assert_eq!(allocate(&arena, 4096).iova(), IOVA_START);
+    // Nothing above 4 GiB.
+    let narrow = DmaArena::within(vec![low], 1 << 20);
+    let first = allocate(&narrow, 4096);
+    let second = allocate(&narrow, 1 << 20);
+    assert_eq!(first.iova(), LOW_START);
+    assert_eq!(second.iova(), LOW_START + (1 << 20) + 4096);
+    // No more than there is, and a clear word.
+    let tiny = IovaRange {
+        first: 0x10_0000,
+        last: 0x2f_ffff,
+    };
+    let arena = DmaArena::within(vec![tiny], 1 << 20);
+    let _kept = allocate(&arena, 1 << 20);
+    let error = arena.allocate(1 << 20, |_| Ok(())).unwrap_err();
+    assert!(error.to_string().contains("too few addresses"), "{error}");
+}

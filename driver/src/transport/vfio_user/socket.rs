@@ -24,12 +24,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// What a PCI NVMe controller has as its class code: programming interface,
 /// subclass, class.
 const CLASS_NVME: [u8; 3] = [0x02, 0x08, 0x01];
-/// Offsets in PCI configuration space (`PCI Local Bus 3.0 §6.1`).
-const PCI_COMMAND: u64 = 0x04;
+/// Where it stands in configuration space (`PCI Express Base 5.0 §7.5.1.1`).
 const PCI_CLASS: u64 = 0x09;
-/// Memory space and bus master enable: without the latter a device may not
-/// touch memory.
-const PCI_COMMAND_ON: u16 = 0b110;
 /// Room for a region's description with many mappable areas, bytes.
 const REGION_INFO_ROOM: u32 = 4096;
 
@@ -248,21 +244,22 @@ impl Socket {
             .map(drop)
     }
 
-    /// Lets the device decode its registers and access memory.
-    pub(super) fn switch_on(&self) -> Result<(), DriverError> {
-        self.write(
-            "switching it on (PCI command register)",
-            region_index::CONFIG,
-            PCI_COMMAND,
-            &PCI_COMMAND_ON.to_le_bytes(),
-        )
+    /// Reads PCI configuration space.
+    pub(super) fn config_read(&self, offset: u16, to: &mut [u8]) -> Result<(), DriverError> {
+        const OPERATION: &str = "reading its configuration space";
+        self.read(OPERATION, region_index::CONFIG, u64::from(offset), to)
+    }
+
+    /// Writes PCI configuration space.
+    pub(super) fn config_write(&self, offset: u16, from: &[u8]) -> Result<(), DriverError> {
+        const OPERATION: &str = "writing its configuration space";
+        self.write(OPERATION, region_index::CONFIG, u64::from(offset), from)
     }
 
     /// Resets the function.
     pub(super) fn reset(&self) -> Result<(), DriverError> {
-        self.request("resetting it", Command::DeviceReset, &[], &[])?;
-        // A function reset clears the command register (PCIe 6.0 §6.6.2).
-        self.switch_on()
+        self.request("resetting it", Command::DeviceReset, &[], &[])
+            .map(drop)
     }
 
     /// Has an MSI-X vector signal `eventfd`, or nobody.
