@@ -1,8 +1,8 @@
 //! Three kernels, years apart, each with its own NVMe driver: boot from a vssd, work on
 //! three file systems on another, reset it, power it down, take it out.
 //!
-//! The drive goes into the power state D3hot and comes back without its driver. The
-//! machine as a whole does not sleep: under emulation nothing has woken it yet.
+//! The drive goes into the power state D3hot and comes back without its driver. Where
+//! the machine sleeps and the driver with it, see `e2e_suspend.rs`.
 #![expect(
     clippy::print_stderr,
     reason = "tests that boot guests tell what they see"
@@ -46,8 +46,6 @@ fn works(name: &'static str, kernel: Kernel, release: &str) {
         .start();
     let launch = Launch::job(&kit, JOB)
         .cpus(2)
-        // Drives are numbered as they are probed, which processors do side by side.
-        .kernel_arg("maxcpus=1")
         .memory_mib(768)
         .drive(first.drive())
         .drive(second.drive())

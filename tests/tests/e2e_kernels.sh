@@ -2,11 +2,12 @@
 # another, reset, powered down, pulled out and put back. Sections for the host stand
 # between <name> and </name>.
 set -e
-drive=/dev/nvme1n1
 trap 'echo "failed; the last of dmesg:"; dmesg | tail -n 40' EXIT
 
-echo 1 >/sys/devices/system/cpu/cpu1/online
-[ "$(findmnt -n -o SOURCE /)" = /dev/nvme0n1 ]
+# Drives have the numbers that their probes happened to get.
+root=$(basename "$(findmnt -n -o SOURCE /)" n1)
+other=$(ls /sys/class/nvme | grep -vx "$root")
+drive=/dev/${other}n1
 mkdir -p /extras /mnt
 mount -o ro "$(readlink -f /dev/disk/by-id/virtio-extras 2>/dev/null || echo /dev/vda)" /extras
 tool() {
@@ -45,8 +46,8 @@ dd if=/dev/urandom of=$drive bs=1M count=8 oflag=direct status=none
 sum() { dd if=$drive bs=1M count=8 iflag=direct status=none | sha256sum; }
 kept=$(sum)
 same() {
-    [ "$(cat /sys/class/nvme/nvme0/state)" = live ]
-    [ "$(cat /sys/class/nvme/nvme1/state)" = live ]
+    [ "$(cat "/sys/class/nvme/$root/state")" = live ]
+    [ "$(cat "/sys/class/nvme/$other/state")" = live ]
     [ "$(sum)" = "$kept" ]
     echo 3 >/proc/sys/vm/drop_caches
     sha256sum -c --quiet /run/root.sums
@@ -54,12 +55,12 @@ same() {
 }
 sha256sum /usr/bin/perl /usr/bin/fio /usr/sbin/nvme >/run/root.sums
 for number in 1 2 3; do
-    nvme reset /dev/nvme0
-    nvme reset /dev/nvme1
+    nvme reset "/dev/$root"
+    nvme reset "/dev/$other"
 done
 same resets
-nvme ns-rescan /dev/nvme0
-nvme ns-rescan /dev/nvme1
+nvme ns-rescan "/dev/$root"
+nvme ns-rescan "/dev/$other"
 same rescans
 
 back() {
@@ -69,7 +70,7 @@ back() {
         tries=$((tries + 1))
     done
 }
-slot=$(basename "$(readlink -f /sys/class/nvme/nvme1/device)")
+slot=$(basename "$(readlink -f "/sys/class/nvme/$other/device")")
 echo "$slot" >/sys/bus/pci/drivers/nvme/unbind
 setpci -s "$slot" CAP_PM+4.W=0003
 [ "$(($(printf %d 0x$(setpci -s "$slot" CAP_PM+4.W)) & 3))" = 3 ]

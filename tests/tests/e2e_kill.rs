@@ -147,19 +147,34 @@ fn malformed_clients_are_sent_away(vm: &Vm, server: &mut Server) {
     );
 }
 
-const WRITE_TO_BOTH: &str = r"
+/// Drives have the numbers that their probes happened to get.
+const WRITE_TO_BOTH: &str = r#"
+disk() {
+    for controller in /sys/class/nvme/nvme*; do
+        read -r serial <"$controller/serial"
+        [ "$serial" != "$1" ] || echo "${controller##*/}n1"
+    done
+}
+works() {
+    read -r reads rest <"/sys/block/$1/stat"
+    [ "$reads" -gt 100 ]
+}
+first=$(disk FIRST)
+second=$(disk SECOND)
 fio --direct=1 --ioengine=io_uring --rw=randrw --bs=4k --iodepth=8 --time_based --runtime=600 \
-    --name=killed --filename=/dev/nvme0n1 >/tmp/killed.txt 2>&1 &
+    --name=killed --filename="/dev/$first" >/tmp/killed.txt 2>&1 &
 killed=$!
 fio --direct=1 --ioengine=io_uring --rw=randrw --bs=4k --iodepth=8 --time_based --runtime=600 \
-    --name=ended --filename=/dev/nvme1n1 >/tmp/ended.txt 2>&1 &
+    --name=ended --filename="/dev/$second" >/tmp/ended.txt 2>&1 &
 ended=$!
+# Fio takes its time to start.
+until works "$first" && works "$second"; do sleep 0.1; done
 echo writing
 wait $killed
 echo killed drive: $?
 wait $ended
 echo ended drive: $?
-";
+"#;
 
 /// One drive's server is killed, another's is told to end, under one guest.
 #[test]
@@ -197,7 +212,8 @@ fn a_server_that_ends_leaves_a_trace_that_opens() {
     let log = second.terminate();
     eprintln!("it said {log:#?}");
 
-    assert!(opens_whole(&ended) > 100, "the drive was at work");
+    // More than what a kernel asks of a drive that nobody uses.
+    assert!(opens_whole(&ended) > 400, "the drive was at work");
     opens_up_to_the_last_whole_block(&killed);
 
     match guest.wait_for_line("killed drive: ", PATIENCE) {

@@ -191,7 +191,7 @@ impl Options {
         // A panic ends the run at once, and with it everyone's wait.
         let mut words = vec!["console=ttyS0", "panic=-1", COUNT_EMPTY_FLUSHES];
         match root {
-            Root::Drive => words.push("root=/dev/nvme0n1"),
+            Root::Drive => words.push("root=first-drive"),
             Root::Tools => words.push("root=/dev/vda"),
             Root::Initramfs => {}
         }

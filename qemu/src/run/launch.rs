@@ -42,7 +42,8 @@ pub enum Drive {
 /// Where a job's root file system is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Root {
-    /// On the first drive, which holds a copy of [`Kit::root_image`]: `/dev/nvme0n1`.
+    /// On the first drive, which holds a copy of [`Kit::root_image`]. It is
+    /// `/dev/nvme0n1` where there is no other drive; see [`Launch::drive`].
     #[default]
     Drive,
     /// On a disk beside the drives, a throw-away view of [`Kit::root_image`]
@@ -206,7 +207,8 @@ impl<'a> Launch<'a> {
         self
     }
 
-    /// Adds an NVMe drive. The guest numbers them as they were added.
+    /// Adds an NVMe drive. They stand on the bus in the order in which they were added;
+    /// which of them is `nvme0` is up to the guest, which may probe them side by side.
     #[must_use]
     pub fn drive(mut self, drive: Drive) -> Self {
         self.drives.push(drive);

@@ -150,7 +150,13 @@ impl Console {
                 self.heard
             );
             let mut bytes = [0; 4096];
-            if let Ok(len @ 1..) = self.socket.read(&mut bytes) {
+            let read = self.socket.read(&mut bytes);
+            assert!(
+                !matches!(read, Ok(0)),
+                "the guest is gone before {text:?}; the console said:\n{}",
+                self.heard
+            );
+            if let Ok(len) = read {
                 // What is no text is no letter of what is waited for.
                 let text = String::from_utf8_lossy(&bytes[..len]);
                 self.heard.push_str(&text);
