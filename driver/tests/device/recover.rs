@@ -52,7 +52,7 @@ impl Media for Sticky {
     }
 
     fn cancel(&mut self, wanted: &mut dyn FnMut(&Ticket) -> bool) -> Option<Ticket> {
-        let index = self.held.iter().position(|ticket| wanted(ticket));
+        let index = self.held.iter().position(wanted);
         index
             .filter(|_| self.gives_up)
             .map(|index| self.held.remove(index))
@@ -271,8 +271,7 @@ fn completions_signal_their_vector_unless_it_is_masked() {
     succeed(&mut pair, Command::flush(N1));
     assert!(interrupt.wait(PATIENCE).unwrap() > 0);
     interrupt.detach(device.transport_mut()).unwrap();
-    let text = Interrupt::attach(device.transport_mut(), u16::MAX);
-    assert!(text.is_err());
+    Interrupt::attach(device.transport_mut(), u16::MAX).unwrap_err();
 }
 
 #[test]
