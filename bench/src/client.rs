@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use ::driver::ioworker::{IoSize, Ioworker, IoworkerOptions, IoworkerReport, Size};
+use ::driver::transport::vfio_user::VfioUser;
+use ::driver::{Controller, ControllerOptions};
 use anyhow::{Result, ensure};
-use driver::ioworker::{IoSize, Ioworker, IoworkerOptions, IoworkerReport, Size};
-use driver::transport::vfio_user::VfioUser;
-use driver::{Controller, ControllerOptions};
 use traces::MonotonicClock;
 
 /// Writes the first `bytes` of the device once, so that reads find memory that

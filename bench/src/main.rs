@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its results")]
 
 mod client;
+mod driver;
 mod record;
 mod server;
 
@@ -26,6 +27,19 @@ struct Arguments {
 enum Benchmark {
     /// IOPS with and without --record.
     Record(Common),
+    /// IOPS and instructions of the driver, beside fio on the same data.
+    Driver(Common),
+    /// The driver's side of that, to be counted.
+    #[command(hide = true)]
+    Client(ClientArguments),
+}
+
+/// What the counted client is to do.
+#[derive(Debug, Args)]
+struct ClientArguments {
+    socket: PathBuf,
+    depth: u16,
+    count: u64,
 }
 
 /// What every benchmark takes.
@@ -48,5 +62,24 @@ struct Common {
 fn main() -> Result<()> {
     match Arguments::parse().benchmark {
         Benchmark::Record(common) => record::run(&common),
+        Benchmark::Driver(common) => driver::run(&common),
+        Benchmark::Client(arguments) => driver::client(&arguments),
+    }
+}
+
+/// The middle of `values`; the upper one of two.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        let middle = median(vec![3.0, 1.0, 2.0]);
+        assert!((middle - 2.0).abs() < f64::EPSILON);
     }
 }

@@ -6,9 +6,9 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 use traces::Reader;
 
-use crate::Common;
 use crate::client;
 use crate::server::{Cores, Server};
+use crate::{Common, median};
 
 const DISK_BYTES: u64 = 256 << 20;
 const DEPTH: u16 = 32;
@@ -101,21 +101,4 @@ fn measure(common: &Common, cores: Cores, recorded_first: bool) -> Result<Pair> 
         ratio: recorded_iops / plain_iops,
         trace_bytes_a_command,
     })
-}
-
-/// The middle of `values`; the upper one of two.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::median;
-
-    #[test]
-    fn the_median_is_in_the_middle() {
-        let middle = median(vec![3.0, 1.0, 2.0]);
-        assert!((middle - 2.0).abs() < f64::EPSILON);
-    }
 }

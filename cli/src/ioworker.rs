@@ -4,8 +4,10 @@ mod builtin;
 mod chart;
 mod job;
 mod page;
+mod record;
 mod run;
 mod table;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -14,6 +16,7 @@ use clap::Args;
 use toml::{Table, Value};
 
 use self::job::Job;
+use self::record::RecordPlan;
 use crate::Answer;
 use crate::device::Device;
 
@@ -22,6 +25,8 @@ use crate::device::Device;
 #[command(after_help = "\
 Example: eight workers, 70 % reads, at 50,000 IOPS each, and a page with charts.
   vssd ioworker vfio-user:/tmp/vssd.sock --read 70 --iops 50000 --workers 8 --html load.html
+Example: what is written is looked at when it is read again.
+  vssd ioworker vfio-user:/tmp/vssd.sock --read 50 --region 0..1GiB --set verify=true
 Built-in jobs: jesd219-512, jesd219-4096, fill, precondition, four-corner, qos-sweep.
 With a job, options replace its own. All keys: docs/ioworker.md.")]
 pub(crate) struct IoworkerArguments {
@@ -73,6 +78,12 @@ pub(crate) struct IoworkerArguments {
     /// Write a page with charts.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Record the load, as the driver sees it, into this trace.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Overwrite a trace that exists.
+    #[arg(long, requires = "record")]
+    overwrite: bool,
     /// Answer JSON-RPC clients on this socket meanwhile
     #[arg(long, value_name = "SOCKET")]
     monitor: Option<PathBuf>,
@@ -148,7 +159,12 @@ pub(crate) fn run(arguments: &IoworkerArguments) -> Result<Answer> {
             arguments.device
         );
     }
-    let result = run::run(&arguments.device, job, arguments.monitor.as_deref())?;
+    let record = arguments.record.as_ref().map(|path| RecordPlan {
+        path: path.clone(),
+        overwrite: arguments.overwrite,
+    });
+    let monitor = arguments.monitor.as_deref();
+    let result = run::run(&arguments.device, job, monitor, record.as_ref())?;
     if let Some(path) = &arguments.html {
         page::write(path, &result)?;
     }

@@ -189,7 +189,8 @@ impl CmdLog {
             .collect()
     }
 
-    fn entry(&self, number: u64) -> Option<CmdLogEntry> {
+    /// The command `number`, where it is still there and not being written.
+    pub(crate) fn entry(&self, number: u64) -> Option<CmdLogEntry> {
         let entry = self.0.entries.get(place(number))?;
         let version = entry.version.load(Ordering::Acquire);
         if version != in_flight(number) && version != complete(number) {

@@ -174,16 +174,6 @@ pub enum DriverError {
         /// The buffer's size, bytes.
         len: usize,
     },
-    /// Data read back is not what was written.
-    #[error(
-        "the data read at {lba} is wrong in {bytes} bytes: the device lost or mixed up a write"
-    )]
-    DataMismatch {
-        /// The first block that is wrong.
-        lba: nvme::Lba,
-        /// How many of its bytes.
-        bytes: usize,
-    },
     /// A value that cannot be.
     #[error("{what}")]
     Invalid {

@@ -18,11 +18,13 @@ mod address;
 mod books;
 mod chance;
 mod live;
+mod needs;
 mod options;
 mod pattern;
 mod plan;
 mod rate;
 mod report;
+mod source;
 mod together;
 mod units;
 mod verify;
@@ -31,24 +33,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use nvme::{DsmAttributes, DsmRange, IdentifyController, Lba, NamespaceId, QueueId, ZeroBased};
+use nvme::{DsmRange, Lba, NamespaceId, QueueId, ZeroBased};
 use traces::{Clock, Tap};
 
 pub use self::live::Live;
+pub use self::needs::{buffer_bytes, extent};
 pub use self::options::{IoSize, Iops, IoworkerOptions, Op, Region, Skew, Step};
 pub use self::report::{
-    IoworkerReport, LatencySummary, LoggedCommand, ReportSummary, Second, Tally, TallySummary,
+    IoworkerReport, LatencySummary, LoggedCommand, MismatchSummary, ReportSummary, Second, Tally,
+    TallySummary,
 };
 pub use self::together::run_together;
 pub use self::units::{Size, parse_duration};
 
 use self::books::Books;
+use self::needs::{supported, verifier};
 use self::plan::{Io, Plan, refuse};
-use self::verify::Verifier;
+use self::source::Source;
+use self::verify::{Verdict, Verifier};
 use crate::transport::Transport;
+use crate::verify::VerifyTable;
 use crate::{
-    Command, Completed, Controller, ControllerInfo, DmaBuffer, DriverError, NamespaceInfo,
-    QueueOptions, QueuePair,
+    Completed, Controller, DmaBuffer, DriverError, NamespaceInfo, QueueOptions, QueuePair, Sequence,
 };
 
 /// Without a completion, the time is looked at after so many polls.
@@ -117,16 +123,35 @@ impl Layout {
 }
 
 impl Ioworker {
-    /// A load generator with a queue pair and a buffer of its own.
+    /// A load generator with a queue pair and a buffer of its own. Where it is
+    /// to verify and has no table, it gets one for all blocks that it may
+    /// touch.
     ///
     /// # Errors
     ///
     /// [`DriverError::Invalid`], which names the option, where the options do
     /// not fit each other, the namespace or the device, and those of
-    /// [`Controller::create_queue_pair`].
+    /// [`Controller::create_queue_pair`] and [`VerifyTable::of_controller`].
     pub fn create<D: Transport, C: Clock>(
         controller: &mut Controller<D, C>,
         options: IoworkerOptions,
+    ) -> Result<Self, DriverError> {
+        Self::create_with_tap(controller, options, (), Sequence::new())
+    }
+}
+
+impl<T: Tap> Ioworker<T> {
+    /// As [`Ioworker::create`], with a tap that is shown every command; see
+    /// [`QueuePair::with_tap`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Ioworker::create`].
+    pub fn create_with_tap<D: Transport, C: Clock>(
+        controller: &mut Controller<D, C>,
+        mut options: IoworkerOptions,
+        tap: T,
+        sequence: Sequence,
     ) -> Result<Self, DriverError> {
         let info = controller.info();
         let Some(namespace) = info.namespace(options.nsid) else {
@@ -151,6 +176,10 @@ impl Ioworker {
                 format!("{longest} bytes: this device takes {most} at most"),
             );
         }
+        if options.verify && options.verify_table.is_none() {
+            let table = VerifyTable::of_controller(controller, options.nsid, plan.extent())?;
+            options.verify_table = Some(Arc::new(table));
+        }
         let queue_pair = controller.create_queue_pair(QueueOptions {
             depth: options.qdepth,
             transfer_bytes_max: Some(longest.max(PAGE)),
@@ -159,11 +188,10 @@ impl Ioworker {
         })?;
         let layout = Layout::new(&plan, &options, namespace.block_bytes as usize);
         let buffer = controller.allocate_dma(layout.bytes)?;
+        let queue_pair = queue_pair.with_tap(tap, sequence);
         Self::with_plan(queue_pair, buffer, namespace, options, plan)
     }
-}
 
-impl<T: Tap> Ioworker<T> {
     /// A load generator on `queue_pair`; `buffer` has as many bytes as
     /// [`buffer_bytes`] says.
     ///
@@ -215,19 +243,13 @@ impl<T: Tap> Ioworker<T> {
             return refuse(field, why);
         }
         buffer.write_at(layout.pattern, &data)?;
-        let region = (plan.addresses.start(), plan.addresses.blocks());
-        let verifier = options.verify.then(|| {
-            Verifier::new(
-                options.seed,
-                block_bytes,
-                region,
-                plan.blocks_max,
-                options.qdepth,
-            )
-        });
+        let verifier = match options.verify {
+            true => Some(verifier(&options, &plan, namespace, data, &queue_pair)?),
+            false => None,
+        };
         let idle = Io {
             op: Op::Read,
-            lba: Lba(region.0),
+            lba: Lba(plan.addresses.start()),
             blocks: ZeroBased(0),
         };
         let depth = usize::from(options.qdepth);
@@ -289,9 +311,9 @@ impl<T: Tap> Ioworker<T> {
     ///
     /// # Errors
     ///
-    /// [`DriverError::DeviceGone`], [`DriverError::CommandTimeout`],
-    /// [`DriverError::DataMismatch`]; a command that completes with an error
-    /// status is counted, and the work goes on.
+    /// [`DriverError::DeviceGone`], [`DriverError::CommandTimeout`]; a command
+    /// that completes with an error status or with wrong data is counted, and
+    /// the work goes on.
     pub fn step(&mut self, clock: &impl Clock) -> Result<bool, DriverError> {
         let reaped = &mut self.reaped;
         reaped.clear();
@@ -320,7 +342,10 @@ impl<T: Tap> Ioworker<T> {
     pub fn finish(self) -> (QueuePair<T>, IoworkerReport) {
         let start_ns = self.times.start.unwrap_or(0);
         let elapsed_ns = self.times.last_completion.saturating_sub(start_ns);
-        let report = self.books.finish(Duration::from_nanos(elapsed_ns));
+        let mut report = self.books.finish(Duration::from_nanos(elapsed_ns));
+        if let Some(verifier) = self.verifier {
+            report.take_verified(verifier.verified);
+        }
         (self.queue_pair, report)
     }
 
@@ -334,19 +359,11 @@ impl<T: Tap> Ioworker<T> {
         };
         self.free.push(slot);
         self.books.add(io, done, self.times.start.unwrap_or(0));
-        if let Some(verifier) = &mut self.verifier
-            && done.status.is_success()
-        {
-            let blocks = io.blocks.count();
-            match io.op {
-                Op::Read => {
-                    let offset = usize::from(slot) * self.layout.stride;
-                    let read = (io.lba, blocks);
-                    self.books.verified_blocks +=
-                        verifier.check(&self.buffer, offset, slot, read)?;
-                }
-                Op::Write => verifier.written(io.lba, blocks),
-                _ => {}
+        if let Some(verifier) = &mut self.verifier {
+            let offset = usize::from(slot) * self.layout.stride;
+            let verdict = verifier.end(slot, io, done, (&self.buffer, offset))?;
+            if verdict != Verdict::AsItSays {
+                self.books.correct(io, verdict);
             }
         }
         Ok(())
@@ -407,32 +424,35 @@ impl<T: Tap> Ioworker<T> {
     fn submit(&mut self, slot: u16, io: Io, now_ns: u64) -> Result<(), DriverError> {
         let Io { op, lba, blocks } = io;
         let offset = usize::from(slot) * self.layout.stride;
+        // One start of the pattern after the other: commands that follow each
+        // other do not write the same.
+        let turn = usize::try_from(self.submitted % PATTERN_STARTS as u64).unwrap_or(0);
         if let Some(verifier) = &mut self.verifier {
-            match op {
-                Op::Read => verifier.expect(slot, lba, blocks.count()),
-                Op::Write => verifier.prepare(&mut self.buffer, offset, lba, blocks.count())?,
-                _ => {}
-            }
+            let number = self.queue_pair.cmdlog().submitted();
+            let data = (&mut self.buffer, offset);
+            verifier.begin((slot, number), io, data, turn * PAGE)?;
         }
         if op == Op::Trim {
             self.buffer
                 .put(offset, &DsmRange::new(lba, blocks.count()))?;
         }
-        let turn = usize::try_from(self.submitted % PATTERN_STARTS as u64).unwrap_or(0);
         let source = Source {
             nsid: self.nsid,
             buffer: &self.buffer,
             block_bytes: self.block_bytes,
             slot: offset,
-            // One start of the pattern after the other: commands that follow
-            // each other do not write the same.
             written: match self.verifier {
                 Some(_) => offset,
                 None => self.layout.pattern + turn * PAGE,
             },
         };
         let command = source.command(io)?;
-        self.queue_pair.submit(command, u64::from(slot), now_ns)?;
+        if let Err(error) = self.queue_pair.submit(command, u64::from(slot), now_ns) {
+            if let Some(verifier) = &self.verifier {
+                verifier.take_back(io);
+            }
+            return Err(error.into());
+        }
         if let Some(job) = self.jobs.get_mut(usize::from(slot)) {
             *job = io;
         }
@@ -496,72 +516,4 @@ impl<T: Tap> Ioworker<T> {
         std::hint::spin_loop();
         Ok(())
     }
-}
-
-/// Where the data of a command stands.
-#[derive(Clone, Copy, Debug)]
-struct Source<'a> {
-    nsid: NamespaceId,
-    buffer: &'a DmaBuffer,
-    block_bytes: usize,
-    /// The slot's place in the buffer.
-    slot: usize,
-    /// Where data to write stands.
-    written: usize,
-}
-
-impl<'a> Source<'a> {
-    #[inline]
-    fn command(self, io: Io) -> Result<Command<'a>, DriverError> {
-        let (nsid, Io { op, lba, blocks }) = (self.nsid, io);
-        let bytes = blocks.count() as usize * self.block_bytes;
-        Ok(match op {
-            Op::Read => Command::read(nsid, lba, blocks, self.buffer.slice(self.slot, bytes)?),
-            Op::Write => Command::write(nsid, lba, blocks, self.buffer.slice(self.written, bytes)?),
-            Op::Compare => {
-                Command::compare(nsid, lba, blocks, self.buffer.slice(self.written, bytes)?)
-            }
-            Op::WriteZeroes => Command::write_zeroes(nsid, lba, blocks),
-            Op::Verify => Command::verify(nsid, lba, blocks),
-            Op::WriteUncorrectable => Command::write_uncorrectable(nsid, lba, blocks),
-            Op::Flush => Command::flush(nsid),
-            Op::Trim => {
-                let range = self.buffer.slice(self.slot, size_of::<DsmRange>())?;
-                Command::dataset_management(nsid, DsmAttributes::new().with_ad(true), range)?
-            }
-        })
-    }
-}
-
-/// How many bytes the buffer of a worker has.
-///
-/// # Errors
-///
-/// [`DriverError::Invalid`], which names the option, where the options do not
-/// fit each other or the namespace.
-pub fn buffer_bytes(
-    options: &IoworkerOptions,
-    namespace: NamespaceInfo,
-) -> Result<usize, DriverError> {
-    let plan = Plan::new(options, namespace)?;
-    Ok(Layout::new(&plan, options, namespace.block_bytes as usize).bytes)
-}
-
-/// Whether the device has the optional commands that are asked for.
-fn supported(plan: &Plan, info: &ControllerInfo) -> Result<(), DriverError> {
-    for op in &plan.used {
-        let bit = match op {
-            Op::Read | Op::Write | Op::Flush => continue,
-            Op::Compare => IdentifyController::ONCS_COMPARE,
-            Op::WriteUncorrectable => IdentifyController::ONCS_WRITE_UNCORRECTABLE,
-            Op::Trim => IdentifyController::ONCS_DSM,
-            Op::WriteZeroes => IdentifyController::ONCS_WRITE_ZEROES,
-            Op::Verify => IdentifyController::ONCS_VERIFY,
-        };
-        if info.oncs & bit == 0 {
-            let why = format!("this device has no {} ({})", op.opcode(), op.name());
-            return refuse("op_percentage", why);
-        }
-    }
-    Ok(())
 }

@@ -57,6 +57,7 @@ pub mod monitor;
 pub mod pci;
 pub mod raw;
 pub mod transport;
+pub mod verify;
 
 mod buffer;
 mod cmdlog;

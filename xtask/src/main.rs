@@ -54,7 +54,7 @@ enum Task {
     },
     /// Measure, side by side in one run, and print ratios.
     Bench {
-        /// Arguments for the benchmark: `record`.
+        /// Arguments for the benchmark: `record` or `driver`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },

@@ -55,6 +55,9 @@ fn markup(job: &JobReport) -> Result<Markup> {
                 h1 { (job.job) }
                 p { (job.model) ", " (job.device) }
                 @for failure in &job.failures { p.bad { (failure) } }
+                @for phase in &job.phases {
+                    @for mismatch in &phase.total.mismatches { p.bad { (mismatch) } }
+                }
                 table {
                     tr {
                         @for head in ["", "commands", "IOPS", "bandwidth", "mean", "p50", "p99", "p99.9", "max", "errors"] {

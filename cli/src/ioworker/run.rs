@@ -8,12 +8,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use driver::ioworker::{Ioworker, IoworkerReport, Live, run_together};
 use driver::transport::Transport;
-use driver::{Controller, DriverError};
+use driver::{Controller, DriverError, Sequence};
 use indicatif::ProgressBar;
 use serde::Serialize;
-use traces::{Clock, MonotonicClock};
+use traces::{Clock, MonotonicClock, Tap};
 
 use super::job::{Job, Phase};
+use super::record::RecordPlan;
+use super::verify;
 use crate::device::{Device, size};
 use crate::stop;
 
@@ -55,13 +57,19 @@ impl JobReport {
 }
 
 /// Runs the job.
-pub(super) fn run(device: &Device, job: Job, monitor: Option<&Path>) -> Result<JobReport> {
+pub(super) fn run(
+    device: &Device,
+    mut job: Job,
+    monitor: Option<&Path>,
+    record: Option<&RecordPlan>,
+) -> Result<JobReport> {
     let clock = MonotonicClock::start();
     let mut controller = device.open(clock)?;
     let _server = match monitor {
         None => None,
         Some(path) => Some(crate::monitor::start(path, &mut controller, clock)?),
     };
+    verify::share(&mut job, &mut controller)?;
     let mut result = JobReport {
         job: job.name,
         device: device.to_string(),
@@ -72,23 +80,23 @@ pub(super) fn run(device: &Device, job: Job, monitor: Option<&Path>) -> Result<J
     let stopped = Arc::new(Live::default());
     let flag = Arc::clone(&stopped);
     stop::on_signal(1, move |_| flag.stop())?;
-    for phase in job.phases {
-        if stopped.is_stopped() || !result.failures.is_empty() {
-            break;
+    let mut runner = Runner {
+        controller: &mut controller,
+        stopped: &stopped,
+        sequence: Sequence::new(),
+        clock,
+    };
+    match record {
+        None => runner.run(job.phases, &mut result, &())?,
+        Some(plan) => {
+            let (handle, tap) = plan.start(runner.controller.info(), &result.job, clock)?;
+            let ran = runner.run(job.phases, &mut result, &tap);
+            // The load's report is worth having without its recording.
+            if let Err(error) = handle.stop() {
+                result.failures.push(error.to_string());
+            }
+            ran?;
         }
-        let name = phase.name.clone();
-        let done = run_phase(
-            &mut controller,
-            phase,
-            &stopped,
-            &mut result.failures,
-            clock,
-        );
-        let done = done.with_context(|| match name.as_str() {
-            "" => device.to_string(),
-            name => format!("{device}, phase {name}"),
-        })?;
-        result.phases.extend(done);
     }
     // The failures tell of a device that has gone; it need not be told twice.
     if let Err(error) = controller.shutdown() {
@@ -97,50 +105,89 @@ pub(super) fn run(device: &Device, job: Job, monitor: Option<&Path>) -> Result<J
     Ok(result)
 }
 
-fn run_phase<T: Transport>(
-    controller: &mut Controller<T, MonotonicClock>,
-    phase: Phase,
-    stopped: &Live,
-    failures: &mut Vec<String>,
+/// What all phases run on.
+struct Runner<'a, T: Transport> {
+    controller: &'a mut Controller<T, MonotonicClock>,
+    stopped: &'a Live,
+    /// Numbers the commands of all workers.
+    sequence: Sequence,
     clock: MonotonicClock,
-) -> Result<Option<PhaseReport>> {
-    let mut workers = Vec::with_capacity(phase.workers.len());
-    let mut names = Vec::with_capacity(phase.workers.len());
-    for worker in phase.workers {
-        let made = Ioworker::create(controller, worker.options);
-        workers.push(made.with_context(|| worker.name.clone())?);
-        names.push(worker.name);
-    }
-    let queues: Vec<_> = workers.iter().map(Ioworker::queue).collect();
-    let results = watch(workers, &phase.name, stopped, clock)?;
-    let mut reports = Vec::with_capacity(names.len());
-    for (name, result) in names.into_iter().zip(results) {
-        match result {
-            Ok(report) => reports.push(WorkerReport { name, report }),
-            Err(error) => failures.push(format!("{name}: {error}")),
+}
+
+impl<T: Transport> Runner<'_, T> {
+    /// Runs the phases; `tap` is shown all their commands.
+    fn run<P: Tap + Clone + Send>(
+        &mut self,
+        phases: Vec<Phase>,
+        result: &mut JobReport,
+        tap: &P,
+    ) -> Result<()> {
+        for phase in phases {
+            if self.stopped.is_stopped() || !result.failures.is_empty() {
+                break;
+            }
+            let name = phase.name.clone();
+            let done = self.run_phase(phase, &mut result.failures, tap);
+            let done = done.with_context(|| match name.as_str() {
+                "" => result.device.clone(),
+                name => format!("{}, phase {name}", result.device),
+            })?;
+            result.phases.extend(done);
         }
+        Ok(())
     }
-    if failures.is_empty() {
-        for queue in queues {
-            controller.delete_queue_pair(queue)?;
+
+    fn run_phase<P: Tap + Clone + Send>(
+        &mut self,
+        phase: Phase,
+        failures: &mut Vec<String>,
+        tap: &P,
+    ) -> Result<Option<PhaseReport>> {
+        let Self {
+            controller,
+            stopped,
+            clock,
+            ..
+        } = self;
+        let mut workers = Vec::with_capacity(phase.workers.len());
+        let mut names = Vec::with_capacity(phase.workers.len());
+        for worker in phase.workers {
+            let (tap, sequence) = (tap.clone(), self.sequence.clone());
+            let made = Ioworker::create_with_tap(controller, worker.options, tap, sequence);
+            workers.push(made.with_context(|| worker.name.clone())?);
+            names.push(worker.name);
         }
+        let queues: Vec<_> = workers.iter().map(Ioworker::queue).collect();
+        let results = watch(workers, &phase.name, stopped, *clock)?;
+        let mut reports = Vec::with_capacity(names.len());
+        for (name, result) in names.into_iter().zip(results) {
+            match result {
+                Ok(report) => reports.push(WorkerReport { name, report }),
+                Err(error) => failures.push(format!("{name}: {error}")),
+            }
+        }
+        if failures.is_empty() {
+            for queue in queues {
+                controller.delete_queue_pair(queue)?;
+            }
+        }
+        let Some(mut total) = reports.first().map(|first| first.report.clone()) else {
+            return Ok(None);
+        };
+        for worker in reports.iter().skip(1) {
+            total.merge(&worker.report);
+        }
+        Ok(Some(PhaseReport {
+            name: phase.name,
+            total,
+            workers: reports,
+        }))
     }
-    let Some(mut total) = reports.first().map(|first| first.report.clone()) else {
-        return Ok(None);
-    };
-    for worker in reports.iter().skip(1) {
-        total.merge(&worker.report);
-    }
-    Ok(Some(PhaseReport {
-        name: phase.name,
-        total,
-        workers: reports,
-    }))
 }
 
 /// Runs workers until they are done, and shows how they do.
-fn watch(
-    workers: Vec<Ioworker>,
+fn watch<P: Tap + Send>(
+    workers: Vec<Ioworker<P>>,
     phase: &str,
     stopped: &Live,
     clock: MonotonicClock,

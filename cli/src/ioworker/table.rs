@@ -47,16 +47,34 @@ impl fmt::Display for Table<'_> {
             for (status, count) in &phase.total.statuses {
                 writeln!(f, "{count} commands ended with {status}")?;
             }
-            if phase.total.verified_blocks > 0 {
-                writeln!(
-                    f,
-                    "{} blocks were read back, and right",
-                    phase.total.verified_blocks
-                )?;
-            }
+            write_verified(f, &phase.total)?;
         }
         Ok(())
     }
+}
+
+/// What was found where data was verified.
+fn write_verified(f: &mut fmt::Formatter<'_>, total: &IoworkerReport) -> fmt::Result {
+    let (right, skipped) = (total.verified_blocks, total.skipped_blocks);
+    let wrong = total.mismatched_blocks;
+    if total.expected_errors > 0 {
+        writeln!(
+            f,
+            "{} of them as they had to: the blocks were uncorrectable",
+            total.expected_errors
+        )?;
+    }
+    if right + skipped + wrong > 0 {
+        writeln!(
+            f,
+            "{right} blocks were read back, and right; {wrong} were wrong; {skipped} were not \
+             looked at, as nobody knows what they hold"
+        )?;
+    }
+    for mismatch in &total.mismatches {
+        writeln!(f, "{mismatch}")?;
+    }
+    Ok(())
 }
 
 fn write_rows(f: &mut fmt::Formatter<'_>, rows: &[Vec<String>]) -> fmt::Result {

@@ -1,12 +1,14 @@
 //! What to do, as people write it down.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nvme::{NamespaceId, NvmOpcode};
 use serde::{Deserialize, Serialize};
 
 use super::units::{self, Size};
+use crate::verify::VerifyTable;
 
 /// A command that a load generator issues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -215,9 +217,14 @@ pub struct IoworkerOptions {
     pub pvalue: u32,
     /// Commands at given times, in place of all that chooses commands.
     pub io_sequence: Vec<Step>,
-    /// Whether every block that is written is stamped with its address and the
-    /// seed, and looked at when it is read again.
+    /// Whether every block that is written is stamped with its address and a
+    /// token, and looked at when it is read again; see [`crate::verify`].
     pub verify: bool,
+    /// What is known of the blocks, to be shared by all workers that touch
+    /// them, now and later. Without it, a worker that verifies has a table of
+    /// its own, and nobody else may change its blocks.
+    #[serde(skip)]
+    pub verify_table: Option<Arc<VerifyTable>>,
     /// Where addresses and kinds come from: the same seed, the same work.
     pub seed: u64,
     /// How many of the last commands the report tells of.
@@ -251,6 +258,7 @@ impl Default for IoworkerOptions {
             pvalue: 100,
             io_sequence: Vec::new(),
             verify: false,
+            verify_table: None,
             seed: 1,
             cmdlog: 16,
             timeout: Duration::from_secs(30),

@@ -1,6 +1,7 @@
 //! What was asked for, checked against itself and the namespace, as tables.
 
 use std::fmt::Display;
+use std::ops::Range;
 
 use fastrand::Rng;
 use nvme::{Lba, ZeroBased};
@@ -78,7 +79,7 @@ impl Plan {
             let name = op.name();
             return refuse(
                 "verify",
-                format!("only reads, writes and flushes can be verified, not {name}"),
+                format!("{name} has no data of its own to go by: leave one out"),
             );
         }
         let addresses = Addresses::new(options, namespace, smallest, blocks_max)?;
@@ -105,6 +106,19 @@ impl Plan {
         })
     }
 
+    /// All blocks that may be touched.
+    pub(super) fn extent(&self) -> Range<u64> {
+        let ends = self.sequence.iter().map(|step| {
+            let Step(_, _, _, lba, blocks) = *step;
+            (lba, lba.saturating_add(u64::from(blocks)))
+        });
+        let start = self.addresses.start();
+        let region = start..start + self.addresses.blocks();
+        ends.map(|(lba, end)| lba..end)
+            .reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))
+            .unwrap_or(region)
+    }
+
     /// The next command, where they are not given.
     #[inline]
     pub(super) fn draw(&mut self, rng: &mut Rng) -> Io {
@@ -122,8 +136,10 @@ impl Plan {
     }
 }
 
+/// Whether it can be in work that is verified: a Compare would need the data
+/// that the block happens to hold.
 const fn verifiable(op: Op) -> bool {
-    matches!(op, Op::Read | Op::Write | Op::Flush)
+    !matches!(op, Op::Compare)
 }
 
 /// What contradicts itself, without a look at the namespace.
@@ -139,8 +155,6 @@ fn check(options: &IoworkerOptions) -> Result<(), DriverError> {
             given(options.passes.is_some(), "passes"),
             given(options.lba_step.is_some(), "lba_step"),
             given(options.lba_start.is_some(), "lba_start"),
-            // Its blocks may lie outside of the region that is kept in mind.
-            given(options.verify, "verify"),
         ];
         if let Some(field) = chosen.into_iter().flatten().next() {
             return refuse(

@@ -10,9 +10,11 @@ use hdrhistogram::Histogram;
 use nvme::{Lba, Status};
 
 use super::options::Op;
+use super::verify::Verified;
+use crate::verify::Mismatch;
 use crate::{Completed, DriverError};
 
-pub use self::json::{LatencySummary, ReportSummary, TallySummary};
+pub use self::json::{LatencySummary, MismatchSummary, ReportSummary, TallySummary};
 pub use self::series::Second;
 pub(super) use self::series::{Column, Series};
 
@@ -26,7 +28,8 @@ pub struct Tally {
     pub commands: u64,
     /// Bytes that they moved or named, where they succeeded.
     pub bytes: u64,
-    /// Commands that completed with an error status.
+    /// Commands that completed with an error status, though none was expected,
+    /// or with wrong data.
     pub errors: u64,
     /// Latencies of the commands, nanoseconds; above a minute they count as a
     /// minute.
@@ -72,6 +75,16 @@ pub struct IoworkerReport {
     pub cpu: Option<Duration>,
     /// Blocks that were looked at and right.
     pub verified_blocks: u64,
+    /// Blocks that were read, but of which nothing was certain: nobody wrote
+    /// them, or a command in flight changed them.
+    pub skipped_blocks: u64,
+    /// Blocks that were looked at and wrong.
+    pub mismatched_blocks: u64,
+    /// The first of those, some for each worker.
+    pub mismatches: Vec<Mismatch>,
+    /// Reads that failed as they had to: a block was uncorrectable. They are
+    /// among the statuses, but not among the errors.
+    pub expected_errors: u64,
 }
 
 impl IoworkerReport {
@@ -93,7 +106,8 @@ impl IoworkerReport {
         self.per_second(self.reads.bytes + self.writes.bytes)
     }
 
-    /// Commands that completed with an error status, of all kinds.
+    /// Commands that completed with an error status, though none was expected,
+    /// or with wrong data; of all kinds.
     #[must_use]
     pub fn errors(&self) -> u64 {
         self.tallies().map(|tally| tally.errors).sum()
@@ -137,6 +151,17 @@ impl IoworkerReport {
             *mine += cpu;
         }
         self.verified_blocks += other.verified_blocks;
+        self.skipped_blocks += other.skipped_blocks;
+        self.mismatched_blocks += other.mismatched_blocks;
+        self.mismatches.extend_from_slice(&other.mismatches);
+        self.expected_errors += other.expected_errors;
+    }
+
+    pub(super) fn take_verified(&mut self, verified: Verified) {
+        self.verified_blocks = verified.right;
+        self.skipped_blocks = verified.skipped;
+        self.mismatched_blocks = verified.wrong;
+        self.mismatches = verified.mismatches;
     }
 
     /// What there is to say, as plain figures.

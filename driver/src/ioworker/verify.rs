@@ -1,184 +1,222 @@
-//! Whether what is read is what was written.
+//! Whether what is read is what was written: a worker's part of it.
 
-use nvme::Lba;
+use std::sync::Arc;
 
-use crate::{DmaBuffer, DriverError};
+use nvme::{Lba, Status};
 
-/// Knows what was written, and how it looks.
-///
-/// A block that was written holds its address and a token of the run over and
-/// over, so that data of another address, of another run and torn data are
-/// found. All writes of a run to an address are alike: a read that overtakes
-/// one is right with what either left.
+use super::options::Op;
+use super::plan::Io;
+use crate::verify::{Change, Looked, Mismatch, VerifyTable, Word, Writer};
+use crate::{CmdLog, Completed, DmaBuffer, DriverError};
+
+/// Mismatches that a worker's report tells of; the others are counted.
+const MISMATCHES_MAX: usize = 16;
+
+/// Stamps what is written, and looks at what is read.
 #[derive(Debug)]
 pub(super) struct Verifier {
-    token: u64,
+    writer: Writer,
     block_bytes: usize,
-    /// The first block that may be touched.
-    first: u64,
-    /// A bit for each block from there whose write completed.
-    written: Vec<u64>,
-    /// For each slot and each block of its read, whether a write of it had
-    /// completed when the read began.
-    expected: Vec<bool>,
+    /// What blocks that are written hold behind their stamps.
+    pattern: Vec<u8>,
     /// Blocks that a slot has room for.
     blocks_max: usize,
+    /// For each slot and each block of its command: of a read, what was known
+    /// when it went out; of a write, the CRC32C.
+    kept: Vec<u64>,
+    /// For each slot, the number of its command in the queue pair's log.
+    numbers: Vec<u64>,
     /// The data of one command.
     scratch: Vec<u8>,
+    pub(super) verified: Verified,
 }
 
-/// Address and token.
-const STAMP_BYTES: usize = 16;
+/// What came of it.
+#[derive(Debug, Default)]
+pub(super) struct Verified {
+    /// Blocks that are right.
+    pub(super) right: u64,
+    /// Blocks of which nothing was certain.
+    pub(super) skipped: u64,
+    /// Blocks that are wrong.
+    pub(super) wrong: u64,
+    /// The first of them.
+    pub(super) mismatches: Vec<Mismatch>,
+}
+
+/// What is to be thought of a command that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// What its status says.
+    AsItSays,
+    /// It failed, as it had to.
+    RightlyFailed,
+    /// It succeeded, and its data is wrong.
+    Wrong,
+}
 
 impl Verifier {
-    /// For a region of `blocks` blocks from `first` on, and commands of
-    /// `blocks_max` blocks at most.
+    /// For commands of `blocks_max` blocks at most, `depth` at a time; the
+    /// pattern is as long as one of them, or longer.
     pub(super) fn new(
-        seed: u64,
-        block_bytes: usize,
-        (first, blocks): (u64, u64),
-        blocks_max: u32,
+        table: &Arc<VerifyTable>,
+        log: CmdLog,
+        pattern: Vec<u8>,
+        (block_bytes, blocks_max): (usize, u32),
         depth: u16,
-    ) -> Self {
-        let words = usize::try_from(blocks.div_ceil(64)).unwrap_or(usize::MAX);
-        let blocks_max = blocks_max as usize;
-        Self {
-            // Any odd constant keeps seed 0 from a token of 0.
-            token: seed ^ 0x7673_7364_5f69_6f77,
+    ) -> Result<Self, DriverError> {
+        let (depth, blocks_max) = (usize::from(depth), blocks_max as usize);
+        Ok(Self {
+            writer: table.register(log)?,
             block_bytes,
-            first,
-            written: vec![0; words],
-            expected: vec![false; usize::from(depth) * blocks_max],
+            pattern,
             blocks_max,
+            kept: vec![0; depth * blocks_max],
+            numbers: vec![0; depth],
             scratch: vec![0; block_bytes * blocks_max],
-        }
+            verified: Verified {
+                mismatches: Vec::with_capacity(MISMATCHES_MAX),
+                ..Verified::default()
+            },
+        })
     }
 
-    /// Puts what belongs at the blocks of a write into the buffer.
-    pub(super) fn prepare(
+    /// The command of `slot` is about to be submitted, as the queue pair's
+    /// command `number`. Where it writes, its data is put at `offset`: the
+    /// pattern from `pattern` on.
+    pub(super) fn begin(
         &mut self,
-        buffer: &mut DmaBuffer,
-        offset: usize,
-        lba: Lba,
-        blocks: u32,
+        (slot, number): (u16, u64),
+        io: Io,
+        (buffer, offset): (&mut DmaBuffer, usize),
+        pattern: usize,
     ) -> Result<(), DriverError> {
-        let bytes = self.block_bytes * blocks as usize;
-        let data = self.scratch.get_mut(..bytes).unwrap_or_default();
-        for (lba, block) in (lba.0..).zip(data.chunks_exact_mut(self.block_bytes)) {
-            let stamp = stamp(Lba(lba), self.token);
-            for place in block.as_chunks_mut::<STAMP_BYTES>().0 {
-                *place = stamp;
+        if let Some(place) = self.numbers.get_mut(usize::from(slot)) {
+            *place = number;
+        }
+        let blocks = io.blocks.count();
+        match io.op {
+            Op::Read | Op::Verify => {
+                let kept = kept(&mut self.kept, self.blocks_max, slot, blocks);
+                for (lba, word) in (io.lba.0..).zip(kept) {
+                    *word = self.writer.expect(Lba(lba)).0;
+                }
+            }
+            Op::Write => {
+                let bytes = self.block_bytes * blocks as usize;
+                let data = self.scratch.get_mut(..bytes).unwrap_or_default();
+                if let Some(pattern) = self.pattern.get(pattern..pattern + bytes) {
+                    data.copy_from_slice(pattern);
+                }
+                let kept = kept(&mut self.kept, self.blocks_max, slot, blocks);
+                let places = data.chunks_exact_mut(self.block_bytes).zip(kept);
+                for (lba, (block, crc)) in (io.lba.0..).zip(places) {
+                    *crc = self.writer.stamp(block, Lba(lba), number).into();
+                }
+                buffer.write_at(offset, data)?;
+                self.writer.begin(io.lba, blocks, None);
+            }
+            op => {
+                if let Some(change) = change(op) {
+                    self.writer.begin(io.lba, blocks, Some(change));
+                }
             }
         }
-        buffer.write_at(offset, data)
+        Ok(())
     }
 
-    /// A write completed.
-    pub(super) fn written(&mut self, lba: Lba, blocks: u32) {
-        let start = lba.0.saturating_sub(self.first);
-        for block in start..start + u64::from(blocks) {
-            let (word, bit) = position(block);
-            if let Some(word) = self.written.get_mut(word) {
-                *word |= bit;
-            }
+    /// That command was not submitted after all.
+    #[cold]
+    pub(super) fn take_back(&self, io: Io) {
+        if io.op.changes_data() {
+            self.writer.take_back(io.lba, io.blocks.count());
         }
     }
 
-    /// The command of `slot` is about to read these blocks.
-    pub(super) fn expect(&mut self, slot: u16, lba: Lba, blocks: u32) {
-        let start = lba.0.saturating_sub(self.first);
-        let from = usize::from(slot) * self.blocks_max;
-        let expected = self.expected.get_mut(from..).unwrap_or_default();
-        for (block, expected) in (start..start + u64::from(blocks)).zip(expected) {
-            let (word, bit) = position(block);
-            *expected = self.written.get(word).is_some_and(|word| word & bit != 0);
-        }
-    }
-
-    /// Looks at what the command of `slot` read. Returns how many blocks were
-    /// looked at: those that had been written before.
-    pub(super) fn check(
+    /// The command of `slot` is over.
+    pub(super) fn end(
         &mut self,
-        buffer: &DmaBuffer,
-        offset: usize,
         slot: u16,
-        (lba, blocks): (Lba, u32),
-    ) -> Result<u64, DriverError> {
-        let from = usize::from(slot) * self.blocks_max;
-        let expected = self.expected.get(from..from + blocks as usize);
-        let expected = expected.unwrap_or_default();
-        if !expected.contains(&true) {
-            return Ok(0);
+        io: Io,
+        done: &Completed,
+        (buffer, offset): (&DmaBuffer, usize),
+    ) -> Result<Verdict, DriverError> {
+        let number = self.numbers.get(usize::from(slot)).copied().unwrap_or(0);
+        let blocks = io.blocks.count();
+        let kept = kept(&mut self.kept, self.blocks_max, slot, blocks);
+        match io.op {
+            Op::Write => {
+                let crcs = kept.iter().map(|crc| u32::try_from(*crc).unwrap_or(0));
+                self.writer.wrote(io.lba, crcs, number, done);
+            }
+            Op::Read if done.status.is_success() => {
+                return self.look(slot, io, done, (buffer, offset));
+            }
+            Op::Read | Op::Verify if done.status.same_code(Status::UNRECOVERED_READ_ERROR) => {
+                let before = kept.iter().map(|word| Word(*word));
+                let (is_excused, right) = self.writer.excuses(io.lba, before);
+                if is_excused {
+                    self.verified.right += right;
+                    self.verified.skipped += u64::from(blocks).saturating_sub(right);
+                    return Ok(Verdict::RightlyFailed);
+                }
+            }
+            op => {
+                if let Some(change) = change(op) {
+                    self.writer.changed((io.lba, blocks), change, number, done);
+                }
+            }
         }
-        let bytes = self.block_bytes * blocks as usize;
+        Ok(Verdict::AsItSays)
+    }
+
+    fn look(
+        &mut self,
+        slot: u16,
+        io: Io,
+        done: &Completed,
+        (buffer, offset): (&DmaBuffer, usize),
+    ) -> Result<Verdict, DriverError> {
+        let number = self.numbers.get(usize::from(slot)).copied().unwrap_or(0);
+        let bytes = self.block_bytes * io.blocks.count() as usize;
         let data = self.scratch.get_mut(..bytes).unwrap_or_default();
         buffer.read_at(offset, data)?;
-        let mut looked_at = 0;
-        let read = data.chunks_exact(self.block_bytes).zip(expected);
-        for (lba, (block, is_expected)) in (lba.0..).zip(read) {
-            if !is_expected {
-                continue;
-            }
-            looked_at += 1;
-            let right = stamp(Lba(lba), self.token);
-            let chunks = block.as_chunks::<STAMP_BYTES>().0;
-            if chunks.iter().any(|chunk| *chunk != right) {
-                let differs = |chunk: &[u8; STAMP_BYTES]| {
-                    chunk.iter().zip(&right).filter(|(a, b)| a != b).count()
-                };
-                return Err(DriverError::DataMismatch {
-                    lba: Lba(lba),
-                    bytes: chunks.iter().map(differs).sum(),
-                });
+        let kept = kept(&mut self.kept, self.blocks_max, slot, io.blocks.count());
+        let mut verdict = Verdict::AsItSays;
+        let read = data.chunks_exact(self.block_bytes).zip(kept);
+        for (lba, (block, word)) in (io.lba.0..).zip(read) {
+            match self
+                .writer
+                .look(Lba(lba), block, Word(*word), (number, done))
+            {
+                Looked::Skipped => self.verified.skipped += 1,
+                Looked::Right => self.verified.right += 1,
+                Looked::Wrong(mismatch) => {
+                    verdict = Verdict::Wrong;
+                    self.verified.wrong += 1;
+                    if self.verified.mismatches.len() < MISMATCHES_MAX {
+                        self.verified.mismatches.push(*mismatch);
+                    }
+                }
             }
         }
-        Ok(looked_at)
+        Ok(verdict)
     }
 }
 
-fn stamp(lba: Lba, token: u64) -> [u8; STAMP_BYTES] {
-    zerocopy::transmute!([lba.0.to_le_bytes(), token.to_le_bytes()])
+/// What is kept of the blocks of a slot.
+fn kept(all: &mut [u64], blocks_max: usize, slot: u16, blocks: u32) -> &mut [u64] {
+    let from = usize::from(slot) * blocks_max;
+    all.get_mut(from..from + blocks as usize)
+        .unwrap_or_default()
 }
 
-fn position(block: u64) -> (usize, u64) {
-    let word = usize::try_from(block / 64).unwrap_or(usize::MAX);
-    (word, 1 << (block % 64))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::transport::memory::DmaArena;
-
-    #[test]
-    fn what_was_written_is_right_and_all_else_is_wrong() {
-        let mut buffer = DmaArena::new().allocate(4096, |_| Ok(())).unwrap();
-        let mut verifier = Verifier::new(7, 512, (0, 200), 2, 4);
-        verifier.prepare(&mut buffer, 1024, Lba(40), 2).unwrap();
-        verifier.expect(3, Lba(40), 2);
-        let before = verifier.check(&buffer, 1024, 3, (Lba(40), 2)).unwrap();
-        assert_eq!(before, 0, "nothing is known of what was not written");
-        verifier.written(Lba(40), 2);
-        verifier.expect(3, Lba(40), 2);
-        assert_eq!(verifier.check(&buffer, 1024, 3, (Lba(40), 2)).unwrap(), 2);
-        // Another address's data.
-        verifier.check(&buffer, 1024, 3, (Lba(41), 2)).unwrap_err();
-        // A byte at the end of the second block.
-        buffer.write_at(1024 + 1023, &[0xff]).unwrap();
-        let error = verifier.check(&buffer, 1024, 3, (Lba(40), 2)).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                DriverError::DataMismatch {
-                    lba: Lba(41),
-                    bytes: 1
-                }
-            ),
-            "{error}"
-        );
-        // Another run's data.
-        let mut other = Verifier::new(8, 512, (0, 200), 2, 4);
-        other.prepare(&mut buffer, 1024, Lba(40), 2).unwrap();
-        verifier.check(&buffer, 1024, 3, (Lba(40), 2)).unwrap_err();
+/// How a command changes its blocks, other than by writing data.
+const fn change(op: Op) -> Option<Change> {
+    match op {
+        Op::WriteZeroes => Some(Change::Zeroes),
+        Op::Trim => Some(Change::Deallocate),
+        Op::WriteUncorrectable => Some(Change::Uncorrectable),
+        Op::Read | Op::Write | Op::Flush | Op::Compare | Op::Verify => None,
     }
 }

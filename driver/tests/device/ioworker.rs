@@ -406,14 +406,10 @@ fn each_contradiction_names_its_field() {
         ("passes = 1", "passes"),
         ("passes = 1\nio_count = 1\nlba_random = 0", "io_count"),
         (
-            "io_count = 1\nverify = true\nop_percentage = { trim = 50, read = 50 }",
+            "io_count = 1\nverify = true\nop_percentage = { compare = 50, read = 50 }",
             "verify",
         ),
         ("io_sequence = [[0, \"read\", 1, 0, 1]]\niops = 5", "iops"),
-        (
-            "io_sequence = [[0, \"read\", 1, 0, 1]]\nverify = true",
-            "verify",
-        ),
         ("io_sequence = [[0, \"read\", 1, 0, 0]]", "io_sequence"),
         ("io_sequence = [[0, \"read\", 2, 0, 1]]", "io_sequence"),
         (

@@ -12,3 +12,4 @@ mod proxy;
 mod queues;
 mod raw;
 mod recover;
+mod verify;

@@ -1,12 +1,14 @@
 //! The report as plain figures, for machines.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::{Serialize, Serializer};
 
 use super::{IoworkerReport, Second, Tally};
 use crate::ioworker::Op;
+use crate::verify::{Content, Expected, Mismatch};
 
 /// What there is to say of latencies, nanoseconds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -71,6 +73,61 @@ pub struct LoggedSummary {
     status: String,
 }
 
+/// A [`Mismatch`] as plain figures. A command is named by its queue, its number
+/// among the queue pair's commands, and its identifier where that is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MismatchSummary {
+    lba: u64,
+    expected: String,
+    expected_crc: Option<u32>,
+    expected_token: Option<u64>,
+    writer_queue: u16,
+    writer_command: u64,
+    writer_cid: Option<u16>,
+    writer_submit_ns: Option<u64>,
+    writer: String,
+    found: String,
+    found_crc: u32,
+    found_lba: Option<u64>,
+    found_token: Option<u64>,
+    reader: String,
+}
+
+impl MismatchSummary {
+    /// Of this mismatch.
+    #[must_use]
+    pub fn of(mismatch: &Mismatch) -> Self {
+        let (expected_crc, expected_token) = match mismatch.expected {
+            Expected::Written { crc, token } | Expected::WrittenOrFilled { crc, token, .. } => {
+                (Some(crc), Some(token))
+            }
+            Expected::Zeroes | Expected::ReadError => (None, None),
+        };
+        let (found_lba, found_token) = match &mismatch.found.content {
+            Content::Stamped { lba, token, .. } => (Some(lba.0), Some(*token)),
+            Content::Filled(_) | Content::Other => (None, None),
+        };
+        let writer = &mismatch.writer;
+        let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            lba: mismatch.lba.0,
+            expected: mismatch.expected.to_string(),
+            expected_crc,
+            expected_token,
+            writer_queue: writer.queue.0,
+            writer_command: writer.number,
+            writer_cid: writer.cid.map(|cid| cid.0),
+            writer_submit_ns: writer.submitted.map(ns),
+            writer: writer.to_string(),
+            found: mismatch.found.to_string(),
+            found_crc: mismatch.found.crc,
+            found_lba,
+            found_token,
+            reader: mismatch.reader.to_string(),
+        }
+    }
+}
+
 /// An [`IoworkerReport`] as plain figures; what `--json` prints.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ReportSummary {
@@ -96,6 +153,14 @@ pub struct ReportSummary {
     pub cpu_percent: Option<f64>,
     /// Blocks that were looked at and right.
     pub verified_blocks: u64,
+    /// Blocks that were read, but of which nothing was certain.
+    pub skipped_blocks: u64,
+    /// Blocks that were looked at and wrong.
+    pub mismatched_blocks: u64,
+    /// The first of those.
+    pub mismatches: Vec<MismatchSummary>,
+    /// Reads that failed as they had to.
+    pub expected_errors: u64,
     /// Second by second.
     pub seconds: Vec<Second>,
     /// The last commands, the oldest first.
@@ -143,6 +208,10 @@ impl ReportSummary {
                 .filter(|_| elapsed_s > 0.0)
                 .map(|cpu| cpu / elapsed_s * 100.0),
             verified_blocks: report.verified_blocks,
+            skipped_blocks: report.skipped_blocks,
+            mismatched_blocks: report.mismatched_blocks,
+            mismatches: report.mismatches.iter().map(MismatchSummary::of).collect(),
+            expected_errors: report.expected_errors,
             seconds: report.seconds.clone(),
             last_commands: logged.collect(),
         }
