@@ -8,6 +8,7 @@ trap 'echo "failed; the last of dmesg:"; dmesg | tail -n 40' EXIT
 root=$(basename "$(findmnt -n -o SOURCE /)" n1)
 other=$(ls /sys/class/nvme | grep -vx "$root")
 drive=/dev/${other}n1
+echo "the root is on $root"
 mkdir -p /extras /mnt
 mount -o ro "$(readlink -f /dev/disk/by-id/virtio-extras 2>/dev/null || echo /dev/vda)" /extras
 tool() {
