@@ -12,9 +12,9 @@ mod queues;
 pub(crate) mod services;
 
 use nvme::{
-    AbortCdw10, AdminOpcode, CommandId, FeatureId, FeatureSelect, FeaturesCdw10, LogPageId,
-    NSID_ALL, NamespaceId, QueueId, ReservationPersistence, Sqe, Status, WriteProtectionConfig,
-    WriteProtectionState,
+    AbortCdw10, AdminOpcode, CommandId, FeatureId, FeatureSelect, FeaturesCdw10, GetLogPageCdw10,
+    LogPageId, NSID_ALL, NamespaceId, QueueId, ReservationPersistence, Sqe, Status,
+    WriteProtectionConfig, WriteProtectionState,
 };
 use traces::{Clock, Tap};
 use zerocopy::IntoBytes;
@@ -94,22 +94,12 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
 }
 
 impl<T: Tap, C: Clock> Device<T, C> {
-    /// Keeps commands away from a sanitize operation that are neither allowed
-    /// beside one nor look for one themselves (`NVMe Base 2.1 §8.1.24`).
+    /// Keeps commands away from a sanitize operation, and from what a failed one
+    /// has left, that are not among those which are allowed beside it
+    /// (`NVMe Base 2.1 §5.1`, `§8.1.24`). Sanitize looks for itself.
     fn allow_while_sanitizing(&self, sqe: &Sqe) -> Result<(), Status> {
-        let kept_away = matches!(
-            AdminOpcode(sqe.opcode),
-            AdminOpcode::FIRMWARE_COMMIT
-                | AdminOpcode::FIRMWARE_DOWNLOAD
-                | AdminOpcode::NAMESPACE_ATTACHMENT
-                | AdminOpcode::SECURITY_SEND
-                | AdminOpcode::SECURITY_RECEIVE
-                | AdminOpcode::DIRECTIVE_SEND
-                | AdminOpcode::DIRECTIVE_RECEIVE
-                | AdminOpcode::GET_LBA_STATUS
-        );
         match self.sanitize.status() {
-            Some(status) if kept_away => Err(status),
+            Some(status) if !is_allowed_while_sanitizing(sqe) => Err(status),
             _ => Ok(()),
         }
     }
@@ -216,7 +206,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
     /// A log page; none where there is no such page.
     fn log(&self, request: &LogRequest) -> Option<Vec<u8>> {
         Some(match request.page {
-            LogPageId::ERROR_INFORMATION => self.errors.page(),
+            LogPageId::ERROR_INFORMATION => self.errors.page(self.sanitize.status().is_none()),
             LogPageId::SMART => self.smart(),
             LogPageId::COMMAND_EFFECTS => logs::command_effects(&self.config),
             LogPageId::SUPPORTED => logs::supported(&self.config),
@@ -400,6 +390,42 @@ impl<T: Tap, C: Clock> Device<T, C> {
             told += 1;
         }
         told
+    }
+}
+
+/// Whether an admin command tells and changes nothing of what is sanitized
+/// (`NVMe Base 2.1 §5.1`).
+fn is_allowed_while_sanitizing(sqe: &Sqe) -> bool {
+    match AdminOpcode(sqe.opcode) {
+        AdminOpcode::GET_LOG_PAGE => {
+            let page = GetLogPageCdw10::from_bits(sqe.cdw10.get()).lid();
+            matches!(
+                LogPageId(page),
+                // Without addresses of blocks.
+                LogPageId::ERROR_INFORMATION
+                    | LogPageId::SMART
+                    | LogPageId::CHANGED_NAMESPACES
+                    | LogPageId::RESERVATION_NOTIFICATION
+                    | LogPageId::SANITIZE_STATUS
+            )
+        }
+        AdminOpcode::SET_FEATURES => {
+            let feature = FeaturesCdw10::from_bits(sqe.cdw10.get()).fid();
+            FeatureId(feature) != FeatureId::NAMESPACE_WRITE_PROTECTION
+        }
+        AdminOpcode::DELETE_SQ
+        | AdminOpcode::CREATE_SQ
+        | AdminOpcode::DELETE_CQ
+        | AdminOpcode::CREATE_CQ
+        | AdminOpcode::IDENTIFY
+        | AdminOpcode::ABORT
+        | AdminOpcode::GET_FEATURES
+        | AdminOpcode::ASYNC_EVENT_REQUEST
+        | AdminOpcode::KEEP_ALIVE
+        | AdminOpcode::NVME_MI_SEND
+        | AdminOpcode::NVME_MI_RECEIVE
+        | AdminOpcode::SANITIZE => true,
+        _ => false,
     }
 }
 

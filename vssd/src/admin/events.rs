@@ -59,6 +59,12 @@ impl AsyncEvents {
         }
     }
 
+    /// Forgets an event that is not told yet, or whose log page was not read.
+    pub(crate) fn withdraw(&mut self, event: AsyncEvent) {
+        self.events.retain(|&known| known != event);
+        self.masked.retain(|&known| known != event);
+    }
+
     /// Whether there is an event to tell, and a request to tell it by.
     #[inline]
     pub(crate) fn is_deliverable(&self) -> bool {

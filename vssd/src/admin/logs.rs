@@ -261,11 +261,14 @@ impl ErrorLog {
         self.entries.push_front(entry);
     }
 
-    /// The log page.
-    pub(super) fn page(&self) -> Vec<u8> {
+    /// The log page, with the addresses of blocks only where they may be told.
+    pub(super) fn page(&self, addresses: bool) -> Vec<u8> {
         let mut entries = [ErrorLogEntry::default(); ERRORS_MAX];
         for (slot, entry) in entries.iter_mut().zip(&self.entries) {
             *slot = *entry;
+            if !addresses {
+                slot.lba = U64::new(0);
+            }
         }
         entries.as_bytes().to_vec()
     }

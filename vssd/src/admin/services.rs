@@ -301,7 +301,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         let commands = serde_json::json!({
             "admin_commands": self.services.telemetry.commands(),
         });
-        let errors = self.errors.page();
+        let errors = self.errors.page(true);
         let errors: Vec<_> = errors
             .chunks(64)
             .filter_map(|entry| nvme::ErrorLogEntry::read_from_bytes(entry).ok())

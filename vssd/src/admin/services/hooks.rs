@@ -1,8 +1,9 @@
 //! What the services learn of formats, sanitize operations and namespaces.
 
 use nvme::{
-    ChangeNamespaceEvent, FormatCompletionEvent, FormatStartEvent, IdentifyController, NamespaceId,
-    PersistentEventType, SanitizeCompletionEvent, SanitizeStartEvent, SelfTestResult, Sqe, Status,
+    AsyncEvent, ChangeNamespaceEvent, FormatCompletionEvent, FormatStartEvent, IdentifyController,
+    NamespaceId, PersistentEventType, SanitizeCompletionEvent, SanitizeStartEvent, SelfTestResult,
+    Sqe, Status,
 };
 use traces::{Clock, Tap};
 use zerocopy::IntoBytes;
@@ -54,6 +55,12 @@ impl<T: Tap, C: Clock> Device<T, C> {
         };
         self.enter_persistent(PersistentEventType::SANITIZE_START, event.as_bytes());
         self.abort_self_test(SelfTestResult::AbortedBySanitize);
+        // Of the operation before nothing is told any more, and streams are
+        // released (`NVMe Base 2.1 §8.1.24`).
+        self.events.withdraw(AsyncEvent::SANITIZE_COMPLETED);
+        for namespace in self.namespaces.iter() {
+            self.services.directives.forget(namespace.nsid.0);
+        }
     }
 
     /// A sanitize operation ended.

@@ -1,6 +1,7 @@
 //! The status tables of the commands, as far as no other test has them: what
 //! each command answers where something is in its way.
 
+mod sanitize;
 mod shared;
 mod zones;
 
@@ -136,46 +137,6 @@ fn every_io_command_meets_a_format_in_progress() {
         let status = admin_answer(&mut host, sqe);
         assert!(status.same_code(Status::FORMAT_IN_PROGRESS), "{sqe:?}");
     }
-}
-
-#[test]
-fn every_command_meets_a_sanitize_operation_in_progress() {
-    let (mut host, mut pair) = Host::ready(ram());
-    let page = host.pages(1);
-    assert_eq!(admin_answer(&mut host, sanitize()), Status::SUCCESS);
-    for sqe in every_io(page) {
-        let status = answer(&mut host, &mut pair, sqe);
-        expect(status, Status::SANITIZE_IN_PROGRESS, sqe);
-        assert!(!status.is_dnr(), "{sqe:?}");
-    }
-    for opcode in [
-        AdminOpcode::FORMAT_NVM,
-        AdminOpcode::NAMESPACE_MANAGEMENT,
-        AdminOpcode::NAMESPACE_ATTACHMENT,
-        AdminOpcode::DEVICE_SELF_TEST,
-        AdminOpcode::FIRMWARE_DOWNLOAD,
-        AdminOpcode::FIRMWARE_COMMIT,
-        AdminOpcode::SECURITY_SEND,
-        AdminOpcode::SECURITY_RECEIVE,
-        AdminOpcode::DIRECTIVE_SEND,
-        AdminOpcode::DIRECTIVE_RECEIVE,
-    ] {
-        let mut sqe = admin(opcode, 1, 0, 0);
-        sqe.prp1 = U64::new(page);
-        let status = admin_answer(&mut host, sqe);
-        assert!(
-            status.same_code(Status::SANITIZE_IN_PROGRESS),
-            "{opcode}: {status}"
-        );
-    }
-    let again = admin_answer(&mut host, sanitize());
-    assert!(again.same_code(Status::SANITIZE_IN_PROGRESS), "{again}");
-    // Queues, features and Identify go on.
-    let mut identify = admin(AdminOpcode::IDENTIFY, 0, 1, 0);
-    identify.prp1 = U64::new(page);
-    assert_eq!(admin_answer(&mut host, identify), Status::SUCCESS);
-    let get = admin(AdminOpcode::GET_FEATURES, 0, 1, 0);
-    assert_eq!(admin_answer(&mut host, get), Status::SUCCESS);
 }
 
 #[test]
