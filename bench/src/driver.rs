@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{self, Stdio};
 
 use ::driver::transport::vfio_user::VfioUser;
-use ::driver::{Command, Controller, ControllerOptions, QueueOptions};
+use ::driver::{Command, Controller, ControllerOptions, DriverError, QueueOptions, QueuePair};
 use anyhow::{Context as _, Result, bail, ensure};
 use nvme::{Lba, ZeroBased};
 use serde::Serialize;
@@ -31,7 +31,7 @@ struct Row {
     fio_iops: Option<f64>,
     /// Ours to fio's.
     ratio: Option<f64>,
-    /// Of the driver's process; none where there is no valgrind.
+    /// Of the driver; none where there is no valgrind.
     instructions_per_io: Option<f64>,
 }
 
@@ -43,8 +43,8 @@ pub(crate) fn run(common: &Common) -> Result<()> {
     println!(
         "4 KiB random reads of a file in memory; {} runs of {} s each, in turn: by the driver \
          from\na vssd (client on core {}, server on core {}), and by fio with io_uring from the \
-         kernel (core {}).\nInstructions are those of the client's process for each command, \
-         by callgrind.\n",
+         kernel (core {}).\nInstructions are the driver's for each command, its polls in vain \
+         among them, by callgrind.\n",
         common.pairs, common.seconds, cores.client, cores.server, cores.client
     );
     let directory =
@@ -138,8 +138,8 @@ fn fio(disk: &Path, depth: u16, seconds: u64, cores: Cores) -> Result<Option<f64
     Ok(iops.and_then(serde_json::Value::as_f64))
 }
 
-/// How many instructions the client's process spends on a command; none where
-/// there is no valgrind.
+/// How many instructions the driver spends on a command; none where there is no
+/// valgrind.
 fn instructions(common: &Common, cores: Cores, disk: &str, depth: u16) -> Result<Option<f64>> {
     let mut collected = Vec::new();
     for count in COUNTS {
@@ -149,6 +149,7 @@ fn instructions(common: &Common, cores: Cores, disk: &str, depth: u16) -> Result
         let client = std::env::current_exe().context("this program has no path")?;
         let output = process::Command::new("valgrind")
             .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+            .args(["--toggle-collect=bench::driver::counted_*"])
             .arg(client)
             .arg("client")
             .arg(server.socket())
@@ -175,6 +176,25 @@ fn instructions(common: &Common, cores: Cores, disk: &str, depth: u16) -> Result
     Ok(Some(each))
 }
 
+/// The driver's part of the client, which is counted: submission.
+#[inline(never)]
+fn counted_submit(pair: &mut QueuePair, read: Command<'_>, slot: u64, now_ns: u64) -> bool {
+    pair.submit(read, slot, now_ns).is_ok()
+}
+
+/// The driver's part of the client, which is counted: doorbell and completions.
+#[inline(never)]
+fn counted_poll(
+    pair: &mut QueuePair,
+    clock: &MonotonicClock,
+    budget: usize,
+    done: &mut Vec<(u64, bool)>,
+) -> Result<usize, DriverError> {
+    pair.poll(clock, budget, |completed| {
+        done.push((completed.user, completed.status.is_success()));
+    })
+}
+
 /// The client that is counted: so many reads at a depth, and nothing else.
 pub(crate) fn client(arguments: &ClientArguments) -> Result<()> {
     const BLOCKS: u16 = 8;
@@ -193,6 +213,8 @@ pub(crate) fn client(arguments: &ClientArguments) -> Result<()> {
     let mut random = fastrand::Rng::with_seed(1);
     let mut free: Vec<u64> = (0..u64::from(arguments.depth)).collect();
     let (mut left, mut failed) = (arguments.count, 0_u64);
+    let mut done = Vec::with_capacity(depth);
+    let mut now_ns = clock.now_ns();
     while left > 0 || pair.in_flight() > 0 {
         while let Some(slot) = free.pop_if(|_| left > 0) {
             left -= 1;
@@ -200,13 +222,14 @@ pub(crate) fn client(arguments: &ClientArguments) -> Result<()> {
             let at = usize::try_from(slot)? * 4096;
             let blocks = ZeroBased(BLOCKS - 1);
             let read = Command::read(namespace.nsid, lba, blocks, data.slice(at, 4096)?);
-            pair.submit(read, slot, clock.now_ns())
-                .map_err(|error| anyhow::anyhow!("{error}"))?;
+            ensure!(counted_submit(&mut pair, read, slot, now_ns), "no room");
         }
-        pair.poll(&clock, depth, |done| {
-            free.push(done.user);
-            failed += u64::from(!done.status.is_success());
-        })?;
+        counted_poll(&mut pair, &clock, depth, &mut done)?;
+        now_ns = clock.now_ns();
+        for (slot, is_success) in done.drain(..) {
+            free.push(slot);
+            failed += u64::from(!is_success);
+        }
     }
     ensure!(failed == 0, "{failed} commands failed");
     controller.shutdown()?;
