@@ -12,9 +12,10 @@ use crate::transport::Transport;
 pub(crate) const COMMAND: u16 = 0x04;
 /// Its Memory Space Enable.
 const MEMORY_SPACE: u8 = 1 << 1;
-/// Memory Space Enable and Bus Master Enable: without the latter a device may
-/// not touch memory.
-const COMMAND_ON: u8 = MEMORY_SPACE | 1 << 2;
+/// Memory Space Enable, Bus Master Enable, without which a device may not touch
+/// memory, and Interrupt Disable: nobody waits for the pin, and one that stays
+/// asserted costs whoever has to look (a hypervisor, with every access).
+const COMMAND_ON: u16 = 1 << 1 | 1 << 2 | 1 << 10;
 /// The status register, whose bit 4 tells of capabilities.
 const STATUS: u16 = 0x06;
 const STATUS_CAPABILITIES: u8 = 1 << 4;
@@ -229,14 +230,15 @@ impl<'a, T: Transport + ?Sized> PciConfig<'a, T> {
         Ok(None)
     }
 
-    /// Lets the function answer for its memory, and access ours.
+    /// Lets the function answer for its memory, access ours, and keeps it from
+    /// asserting its interrupt pin.
     ///
     /// # Errors
     ///
     /// Those of [`PciConfig::read`].
     pub fn switch_on(&mut self) -> Result<(), DriverError> {
-        let command = self.byte(COMMAND)? | COMMAND_ON;
-        self.write(COMMAND, &[command])
+        let command = self.word(COMMAND)? | COMMAND_ON;
+        self.write(COMMAND, &command.to_le_bytes())
     }
 
     /// The power state that the function is in.

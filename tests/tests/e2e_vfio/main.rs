@@ -278,6 +278,8 @@ fn figures_are_printed() {
     job.push_str("done; done\n");
     let null = "driver=null-co,node-name=null,size=1073741824,read-zeroes=off";
     let launch = launch(&vm, &scratch, &job, &[])
+        // One core for the guest, the other for the drive.
+        .cpus(1)
         .iommu(true)
         .drive(server.drive())
         .qemu_args(["-blockdev", null])
