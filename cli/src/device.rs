@@ -120,7 +120,11 @@ impl Device {
     }
 
     /// Attaches to the device and brings it up with `options`.
-    fn open_as(&self, options: ControllerOptions, clock: MonotonicClock) -> Result<Opened> {
+    pub(crate) fn open_as(
+        &self,
+        options: ControllerOptions,
+        clock: MonotonicClock,
+    ) -> Result<Opened> {
         let transport: AnyTransport = match self {
             Self::VfioUser(path) => Box::new(VfioUser::connect(path)?),
             Self::Pci(address) => Box::new(Vfio::open(*address)?),

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nvme::{Aqa, Cap, Doorbell, DoorbellKind, QueueId, ShutdownNotification};
+use nvme::{Aqa, Cap, Cc, Doorbell, DoorbellKind, QueueId, ShutdownNotification};
 use traces::{Clock, MonotonicClock};
 
 use self::device::Device;
@@ -42,6 +42,12 @@ pub struct ControllerOptions {
     pub admin_depth: u16,
     /// How long an admin command may take.
     pub admin_timeout: Duration,
+    /// Arbitrate by weighted round robin with an urgent class where the
+    /// controller can (CAP.AMS), so that [`QueueOptions::priority`] counts.
+    pub weighted_round_robin: bool,
+    /// What to set CC to, with EN, instead of what suits the device: for tests
+    /// of the bring-up itself.
+    pub configuration: Option<Cc>,
 }
 
 impl Default for ControllerOptions {
@@ -50,6 +56,8 @@ impl Default for ControllerOptions {
             queue_pairs: 64,
             admin_depth: 31,
             admin_timeout: Duration::from_secs(10),
+            weighted_round_robin: false,
+            configuration: None,
         }
     }
 }
@@ -394,7 +402,7 @@ impl<T: Transport, C: Clock> Controller<T, C> {
     /// Enables the controller with the admin queue that it has, and asks it
     /// who it is.
     fn start(&mut self, admin: AdminPlace) -> Result<(), DriverError> {
-        self.device.enable(admin)?;
+        self.device.enable(admin, &self.options)?;
         self.identify_all()?;
         if self.listening {
             self.listen()?;

@@ -4,8 +4,9 @@
 //!   replayer, cli, tests
 //!            |
 //!         driver            <- you are here
-//!   ioworker                a small load generator
+//!   ioworker    verify      the load generator; whether what is read was written
 //!   Controller  QueuePair   bring-up and admin; the data path
+//!   raw         pci         queues by hand; the function, its drivers, its power
 //!   transport               registers, doorbells, DMA memory of one device
 //!            |
 //!       nvme, wire
@@ -42,6 +43,26 @@
 //! # }
 //! ```
 //!
+//! A real drive is [`transport::vfio::Vfio`], by its PCI address, once
+//! [`pci::System::bind`] has given it to vfio-pci.
+//!
+//! # Tests of a device
+//!
+//! | what a test wants | where |
+//! |---|---|
+//! | queues, doorbells and PRP lists by hand | [`raw`] |
+//! | a command by its dwords | [`nvme::Sqe::set_dword`], [`Command::raw`], [`Controller::admin_status`] |
+//! | admin commands without waiting | [`Controller::admin_submit`] |
+//! | what was sent and what came back | [`QueuePair::cmdlog`] |
+//! | commands that take too long | [`QueuePair::late`], [`Controller::recover`] |
+//! | asynchronous events | [`Controller::listen`], [`Controller::wait_event`] |
+//! | interrupts | [`Interrupt`], [`QueueOptions::interrupt`] |
+//! | resets: controller, function, bus, subsystem | [`Controller::reset`], [`Controller::reset_function`], [`transport::vfio::Vfio::hot_reset`], [`Controller::reset_subsystem`] |
+//! | shutdowns | [`Controller::shutdown`], [`Controller::notify_shutdown`] |
+//! | capabilities, power states, the link | [`pci::PciConfig`] |
+//! | registers | [`Controller::transport_mut`], which is [`nvme::Registers`] |
+//! | another bring-up | [`ControllerOptions`] |
+//!
 //! What it does not do: interrupts on the data path (it polls), block-layer
 //! services (caching, merging, splitting above MDTS, retries), file systems,
 //! metadata and protection information. It never decides by itself to write to
@@ -49,8 +70,8 @@
 //!
 //! Memory that a device may write at any moment is only ever accessed by
 //! copies and atomics, never through a reference. That and the doorbells are
-//! where the crate is unsafe: [`DmaBuffer`], [`transport::memory`] and
-//! [`transport::Doorbells`].
+//! where the crate is unsafe: [`DmaBuffer`], [`transport::memory`],
+//! [`transport::Doorbells`], and the calls and mappings of [`transport::vfio`].
 
 pub mod ioworker;
 pub mod monitor;

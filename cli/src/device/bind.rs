@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 use driver::pci::{PciAddress, System};
 use traces::{Clock as _, MonotonicClock};
@@ -22,7 +22,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 Example: sudo vssd device bind 0000:01:00.0
 
 A drive that is mounted, swapped to, part of an array or in use in another way is left
-as it is. `vssd device unbind` gives it back.")]
+as it is. With sudo, you can drive it without from then on. `vssd device unbind` gives it
+back.")]
 pub(super) struct BindArguments {
     /// The drive's PCI address, as `vssd device list` shows it.
     address: PciAddress,
@@ -56,11 +57,25 @@ pub(super) fn bind(arguments: &BindArguments) -> Result<()> {
         arguments.word.ask(&address, &what)?;
     }
     let node = system.bind(address, patience())?;
+    let whose = match invoker() {
+        Some(user) => {
+            std::os::unix::fs::chown(&node, Some(user), None)
+                .with_context(|| format!("cannot give {} to user {user}", node.display()))?;
+            "you, and whoever else may write"
+        }
+        None => "whoever may write",
+    };
     println!(
-        "{address} is with vfio-pci: whoever may write {} can drive it",
+        "{address} is with vfio-pci: {whose} {} can drive it",
         node.display()
     );
     Ok(())
+}
+
+/// The user who ran `sudo`, where that is how this came to be root: the drive is
+/// for them to use, and what uses it needs no privileges.
+fn invoker() -> Option<u32> {
+    std::env::var("SUDO_UID").ok()?.parse().ok()
 }
 
 /// Runs `vssd device unbind`.

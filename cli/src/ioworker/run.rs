@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use driver::ioworker::{Ioworker, IoworkerReport, Live, run_together};
 use driver::transport::Transport;
-use driver::{Controller, DriverError, Sequence};
+use driver::{Controller, ControllerOptions, DriverError, Sequence};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use traces::{Clock, MonotonicClock, Tap};
@@ -64,7 +64,12 @@ pub(super) fn run(
     record: Option<&RecordPlan>,
 ) -> Result<JobReport> {
     let clock = MonotonicClock::start();
-    let mut controller = device.open(clock)?;
+    let workers = job.phases.iter().flat_map(|phase| &phase.workers);
+    let options = ControllerOptions {
+        weighted_round_robin: workers.into_iter().any(|worker| worker.options.qprio != 0),
+        ..ControllerOptions::default()
+    };
+    let mut controller = device.open_as(options, clock)?;
     let _server = match monitor {
         None => None,
         Some(path) => Some(crate::monitor::start(path, &mut controller, clock)?),

@@ -5,12 +5,14 @@ use std::time::Duration;
 use nvme::{Cap, Cc, Csts, ShutdownNotification, ShutdownStatus, ZeroBased, offset};
 use traces::Clock;
 
-use super::AdminPlace;
+use super::{AdminPlace, ControllerOptions};
 use crate::DriverError;
 use crate::transport::{Fault, Transport};
 
 /// What a 32-bit register of a device that is gone reads as.
 const GONE: u32 = u32::MAX;
+/// CAP.AMS: weighted round robin with urgent priority class.
+const AMS_WEIGHTED: u8 = 1;
 /// The unit of CAP.TO.
 const READY_UNIT: Duration = Duration::from_millis(500);
 
@@ -125,16 +127,22 @@ impl<T: Transport, C: Clock> Device<T, C> {
     }
 
     /// Sets the admin queues and CC.EN, and waits for CSTS.RDY.
-    pub(super) fn enable(&mut self, admin: AdminPlace) -> Result<(), DriverError> {
+    pub(super) fn enable(
+        &mut self,
+        admin: AdminPlace,
+        options: &ControllerOptions,
+    ) -> Result<(), DriverError> {
+        let is_weighted = options.weighted_round_robin && self.cap.ams() & AMS_WEIGHTED != 0;
         let transport = &mut self.transport;
         transport.write32(offset::AQA, admin.aqa.into_bits());
         transport.write64(offset::ASQ, admin.asq);
         transport.write64(offset::ACQ, admin.acq);
         let cc = Cc::new()
             .with_css(command_set(self.cap).unwrap_or(0))
+            .with_ams(u8::from(is_weighted))
             .with_iosqes(6)
-            .with_iocqes(4)
-            .with_en(true);
+            .with_iocqes(4);
+        let cc = options.configuration.unwrap_or(cc).with_en(true);
         transport.write32(offset::CC, cc.into_bits());
         self.wait("ready", self.ready_timeout(), |device| {
             Ok(device.status()?.rdy())

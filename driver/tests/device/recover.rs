@@ -4,10 +4,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::common::{PATIENCE, Server, drain, succeed};
+use crate::common::{PATIENCE, Server, bring_up, drain, succeed};
 use driver::pci::config::CAPABILITY_MSIX;
 use driver::pci::{Aspm, PciConfig, PowerState};
-use driver::{Command, Controller, Interrupt, QueueOptions, Recovery};
+use driver::{
+    Command, Controller, ControllerOptions, DriverError, Interrupt, QueueOptions, Recovery,
+};
 use nvme::{
     AdminOpcode, AsyncEvent, FeatureId, Lba, NSID_ALL, NamespaceId, Registers as _,
     ShutdownNotification, Sqe, Status, ZeroBased,
@@ -309,4 +311,40 @@ fn configuration_space_is_within_reach() {
     device.reset().unwrap();
     let mut pair = device.create_queue_pair(QueueOptions::default()).unwrap();
     succeed(&mut pair, Command::flush(N1));
+}
+
+/// CC is what the caller wants, and weighted round robin where the device has it.
+#[test]
+fn the_configuration_is_the_callers() {
+    let server = Server::small();
+    for (options, wanted) in [
+        (ControllerOptions::default(), 0),
+        (
+            ControllerOptions {
+                weighted_round_robin: true,
+                ..ControllerOptions::default()
+            },
+            1,
+        ),
+    ] {
+        let mut device = server.connect_with(options);
+        let cc = device.transport_mut().read32(nvme::offset::CC);
+        let cc = nvme::Cc::from_bits(cc);
+        assert!(cc.en());
+        assert_eq!(cc.ams(), wanted);
+        let options = QueueOptions {
+            priority: 2,
+            ..QueueOptions::default()
+        };
+        let mut pair = device.create_queue_pair(options).unwrap();
+        succeed(&mut pair, Command::flush(N1));
+    }
+    // An entry size that there is not.
+    let odd = nvme::Cc::new().with_iosqes(7).with_iocqes(4);
+    let options = ControllerOptions {
+        configuration: Some(odd),
+        ..ControllerOptions::default()
+    };
+    let error = bring_up(server.path(), options).unwrap_err();
+    assert!(matches!(error, DriverError::Fatal { .. }), "{error}");
 }
