@@ -98,6 +98,12 @@ impl Health {
     /// `NVM Command Set 1.1 §4.1.4.2`).
     #[inline]
     pub(crate) fn count(&mut self, record: &CommandRecord, block_bytes: u32) {
+        if NvmOpcode(record.opcode) == NvmOpcode::COPY {
+            // One command that reads and writes; see `count_copied` for its data.
+            self.reads = self.reads.saturating_add(1);
+            self.writes = self.writes.saturating_add(1);
+            return;
+        }
         let Some((_, blocks)) = record.lba_range() else {
             return;
         };
@@ -119,6 +125,11 @@ impl Health {
             }
             _ => {}
         }
+    }
+
+    /// Counts what a Copy command has the medium write, 512-byte units.
+    pub(crate) fn count_copied(&mut self, sectors: u64) {
+        self.sectors_written = self.sectors_written.saturating_add(sectors);
     }
 
     /// Counts a command that the medium failed.

@@ -6,8 +6,8 @@ use nvme::{
     GetLogPageCdw10, IdentifyController, IdentifyNamespace, LogPageId, NSID_ALL, NamespaceId,
     NvmOpcode, SmartLog, Sqe, Status,
 };
-use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
+use zerocopy::{FromBytes, IntoBytes};
 
 use crate::host::{Held, Host, PAGE, io};
 use crate::media::Ram;
@@ -241,10 +241,19 @@ fn smart_counts_what_was_done() {
     host.run(&mut pair, io(NvmOpcode::COMPARE, 0, 8, page, 0));
     host.run(&mut pair, io(NvmOpcode::READ, 1 << 40, 8, page, 0));
     host.clock.advance(2 * 3_600_000_000_000);
+    // A copy reads and writes: eight times 128 blocks, another 1024 written.
+    let range = nvme::CopyRange::new(nvme::Lba(0), 128).unwrap();
+    let list = [range; 8];
+    host.write(page, list.as_bytes());
+    let mut copy = Sqe::new(NvmOpcode::COPY.0, NamespaceId(1));
+    copy.prp1.set(page);
+    copy.set_slba(nvme::Lba(4096));
+    copy.cdw12.set(7);
+    assert_eq!(host.status(&mut pair, copy), Status::SUCCESS);
     let log = smart(&mut host);
     let number = |bytes: [u8; 16]| u128::from_le_bytes(bytes);
-    assert_eq!((number(log.host_reads), number(log.host_writes)), (2, 127));
-    assert_eq!(number(log.data_units_written), 2);
+    assert_eq!((number(log.host_reads), number(log.host_writes)), (3, 128));
+    assert_eq!(number(log.data_units_written), 3);
     assert_eq!(number(log.data_units_read), 1);
     assert_eq!(number(log.power_cycles), 1);
     assert_eq!(number(log.unsafe_shutdowns), 0);

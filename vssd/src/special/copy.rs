@@ -55,8 +55,12 @@ impl<T: Tap, C: Clock> Device<T, C> {
             .active(sqe.nsid())
             .ok_or(Status::INVALID_NAMESPACE_OR_FORMAT.dnr())?;
         let bytes = Copy::buffer_bytes(to.block_bytes, to.metadata_bytes);
+        let sectors = u64::from(to.block_bytes / 512);
         let to = to.nsid;
         self.enter_zones(to, sqe.slba(), &sources)?;
+        let blocks = sources.iter().map(|source| source.blocks);
+        let blocks = blocks.fold(0, u64::saturating_add);
+        self.health.count_copied(blocks.saturating_mul(sectors));
         let job = Copy::new(sources, to, sqe.slba().0, durable);
         Ok(Way::Job(Box::new(Job::Copy(Box::new(job))), bytes))
     }
