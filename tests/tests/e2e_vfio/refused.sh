@@ -60,10 +60,12 @@ try "no permission" setpriv --reuid 1000 --clear-groups vssd device identify 01:
 try "no word" vssd ioworker 01:00.0 --read 0 -t 1s
 chown 1000 /dev/vfio/*
 try "little memory" setpriv --reuid 1000 --clear-groups sh -c 'ulimit -l 1024; vssd device identify 01:00.0'
-vssd ioworker 01:00.0 -t 6s >/dev/null &
-sleep 2
+vssd ioworker 01:00.0 -t 600s >/dev/null &
+user=$!
+until ls -l /proc/$user/fd | grep -q /dev/vfio/; do sleep 0.1; done
 try "in use" vssd device identify 01:00.0
 try "unbind in use" vssd device unbind 01:00.0
+kill $user
 wait
 vssd device unbind 01:00.0
 exit 0
