@@ -16,6 +16,7 @@
 //! | `VSSD_NO_VM` | set to anything: every test that boots a guest is left out    |
 //! | `VSSD_SLOW`  | set to anything: slow tests are run too, as by `cargo xtask test --all` |
 //! | `VSSD_BIN`   | the `vssd` to test, instead of the one in the target directory |
+//! | `VSSD_IOMMUFD_KERNEL` | a kernel with iommufd, for the one test that wants it |
 //!
 //! The guest kit has variables of its own; see the crate `qemu`.
 

@@ -23,6 +23,7 @@ for disk in /sys/block/vd*; do
     mount -o ro /dev/${disk##*/} /payload
 done
 for module in irqbypass vfio vfio_iommu_type1 vfio-pci-core vfio-pci; do
+    [ -d /sys/bus/pci/drivers/vfio-pci ] && break
     insmod /run/kit/modules/$module.ko.xz 2>/dev/null || insmod /run/kit/modules/$module.ko
 done
 "#;

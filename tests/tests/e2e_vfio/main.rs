@@ -257,6 +257,42 @@ fn a_drive_that_is_unplugged_under_load_ends_its_use() {
     assert!(has("ok unplug") && has("gone"), "{:#?}", outcome.lines);
 }
 
+/// The same by iommufd, for whoever has a kernel with it: `VSSD_IOMMUFD_KERNEL` names
+/// its image, and `iommufd.config` says what goes into it.
+#[test]
+fn a_drive_is_driven_by_iommufd() {
+    let name = "a_drive_is_driven_by_iommufd";
+    let Some(kernel) = std::env::var("VSSD_IOMMUFD_KERNEL").ok() else {
+        eprintln!("SKIPPED, for VSSD_IOMMUFD_KERNEL names no kernel: {name}");
+        return;
+    };
+    let Some(vm) = Vm::take(name) else { return };
+    let scratch = Scratch::new();
+    let job = "vssd device bind 01:00.0 --yes\n\
+               VSSD_VFIO=iommufd drive_checks 01:00.0 interface commands format queues \
+               interrupts config reset\n\
+               VSSD_VFIO=group drive_checks 01:00.0 interface\n\
+               vssd device unbind 01:00.0\n";
+    let launch = launch(&vm, &scratch, job, &[])
+        .iommu(true)
+        .qemu_args(machine(&scratch))
+        // The last one counts.
+        .qemu_args(["-kernel", &kernel]);
+    let lines = run(&vm, launch).lines;
+    lines.iter().for_each(|line| eprintln!("| {line}"));
+    for wanted in [
+        "opened by Iommufd",
+        "opened by Group",
+        "ok commands",
+        "ok queues",
+        "ok interrupts",
+        "ok config",
+        "ok reset",
+    ] {
+        assert!(lines.iter().any(|line| line == wanted), "no {wanted:?}");
+    }
+}
+
 /// How fast that is, where anything can be said of it: QEMU's drive on nothing, and a
 /// virtual SSD of ours. Printed, and judged by nobody.
 #[test]
