@@ -97,9 +97,5 @@ impl Interrupt {
 }
 
 fn failed(name: &str, errno: Errno) -> DriverError {
-    DriverError::transport(
-        name,
-        "waiting for an interrupt",
-        std::io::Error::from(errno),
-    )
+    DriverError::transport(name, "waiting for an interrupt", errno)
 }

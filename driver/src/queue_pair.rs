@@ -15,7 +15,7 @@ use crate::cmdlog::CmdLog;
 use crate::prp::PrpLists;
 use crate::ring::{CompletionRing, SubmissionRing};
 use crate::transport::{DoorbellRegister, Link};
-use crate::{Command, DmaBuffer, DriverError, SubmitError, SubmitReason};
+use crate::{CmdLogEntry, Command, DmaBuffer, DriverError, SubmitError, SubmitReason};
 
 pub(crate) use self::gate::Gate;
 pub(crate) use self::layout::Layout;
@@ -222,6 +222,12 @@ impl<T: Tap> QueuePair<T> {
     #[must_use]
     pub const fn cmdlog(&self) -> &CmdLog {
         &self.cmdlog
+    }
+
+    /// What the command log knows of a command in flight, where it still has it.
+    pub(crate) fn logged(&self, tag: Tag) -> Option<CmdLogEntry> {
+        let slot = self.slots.get(usize::from(tag.0))?;
+        self.cmdlog.entry(slot.logged)
     }
 
     /// The tap, to look at or to flush.

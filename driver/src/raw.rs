@@ -52,10 +52,10 @@ mod queue;
 
 use zerocopy::little_endian::U64;
 
-pub(crate) use self::queue::{Pages, RawKept};
 pub use self::queue::{
     RawCompletionOptions, RawCompletionQueue, RawSubmissionOptions, RawSubmissionQueue,
 };
+pub(crate) use self::queue::{RawKept, RawQueue, Shape};
 use crate::{DmaBuffer, DriverError};
 
 /// Writes a PRP list of `entries` at `offset` bytes of `buffer`, as they are.

@@ -362,13 +362,18 @@ impl Writer {
         if !done.status.is_success() {
             return Outcome::Unknown;
         }
-        let author = Author {
+        Outcome::Is(kind, self.author(crc, number, done))
+    }
+
+    /// The command `number`, which is over, as the author of blocks with this
+    /// CRC32C.
+    fn author(&self, crc: u32, number: u64, done: &Completed) -> Author {
+        Author {
             token: self.token(number),
             crc,
             cid: done.tag.cid(),
             submit_ms: u32::try_from(done.submit_ns / 1_000_000).unwrap_or(u32::MAX),
-        };
-        Outcome::Is(kind, author)
+        }
     }
 
     /// What is known of a block that is about to be read.
@@ -465,12 +470,7 @@ impl Writer {
 
     #[cold]
     fn reader(&self, number: u64, done: &Completed) -> CommandTrace {
-        self.table.trace_of(Author {
-            token: self.token(number),
-            crc: 0,
-            cid: done.tag.cid(),
-            submit_ms: u32::try_from(done.submit_ns / 1_000_000).unwrap_or(u32::MAX),
-        })
+        self.table.trace_of(self.author(0, number, done))
     }
 }
 

@@ -23,14 +23,10 @@ pub(super) fn share<T: Transport, C: Clock>(
     job: &mut Job,
     controller: &mut Controller<T, C>,
 ) -> Result<()> {
-    let workers = |job: &Job| -> Vec<_> {
-        let workers = job.phases.iter().flat_map(|phase| &phase.workers);
-        let about = workers.map(|worker| (worker.name.clone(), worker.options.clone()));
-        about.collect()
-    };
     let mut regions = BTreeMap::<NamespaceId, Range<u64>>::new();
     let mut others = Vec::new();
-    for (name, options) in workers(job) {
+    for worker in job.phases.iter().flat_map(|phase| &phase.workers) {
+        let (name, options) = (&worker.name, &worker.options);
         // One that is not there is told of when its worker is made.
         let Some(namespace) = controller.info().namespace(options.nsid) else {
             continue;
@@ -38,9 +34,9 @@ pub(super) fn share<T: Transport, C: Clock>(
         if !options.verify && !options.changes_data() {
             continue;
         }
-        let blocks = extent(&options, namespace).with_context(|| name.clone())?;
+        let blocks = extent(options, namespace).with_context(|| name.clone())?;
         if !options.verify {
-            others.push((name, options.nsid, blocks));
+            others.push((name.clone(), options.nsid, blocks));
             continue;
         }
         let region = regions.entry(options.nsid).or_insert(blocks.clone());

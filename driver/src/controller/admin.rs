@@ -188,30 +188,22 @@ impl<T: Transport, C: Clock> Controller<T, C> {
         options: &QueueOptions,
     ) -> Result<(), DriverError> {
         let interrupt = options.interrupt;
-        let mut cq = Sqe::new(AdminOpcode::CREATE_CQ.0, NamespaceId(0));
-        cq.prp1.set(memory.iova() + layout.cq.start as u64);
-        let cdw10 = CreateQueueCdw10::new()
-            .with_qid(id.0)
-            .with_qsize(layout.cq.zero_based_entries());
-        cq.cdw10.set(cdw10.into());
         let cdw11 = CreateCqCdw11::new()
             .with_pc(true)
             .with_ien(interrupt.is_some())
             .with_iv(interrupt.unwrap_or(0));
-        cq.cdw11.set(cdw11.into());
+        let qsize = layout.cq.zero_based_entries();
+        let prp1 = memory.iova() + layout.cq.start as u64;
+        let cq = create_queue(AdminOpcode::CREATE_CQ, id, qsize, prp1, cdw11.into());
         self.admin_raw(cq, None)?;
 
-        let mut sq = Sqe::new(AdminOpcode::CREATE_SQ.0, NamespaceId(0));
-        sq.prp1.set(memory.iova() + layout.sq.start as u64);
-        let cdw10 = CreateQueueCdw10::new()
-            .with_qid(id.0)
-            .with_qsize(layout.sq.zero_based_entries());
-        sq.cdw10.set(cdw10.into());
         let cdw11 = CreateSqCdw11::new()
             .with_pc(true)
             .with_qprio(options.priority.min(3))
             .with_cqid(id.0);
-        sq.cdw11.set(cdw11.into());
+        let qsize = layout.sq.zero_based_entries();
+        let prp1 = memory.iova() + layout.sq.start as u64;
+        let sq = create_queue(AdminOpcode::CREATE_SQ, id, qsize, prp1, cdw11.into());
         self.admin_raw(sq, None).map(drop).inspect_err(|_| {
             // The first error is the one to report.
             let _ = self.delete_cq(id);
@@ -227,9 +219,7 @@ impl<T: Transport, C: Clock> Controller<T, C> {
     }
 
     fn delete(&mut self, opcode: AdminOpcode, id: QueueId) -> Result<(), DriverError> {
-        let mut sqe = Sqe::new(opcode.0, NamespaceId(0));
-        sqe.cdw10.set(CreateQueueCdw10::new().with_qid(id.0).into());
-        self.admin_raw(sqe, None).map(drop)
+        self.admin_raw(delete_queue(opcode, id), None).map(drop)
     }
 
     /// Fills in [`Controller::info`] after the controller became ready.
@@ -301,4 +291,29 @@ impl<T: Transport, C: Clock> Controller<T, C> {
             }
         }
     }
+}
+
+/// Create I/O Completion Queue or Submission Queue (`NVMe Base 2.1 §5.2.1`,
+/// `§5.2.2`), whose dword 11 differs.
+pub(super) fn create_queue(
+    opcode: AdminOpcode,
+    id: QueueId,
+    qsize: u16,
+    prp1: u64,
+    cdw11: u32,
+) -> Sqe {
+    let mut sqe = Sqe::new(opcode.0, NamespaceId(0));
+    sqe.prp1.set(prp1);
+    let cdw10 = CreateQueueCdw10::new().with_qid(id.0).with_qsize(qsize);
+    sqe.cdw10.set(cdw10.into());
+    sqe.cdw11.set(cdw11);
+    sqe
+}
+
+/// Delete I/O Completion Queue or Submission Queue (`NVMe Base 2.1 §5.2.3`,
+/// `§5.2.4`).
+pub(super) fn delete_queue(opcode: AdminOpcode, id: QueueId) -> Sqe {
+    let mut sqe = Sqe::new(opcode.0, NamespaceId(0));
+    sqe.cdw10.set(CreateQueueCdw10::new().with_qid(id.0).into());
+    sqe
 }

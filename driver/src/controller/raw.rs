@@ -4,18 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nvme::{
-    AdminOpcode, CQE_BYTES, Cqe, CreateCqCdw11, CreateQueueCdw10, CreateSqCdw11, Doorbell,
-    DoorbellKind, NamespaceId, QueueId, SQE_BYTES, Sqe, Status,
+    AdminOpcode, Cqe, CreateCqCdw11, CreateSqCdw11, Doorbell, DoorbellKind, QueueId, Sqe, Status,
 };
 use traces::Clock;
 
 use super::Controller;
+use super::admin::{create_queue, delete_queue};
 use crate::DriverError;
 use crate::raw::{
-    Pages, RawCompletionOptions, RawCompletionQueue, RawKept, RawSubmissionOptions,
-    RawSubmissionQueue,
+    RawCompletionOptions, RawCompletionQueue, RawKept, RawQueue, RawSubmissionOptions,
+    RawSubmissionQueue, Shape,
 };
-use crate::transport::{DoorbellRegister, Transport};
+use crate::transport::Transport;
 
 impl<T: Transport, C: Clock> Controller<T, C> {
     /// Makes a completion queue in memory, which the device does not know yet.
@@ -28,9 +28,8 @@ impl<T: Transport, C: Clock> Controller<T, C> {
         &mut self,
         options: RawCompletionOptions,
     ) -> Result<RawCompletionQueue, DriverError> {
-        let pages = self.raw_pages(options.entries, CQE_BYTES, options.contiguous)?;
-        let doorbell = self.raw_doorbell(options.id, DoorbellKind::CompletionHead);
-        Ok(RawCompletionQueue::new(options, pages, doorbell))
+        let queue = self.raw_queue(options.shape(), DoorbellKind::CompletionHead)?;
+        Ok(RawCompletionQueue::new(options, queue))
     }
 
     /// Makes a submission queue in memory, which the device does not know yet.
@@ -42,27 +41,16 @@ impl<T: Transport, C: Clock> Controller<T, C> {
         &mut self,
         options: RawSubmissionOptions,
     ) -> Result<RawSubmissionQueue, DriverError> {
-        let pages = self.raw_pages(options.entries, SQE_BYTES, options.contiguous)?;
-        let doorbell = self.raw_doorbell(options.id, DoorbellKind::SubmissionTail);
-        Ok(RawSubmissionQueue::new(options, pages, doorbell))
+        let queue = self.raw_queue(options.shape(), DoorbellKind::SubmissionTail)?;
+        Ok(RawSubmissionQueue::new(options, queue))
     }
 
-    fn raw_pages(
-        &mut self,
-        entries: u32,
-        entry_bytes: usize,
-        contiguous: bool,
-    ) -> Result<Pages, DriverError> {
-        let (pages, bytes) = Pages::needed(entries, entry_bytes, contiguous)?;
-        let memory = self.allocate_dma(bytes)?;
-        Pages::new(memory, pages, entries, entry_bytes, contiguous)
-    }
-
-    /// None where the device has no such doorbell.
-    fn raw_doorbell(&self, queue: QueueId, kind: DoorbellKind) -> Option<DoorbellRegister> {
-        let doorbell = Doorbell { queue, kind };
-        let offset = doorbell.offset(self.device.cap.dstrd());
-        self.device.transport.doorbells().register(offset).ok()
+    fn raw_queue(&mut self, shape: Shape, kind: DoorbellKind) -> Result<RawQueue, DriverError> {
+        let memory = self.allocate_dma(shape.bytes()?)?;
+        let queue = shape.id;
+        let offset = Doorbell { queue, kind }.offset(self.device.cap.dstrd());
+        let doorbell = self.device.transport.doorbells().register(offset).ok();
+        RawQueue::new(shape, memory, doorbell)
     }
 
     /// Create I/O Completion Queue (`NVMe Base 2.1 §5.2.1`), as the queue's
@@ -76,22 +64,11 @@ impl<T: Transport, C: Clock> Controller<T, C> {
         queue: &RawCompletionQueue,
     ) -> Result<Status, DriverError> {
         let options = queue.options;
-        let mut sqe = Sqe::new(AdminOpcode::CREATE_CQ.0, NamespaceId(0));
-        sqe.prp1.set(queue.prp1());
-        let cdw10 = CreateQueueCdw10::new()
-            .with_qid(options.id.0)
-            .with_qsize(queue.size_field());
-        sqe.cdw10.set(cdw10.into());
         let cdw11 = CreateCqCdw11::new()
             .with_pc(options.contiguous)
             .with_ien(options.interrupt.is_some())
             .with_iv(options.interrupt.unwrap_or(0));
-        sqe.cdw11.set(cdw11.into());
-        let status = self.admin_status(sqe)?;
-        if status.is_success() {
-            self.keep(options.id, true, &queue.pages);
-        }
-        Ok(status)
+        self.create_raw(AdminOpcode::CREATE_CQ, &queue.queue, cdw11.into())
     }
 
     /// Create I/O Submission Queue (`NVMe Base 2.1 §5.2.2`), as the queue's
@@ -105,20 +82,30 @@ impl<T: Transport, C: Clock> Controller<T, C> {
         queue: &RawSubmissionQueue,
     ) -> Result<Status, DriverError> {
         let options = queue.options;
-        let mut sqe = Sqe::new(AdminOpcode::CREATE_SQ.0, NamespaceId(0));
-        sqe.prp1.set(queue.prp1());
-        let cdw10 = CreateQueueCdw10::new()
-            .with_qid(options.id.0)
-            .with_qsize(queue.size_field());
-        sqe.cdw10.set(cdw10.into());
         let cdw11 = CreateSqCdw11::new()
             .with_pc(options.contiguous)
             .with_qprio(options.priority & 0b11)
             .with_cqid(options.completion_queue.0);
-        sqe.cdw11.set(cdw11.into());
-        let status = self.admin_status(sqe)?;
+        self.create_raw(AdminOpcode::CREATE_SQ, &queue.queue, cdw11.into())
+    }
+
+    /// From the answer on, the device may use the queue's memory, whoever drops
+    /// it.
+    fn create_raw(
+        &mut self,
+        opcode: AdminOpcode,
+        queue: &RawQueue,
+        cdw11: u32,
+    ) -> Result<Status, DriverError> {
+        let id = queue.shape.id;
+        let create = create_queue(opcode, id, queue.qsize(), queue.prp1(), cdw11);
+        let status = self.admin_status(create)?;
         if status.is_success() {
-            self.keep(options.id, false, &queue.pages);
+            self.raw.push(RawKept {
+                id,
+                is_completion: opcode == AdminOpcode::CREATE_CQ,
+                _memory: Arc::clone(&queue.memory),
+            });
         }
         Ok(status)
     }
@@ -150,23 +137,12 @@ impl<T: Transport, C: Clock> Controller<T, C> {
         id: QueueId,
         is_completion: bool,
     ) -> Result<Status, DriverError> {
-        let mut sqe = Sqe::new(opcode.0, NamespaceId(0));
-        sqe.cdw10.set(CreateQueueCdw10::new().with_qid(id.0).into());
-        let status = self.admin_status(sqe)?;
+        let status = self.admin_status(delete_queue(opcode, id))?;
         if status.is_success() {
             self.raw
                 .retain(|kept| (kept.id, kept.is_completion) != (id, is_completion));
         }
         Ok(status)
-    }
-
-    /// From here on the device may use the queue's memory, whoever drops it.
-    fn keep(&mut self, id: QueueId, is_completion: bool, pages: &Pages) {
-        self.raw.push(RawKept {
-            id,
-            is_completion,
-            _memory: Arc::clone(pages.memory()),
-        });
     }
 
     /// Issues an admin command without data, and returns how it ended.

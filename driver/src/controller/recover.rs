@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nvme::{NvmOpcode, QueueId};
+use nvme::QueueId;
 use traces::{Clock, Tap};
 
 use super::Controller;
@@ -36,7 +36,7 @@ impl std::fmt::Display for LateCommand {
                 write!(
                     f,
                     "{queue}: {} {} of {} is in flight for {age:?} (cdw10 to 12: {:08x} {:08x} {:08x})",
-                    NvmOpcode(sqe.opcode),
+                    entry.name(),
                     tag.cid(),
                     sqe.nsid(),
                     sqe.cdw10.get(),
@@ -66,24 +66,13 @@ impl<T: Tap> QueuePair<T> {
     /// what the command log knows of it. See [`Controller::recover`].
     #[must_use]
     pub fn late(&self, now_ns: u64, timeout: Duration) -> Vec<LateCommand> {
-        let expired: Vec<_> = self.expired(now_ns, timeout).collect();
-        if expired.is_empty() {
-            return Vec::new();
-        }
-        let log = self.cmdlog().latest(usize::MAX);
-        let entry = |tag: Tag| {
-            let in_flight =
-                |entry: &&CmdLogEntry| entry.completion.is_none() && entry.sqe.cid() == tag.cid();
-            log.iter().rfind(in_flight).cloned()
-        };
-        expired
-            .into_iter()
+        self.expired(now_ns, timeout)
             .map(|(tag, user, age)| LateCommand {
                 queue: self.id(),
                 tag,
                 user,
                 age,
-                entry: entry(tag),
+                entry: self.logged(tag),
             })
             .collect()
     }
@@ -94,8 +83,8 @@ impl<T: Transport, C: Clock> Controller<T, C> {
     /// longer: by Abort (`NVMe Base 2.1 §5.1.1`), one after the other; where
     /// they are still there `patience` later, by a reset of the controller; and
     /// where that fails, by one of the function. All that is over goes to
-    /// `sink`, what is lost to a reset, too. Each late command is logged as a
-    /// warning's text by [`QueuePair::late`] before, where one wants that.
+    /// `sink`, what is lost to a reset, too. [`QueuePair::late`] tells before
+    /// which commands are meant.
     ///
     /// # Errors
     ///

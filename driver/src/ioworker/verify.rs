@@ -142,15 +142,15 @@ impl Verifier {
         (buffer, offset): (&DmaBuffer, usize),
     ) -> Result<Verdict, DriverError> {
         let number = self.numbers.get(usize::from(slot)).copied().unwrap_or(0);
+        if io.op == Op::Read && done.status.is_success() {
+            return self.look((slot, number), io, done, (buffer, offset));
+        }
         let blocks = io.blocks.count();
         let kept = kept(&mut self.kept, self.blocks_max, slot, blocks);
         match io.op {
             Op::Write => {
                 let crcs = kept.iter().map(|crc| u32::try_from(*crc).unwrap_or(0));
                 self.writer.wrote(io.lba, crcs, number, done);
-            }
-            Op::Read if done.status.is_success() => {
-                return self.look(slot, io, done, (buffer, offset));
             }
             Op::Read | Op::Verify if done.status.same_code(Status::UNRECOVERED_READ_ERROR) => {
                 let before = kept.iter().map(|word| Word(*word));
@@ -172,12 +172,11 @@ impl Verifier {
 
     fn look(
         &mut self,
-        slot: u16,
+        (slot, number): (u16, u64),
         io: Io,
         done: &Completed,
         (buffer, offset): (&DmaBuffer, usize),
     ) -> Result<Verdict, DriverError> {
-        let number = self.numbers.get(usize::from(slot)).copied().unwrap_or(0);
         let bytes = self.block_bytes * io.blocks.count() as usize;
         let data = self.scratch.get_mut(..bytes).unwrap_or_default();
         buffer.read_at(offset, data)?;

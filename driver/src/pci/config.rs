@@ -248,7 +248,7 @@ impl<'a, T: Transport + ?Sized> PciConfig<'a, T> {
     /// Those of [`PciConfig::read`]; [`DriverError::Transport`] where the
     /// function has no power management.
     pub fn power_state(&mut self) -> Result<PowerState, DriverError> {
-        let at = self.needed(CAPABILITY_POWER, "power management")? + POWER_CONTROL;
+        let at = self.power_control()?;
         self.byte(at).map(PowerState::from_bits)
     }
 
@@ -260,7 +260,7 @@ impl<'a, T: Transport + ?Sized> PciConfig<'a, T> {
     ///
     /// Those of [`PciConfig::power_state`].
     pub fn set_power_state(&mut self, state: PowerState) -> Result<(), DriverError> {
-        let at = self.needed(CAPABILITY_POWER, "power management")? + POWER_CONTROL;
+        let at = self.power_control()?;
         let byte = self.byte(at)? & !POWER_STATE | state.into_bits();
         self.write(at, &[byte])
     }
@@ -272,7 +272,7 @@ impl<'a, T: Transport + ?Sized> PciConfig<'a, T> {
     /// Those of [`PciConfig::read`]; [`DriverError::Transport`] where the
     /// function is not on PCI Express.
     pub fn aspm(&mut self) -> Result<Aspm, DriverError> {
-        let at = self.needed(CAPABILITY_EXPRESS, "PCI Express link")? + LINK_CONTROL;
+        let at = self.express()? + LINK_CONTROL;
         self.byte(at).map(Aspm::from_bits)
     }
 
@@ -283,7 +283,7 @@ impl<'a, T: Transport + ?Sized> PciConfig<'a, T> {
     ///
     /// Those of [`PciConfig::aspm`].
     pub fn set_aspm(&mut self, aspm: Aspm) -> Result<(), DriverError> {
-        let at = self.needed(CAPABILITY_EXPRESS, "PCI Express link")? + LINK_CONTROL;
+        let at = self.express()? + LINK_CONTROL;
         let byte = self.byte(at)? & !LINK_ASPM | aspm.into_bits();
         self.write(at, &[byte])
     }
@@ -294,12 +294,21 @@ impl<'a, T: Transport + ?Sized> PciConfig<'a, T> {
     ///
     /// Those of [`PciConfig::aspm`].
     pub fn link(&mut self) -> Result<PciLink, DriverError> {
-        let at = self.needed(CAPABILITY_EXPRESS, "PCI Express link")? + LINK_STATUS;
+        let at = self.express()? + LINK_STATUS;
         let [low, high] = self.word(at)?.to_le_bytes();
         Ok(PciLink {
             generation: low & 0xf,
             lanes: (low >> 4) | (high & 0b11) << 4,
         })
+    }
+
+    /// Where the power state is set.
+    fn power_control(&mut self) -> Result<u16, DriverError> {
+        Ok(self.needed(CAPABILITY_POWER, "power management")? + POWER_CONTROL)
+    }
+
+    fn express(&mut self) -> Result<u16, DriverError> {
+        self.needed(CAPABILITY_EXPRESS, "PCI Express link")
     }
 
     fn needed(&mut self, id: u8, what: &str) -> Result<u16, DriverError> {

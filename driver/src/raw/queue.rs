@@ -40,6 +40,16 @@ impl RawCompletionOptions {
             interrupt: None,
         }
     }
+
+    pub(crate) const fn shape(&self) -> Shape {
+        Shape {
+            id: self.id,
+            entries: self.entries,
+            size: self.size,
+            contiguous: self.contiguous,
+            entry_bytes: CQE_BYTES,
+        }
+    }
 }
 
 /// How a raw submission queue is made and announced.
@@ -73,6 +83,16 @@ impl RawSubmissionOptions {
             priority: 0,
         }
     }
+
+    pub(crate) const fn shape(&self) -> Shape {
+        Shape {
+            id: self.id,
+            entries: self.entries,
+            size: self.size,
+            contiguous: self.contiguous,
+            entry_bytes: SQE_BYTES,
+        }
+    }
 }
 
 /// Memory of a queue that the controller may still use.
@@ -83,54 +103,70 @@ pub(crate) struct RawKept {
     pub(crate) _memory: Arc<DmaBuffer>,
 }
 
-/// The pages of a queue.
-#[derive(Debug)]
-pub(crate) struct Pages {
-    memory: Arc<DmaBuffer>,
-    /// Where each begins, bytes from the memory's start.
-    starts: Vec<usize>,
-    entry_bytes: usize,
+/// What the options of both kinds say alike.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) id: QueueId,
     entries: u32,
-    prp1: u64,
+    size: Option<u16>,
+    pub(crate) contiguous: bool,
+    entry_bytes: usize,
 }
 
-impl Pages {
-    /// How many pages `entries` entries take, and how much memory these with
-    /// all that is between.
-    pub(crate) fn needed(
-        entries: u32,
-        entry_bytes: usize,
-        contiguous: bool,
-    ) -> Result<(usize, usize), DriverError> {
-        let pages = (entries as usize * entry_bytes).div_ceil(PAGE).max(1);
-        if !contiguous && pages > PAGES_MAX {
+impl Shape {
+    /// How many pages the entries take.
+    fn pages(&self) -> usize {
+        let bytes = self.entries as usize * self.entry_bytes;
+        bytes.div_ceil(PAGE).max(1)
+    }
+
+    /// How much memory the pages take, with all that is between, bytes.
+    pub(crate) fn bytes(&self) -> Result<usize, DriverError> {
+        let pages = self.pages();
+        if self.contiguous {
+            return Ok(pages * PAGE);
+        }
+        if pages > PAGES_MAX {
             return Err(DriverError::Invalid {
                 what: format!(
-                    "a scattered queue of {entries} entries has {pages} pages: \
-                     more than the {PAGES_MAX} that a list has room for"
+                    "a scattered queue of {} entries has {pages} pages: \
+                     more than the {PAGES_MAX} that a list has room for",
+                    self.entries
                 ),
             });
         }
-        let all = if contiguous { pages } else { 2 * pages + 1 };
-        Ok((pages, all * PAGE))
+        Ok((2 * pages + 1) * PAGE)
     }
+}
 
-    /// Lays `pages` pages out in `memory`.
+/// What a queue of either kind is made of.
+#[derive(Debug)]
+pub(crate) struct RawQueue {
+    pub(crate) shape: Shape,
+    pub(crate) memory: Arc<DmaBuffer>,
+    /// Where each page begins, bytes from the memory's start.
+    starts: Vec<usize>,
+    prp1: u64,
+    /// None where the device has no such doorbell.
+    doorbell: Option<DoorbellRegister>,
+}
+
+impl RawQueue {
+    /// Lays the queue out in `memory`, which has [`Shape::bytes`] bytes.
     pub(crate) fn new(
+        shape: Shape,
         mut memory: DmaBuffer,
-        pages: usize,
-        entries: u32,
-        entry_bytes: usize,
-        contiguous: bool,
+        doorbell: Option<DoorbellRegister>,
     ) -> Result<Self, DriverError> {
+        let pages = shape.pages();
         let mut prp1 = memory.iova();
-        let starts: Vec<usize> = if contiguous {
+        let starts: Vec<usize> = if shape.contiguous {
             (0..pages).map(|page| page * PAGE).collect()
         } else {
             // From the end, every other page: none follows another.
             (0..pages).rev().map(|page| (2 * page + 1) * PAGE).collect()
         };
-        if !contiguous {
+        if !shape.contiguous {
             let list: Vec<U64> = starts
                 .iter()
                 .map(|start| U64::new(memory.iova() + *start as u64))
@@ -140,45 +176,51 @@ impl Pages {
             prp1 += at as u64;
         }
         Ok(Self {
+            shape,
             memory: Arc::new(memory),
             starts,
-            entry_bytes,
-            entries,
             prp1,
+            doorbell,
         })
     }
 
-    pub(crate) const fn memory(&self) -> &Arc<DmaBuffer> {
-        &self.memory
+    /// What its Create command has as PRP1.
+    pub(crate) const fn prp1(&self) -> u64 {
+        self.prp1
+    }
+
+    /// QSIZE.
+    pub(crate) fn qsize(&self) -> u16 {
+        let entries = self.shape.entries.saturating_sub(1);
+        let fitting = || u16::try_from(entries).unwrap_or(u16::MAX);
+        self.shape.size.unwrap_or_else(fitting)
     }
 
     /// Where entry `index` is.
     fn place(&self, index: u32) -> Result<usize, DriverError> {
-        let at = index as usize * self.entry_bytes;
+        let at = index as usize * self.shape.entry_bytes;
         let start = self.starts.get(at / PAGE);
-        match start.filter(|_| index < self.entries) {
+        match start.filter(|_| index < self.shape.entries) {
             Some(start) => Ok(start + at % PAGE),
             None => Err(DriverError::Invalid {
-                what: format!("entry {index} of a queue that has {}", self.entries),
+                what: format!("entry {index} of a queue that has {}", self.shape.entries),
             }),
         }
     }
-}
 
-/// QSIZE for a queue of `entries` entries.
-fn size_field(entries: u32, size: Option<u16>) -> u16 {
-    size.unwrap_or_else(|| u16::try_from(entries.saturating_sub(1)).unwrap_or(u16::MAX))
-}
-
-fn ring(id: QueueId, doorbell: Option<&DoorbellRegister>, value: u32) -> Result<(), DriverError> {
-    match doorbell {
-        Some(doorbell) => {
-            doorbell.ring(value);
-            Ok(())
+    fn ring(&self, value: u32) -> Result<(), DriverError> {
+        match &self.doorbell {
+            Some(doorbell) => {
+                doorbell.ring(value);
+                Ok(())
+            }
+            None => Err(DriverError::Invalid {
+                what: format!(
+                    "the doorbell of {}, which is not among those of the device",
+                    self.shape.id
+                ),
+            }),
         }
-        None => Err(DriverError::Invalid {
-            what: format!("the doorbell of {id}, which is not among those of the device"),
-        }),
     }
 }
 
@@ -186,21 +228,15 @@ fn ring(id: QueueId, doorbell: Option<&DoorbellRegister>, value: u32) -> Result<
 #[derive(Debug)]
 pub struct RawSubmissionQueue {
     pub(crate) options: RawSubmissionOptions,
-    pub(crate) pages: Pages,
-    pub(crate) doorbell: Option<DoorbellRegister>,
+    pub(crate) queue: RawQueue,
     tail: u32,
 }
 
 impl RawSubmissionQueue {
-    pub(crate) const fn new(
-        options: RawSubmissionOptions,
-        pages: Pages,
-        doorbell: Option<DoorbellRegister>,
-    ) -> Self {
+    pub(crate) const fn new(options: RawSubmissionOptions, queue: RawQueue) -> Self {
         Self {
             options,
-            pages,
-            doorbell,
+            queue,
             tail: 0,
         }
     }
@@ -214,11 +250,7 @@ impl RawSubmissionQueue {
     /// What Create I/O Submission Queue has as PRP1.
     #[must_use]
     pub const fn prp1(&self) -> u64 {
-        self.pages.prp1
-    }
-
-    pub(crate) fn size_field(&self) -> u16 {
-        size_field(self.options.entries, self.options.size)
+        self.queue.prp1()
     }
 
     /// Writes entry `index`, whether the controller has got there or not.
@@ -227,11 +259,11 @@ impl RawSubmissionQueue {
     ///
     /// [`DriverError::Invalid`] where there is no memory for such an entry.
     pub fn put(&self, index: u32, sqe: &Sqe) -> Result<(), DriverError> {
-        let place = self.pages.place(index)?;
+        let place = self.queue.place(index)?;
         let bytes: [u8; SQE_BYTES] = zerocopy::transmute!(*sqe);
         for (number, word) in bytes.as_chunks::<8>().0.iter().enumerate() {
             let word = u64::from_le_bytes(*word);
-            self.pages.memory.store_u64(place + number * 8, word);
+            self.queue.memory.store_u64(place + number * 8, word);
         }
         Ok(())
     }
@@ -242,7 +274,7 @@ impl RawSubmissionQueue {
     ///
     /// Those of [`RawSubmissionQueue::put`].
     pub fn entry(&self, index: u32) -> Result<Sqe, DriverError> {
-        self.pages.memory.get(self.pages.place(index)?)
+        self.queue.memory.get(self.queue.place(index)?)
     }
 
     /// Writes `value` to the tail doorbell, whatever it is.
@@ -251,7 +283,7 @@ impl RawSubmissionQueue {
     ///
     /// [`DriverError::Invalid`] where the device has no such doorbell.
     pub fn ring(&self, value: u32) -> Result<(), DriverError> {
-        ring(self.options.id, self.doorbell.as_ref(), value)
+        self.queue.ring(value)
     }
 
     /// Puts `sqe` at the tail, moves that and rings, as one does. It does not
@@ -277,22 +309,16 @@ impl RawSubmissionQueue {
 #[derive(Debug)]
 pub struct RawCompletionQueue {
     pub(crate) options: RawCompletionOptions,
-    pub(crate) pages: Pages,
-    pub(crate) doorbell: Option<DoorbellRegister>,
+    pub(crate) queue: RawQueue,
     head: u32,
     phase: bool,
 }
 
 impl RawCompletionQueue {
-    pub(crate) const fn new(
-        options: RawCompletionOptions,
-        pages: Pages,
-        doorbell: Option<DoorbellRegister>,
-    ) -> Self {
+    pub(crate) const fn new(options: RawCompletionOptions, queue: RawQueue) -> Self {
         Self {
             options,
-            pages,
-            doorbell,
+            queue,
             head: 0,
             phase: true,
         }
@@ -307,11 +333,7 @@ impl RawCompletionQueue {
     /// What Create I/O Completion Queue has as PRP1.
     #[must_use]
     pub const fn prp1(&self) -> u64 {
-        self.pages.prp1
-    }
-
-    pub(crate) fn size_field(&self) -> u16 {
-        size_field(self.options.entries, self.options.size)
+        self.queue.prp1()
     }
 
     /// Entry `index` as it stands now, complete or not, phase and all.
@@ -320,8 +342,8 @@ impl RawCompletionQueue {
     ///
     /// [`DriverError::Invalid`] where there is no memory for such an entry.
     pub fn entry(&self, index: u32) -> Result<Cqe, DriverError> {
-        let place = self.pages.place(index)?;
-        let memory = &self.pages.memory;
+        let place = self.queue.place(index)?;
+        let memory = &self.queue.memory;
         // The phase is written last: what is read after it goes with it.
         let status = memory.load_u32_acquire(place + CQE_BYTES - 4);
         Ok(zerocopy::transmute!([
@@ -343,7 +365,7 @@ impl RawCompletionQueue {
         if cqe.phase() != self.phase {
             return Ok(None);
         }
-        let entries = u32::from(self.size_field()) + 1;
+        let entries = u32::from(self.queue.qsize()) + 1;
         self.head += 1;
         if self.head >= entries {
             self.head = 0;
@@ -371,6 +393,6 @@ impl RawCompletionQueue {
     ///
     /// [`DriverError::Invalid`] where the device has no such doorbell.
     pub fn ring(&self, value: u32) -> Result<(), DriverError> {
-        ring(self.options.id, self.doorbell.as_ref(), value)
+        self.queue.ring(value)
     }
 }

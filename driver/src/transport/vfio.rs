@@ -77,17 +77,13 @@ impl Vfio {
     /// Those of [`Vfio::open`].
     pub fn open_by(address: PciAddress, interface: Interface) -> Result<Self, DriverError> {
         let attached = attach(address, interface)?;
-        let name = address.to_string();
-        let function = Function::open(name, Arc::clone(&attached.device))?;
-        let failed = |operation| move |errno| (operation, errno);
+        let function = Function::open(address, Arc::clone(&attached.device))?;
         let notices = Notices::subscribe(&attached.device)
-            .map_err(failed("asking to be told of its end"))
-            .map_err(|(operation, errno)| function.failed(operation, errno))?;
+            .map_err(|errno| function.failed("asking to be told of its end", errno))?;
         let ranges = attached
             .iommu
             .ranges()
-            .map_err(failed("asking for the addresses that it may use"))
-            .map_err(|(operation, errno)| function.failed(operation, errno))?;
+            .map_err(|errno| function.failed("asking for the addresses that it may use", errno))?;
         let bar = Bar::open(&function.name, &attached.device, function.bar0()?)?;
         let bar = Arc::new(bar);
         let mut vfio = Self {
@@ -99,7 +95,10 @@ impl Vfio {
             arena: DmaArena::within(ranges, REGION_BYTES_MIN),
             power: None,
         };
-        vfio.switch_on()?;
+        let mut config = PciConfig::of(&mut vfio);
+        let power = config.capability(config::CAPABILITY_POWER)?;
+        config.switch_on()?;
+        vfio.power = power;
         Ok(vfio)
     }
 
@@ -121,16 +120,7 @@ impl Vfio {
     /// [`DriverError::Transport`] where there is no such reset.
     pub fn hot_reset(&mut self) -> Result<(), DriverError> {
         self.function.hot_reset(&self.iommu)?;
-        self.switch_on()
-    }
-
-    /// Lets the function decode its registers and access memory.
-    fn switch_on(&mut self) -> Result<(), DriverError> {
-        let mut config = PciConfig::of(self);
-        let power = config.capability(config::CAPABILITY_POWER)?;
-        config.switch_on()?;
-        self.power = power;
-        Ok(())
+        PciConfig::of(self).switch_on()
     }
 
     /// Whether the function would answer for its memory after a write to its
@@ -181,7 +171,7 @@ impl Transport for Vfio {
 
     fn reset(&mut self) -> Result<(), DriverError> {
         self.function.reset(&self.iommu)?;
-        self.switch_on()
+        PciConfig::of(self).switch_on()
     }
 
     fn interrupts(&self) -> u16 {

@@ -57,21 +57,20 @@ impl<T: Tap, C: Clock> Device<T, C> {
         let bytes = Copy::buffer_bytes(to.block_bytes, to.metadata_bytes);
         let sectors = u64::from(to.block_bytes / 512);
         let to = to.nsid;
-        self.enter_zones(to, sqe.slba(), &sources)?;
-        let blocks = sources.iter().map(|source| source.blocks);
-        let blocks = blocks.fold(0, u64::saturating_add);
+        let blocks = self.enter_zones(to, sqe.slba(), &sources)?;
         self.health.count_copied(blocks.saturating_mul(sectors));
         let job = Copy::new(sources, to, sqe.slba().0, durable);
         Ok(Way::Job(Box::new(Job::Copy(Box::new(job))), bytes))
     }
 
-    /// Asks the zones of sources and destination, where they have zones.
+    /// Asks the zones of sources and destination, where they have zones; returns
+    /// how many blocks are copied.
     fn enter_zones(
         &mut self,
         to: NamespaceId,
         slba: nvme::Lba,
         sources: &[Source],
-    ) -> Result<(), Status> {
+    ) -> Result<u64, Status> {
         let mut total = 0_u64;
         for source in sources {
             total = total.saturating_add(source.blocks);
@@ -84,7 +83,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         if let Some(zones) = to.and_then(|to| to.zones.as_mut()) {
             zones.begin_write(slba, total)?;
         }
-        Ok(())
+        Ok(total)
     }
 
     /// Whether the host has enabled the descriptor format

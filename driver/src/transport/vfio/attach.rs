@@ -71,7 +71,7 @@ impl Attempt<'_> {
     }
 
     fn failed(&self, operation: &'static str, errno: Errno) -> DriverError {
-        DriverError::transport(&self.name(), operation, std::io::Error::from(errno))
+        DriverError::transport(&self.name(), operation, errno)
     }
 
     /// By its group, in a container of its own.

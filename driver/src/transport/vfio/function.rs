@@ -8,11 +8,13 @@ use rustix::io::{Errno, pread, pwrite};
 use super::ioctl::{self, Irq, RegionIndex, RegionPlace};
 use super::iommu::Iommu;
 use crate::DriverError;
-use crate::pci::{PciError, System};
+use crate::pci::{PciAddress, PciError, System};
 
 /// A function that was opened.
 #[derive(Debug)]
 pub(super) struct Function {
+    address: PciAddress,
+    /// The address as a text.
     pub(super) name: String,
     pub(super) device: Arc<OwnedFd>,
     config: RegionPlace,
@@ -25,10 +27,10 @@ pub(super) struct Function {
 
 impl Function {
     /// Looks at what was opened.
-    pub(super) fn open(name: String, device: Arc<OwnedFd>) -> Result<Self, DriverError> {
+    pub(super) fn open(address: PciAddress, device: Arc<OwnedFd>) -> Result<Self, DriverError> {
         const OPERATION: &str = "asking what device it is";
-        let failed =
-            |errno: Errno| DriverError::transport(&name, OPERATION, std::io::Error::from(errno));
+        let name = address.to_string();
+        let failed = |errno: Errno| DriverError::transport(&name, OPERATION, errno);
         let (is_pci, resets_alone) = ioctl::device_info(device.as_fd()).map_err(failed)?;
         if !is_pci {
             return Err(DriverError::transport(&name, OPERATION, "it is not on PCI"));
@@ -36,6 +38,7 @@ impl Function {
         let config = ioctl::region(device.as_fd(), RegionIndex::Config).map_err(failed)?;
         let vectors = ioctl::irq_count(device.as_fd(), Irq::MsiX).map_err(failed)?;
         Ok(Self {
+            address,
             name,
             device,
             config,
@@ -46,7 +49,7 @@ impl Function {
     }
 
     pub(super) fn failed(&self, operation: &'static str, errno: Errno) -> DriverError {
-        DriverError::transport(&self.name, operation, std::io::Error::from(errno))
+        DriverError::transport(&self.name, operation, errno)
     }
 
     pub(super) const fn vectors(&self) -> u16 {
@@ -182,11 +185,7 @@ impl Function {
     /// Whether all that a reset of the bus resets is in the function's group.
     fn owns_bus(&self) -> Result<(), DriverError> {
         const OPERATION: &str = "resetting its bus";
-        let address = self
-            .name
-            .parse()
-            .map_err(|error| DriverError::transport(&self.name, OPERATION, format!("{error}")))?;
-        let drive = System::default().drive(address)?;
+        let drive = System::default().drive(self.address)?;
         let dependents = ioctl::hot_reset_dependents(self.device.as_fd())
             .map_err(|errno| self.failed(OPERATION, errno))?;
         let strangers: Vec<String> = dependents
@@ -201,7 +200,7 @@ impl Function {
             return Ok(());
         }
         Err(PciError::SharedBus {
-            address,
+            address: self.address,
             others: strangers.join(", "),
         }
         .into())

@@ -71,6 +71,6 @@ fn refusal(errno: Errno, bytes: usize) -> String {
         Errno::NOSPC => "the kernel has no room for one more map: raise \
              dma_entry_limit of vfio_iommu_type1, or use fewer queues"
             .into(),
-        errno => std::io::Error::from(errno).to_string(),
+        errno => errno.to_string(),
     }
 }
