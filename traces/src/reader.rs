@@ -115,6 +115,12 @@ impl Reader {
         match reader.read_index(len, blocks_from)? {
             Ok((index, totals)) => {
                 reader.index = index;
+                if !totals.namespaces.is_empty() {
+                    reader.header.namespaces.clone_from(&totals.namespaces);
+                }
+                if totals.io_queues != 0 {
+                    reader.header.io_queues = totals.io_queues;
+                }
                 reader.totals = totals;
             }
             Err(Flaw::TooNew(what)) => {

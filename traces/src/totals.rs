@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::NamespaceInfo;
 use crate::codec::{BlockBuffer, Mark};
 
 /// What a trace holds altogether, and how it ended.
@@ -27,6 +28,18 @@ pub struct Totals {
     /// How the recording ended.
     #[serde(default)]
     pub end: End,
+    /// The device's namespaces, where they were not known at the start: a
+    /// reader takes these for the header's. Empty where the header has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<NamespaceInfo>,
+    /// As much of how many I/O queues there are; 0 where the header has it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub io_queues: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// How many commands there are of an opcode.
@@ -84,6 +97,12 @@ impl Counter {
                 }
             }
         }
+    }
+
+    /// What is known of the device at the end only.
+    pub(crate) fn describe(&mut self, namespaces: Vec<NamespaceInfo>, io_queues: u32) {
+        self.totals.namespaces = namespaces;
+        self.totals.io_queues = io_queues;
     }
 
     pub(crate) fn totals(&self, end: End) -> Totals {

@@ -13,7 +13,7 @@ use crate::format::{
     INDEX_ENTRY_BYTES, INDEX_FIXED_BYTES, INDEX_MAGIC, MAGIC, MAJOR, MINOR, TRAILER_MAGIC,
 };
 use crate::totals::{Counter, End, Totals};
-use crate::{CommandRecord, EventRecord, Gap, Header, Record};
+use crate::{CommandRecord, EventRecord, Gap, Header, NamespaceInfo, Record};
 
 /// How a trace is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -271,6 +271,12 @@ impl<W: Write> Writer<W> {
             Record::Event(event) => self.event(event),
             Record::Gap(gap) => self.gap(gap),
         }
+    }
+
+    /// Says at the end what was not known of the device when the header was
+    /// written: readers take it for the header's.
+    pub fn describe(&mut self, namespaces: Vec<NamespaceInfo>, io_queues: u32) {
+        self.counter.describe(namespaces, io_queues);
     }
 
     /// How many records wait in the open block.

@@ -1,0 +1,220 @@
+//! The table of formats.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use traces::Header;
+
+use crate::import::{msr, vtracer};
+use crate::{Carries, Export, FormatError, Import, ImportOptions, Input, Stream};
+
+/// A format of another tool.
+#[derive(Clone, Copy)]
+pub struct Format {
+    /// What it is called on the command line.
+    pub name: &'static str,
+    /// What it is, for people.
+    pub title: &'static str,
+    /// The endings of its files' names, without the dot, the usual one first.
+    pub extensions: &'static [&'static str],
+    /// Whether a file that starts so is one.
+    pub(crate) recognize: fn(&Head<'_>) -> bool,
+    /// Opens one for reading.
+    pub(crate) open: Option<OpenFn>,
+    /// Starts to write one.
+    pub(crate) create: Option<CreateFn>,
+    /// What it can hold, where it is written.
+    pub carries: Carries,
+}
+
+/// Opens a trace for reading.
+pub(crate) type OpenFn = fn(&Input, &ImportOptions) -> Result<Box<dyn Import>, FormatError>;
+/// Starts to write a trace of a device.
+pub(crate) type CreateFn =
+    fn(Box<dyn Write + Send>, &Header) -> Result<Box<dyn Export>, FormatError>;
+
+impl std::fmt::Debug for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Format")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a file starts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head<'a> {
+    /// The first path, which may be a directory.
+    pub(crate) path: &'a Path,
+    /// The first bytes, decompressed; none of a directory.
+    pub(crate) bytes: &'a [u8],
+    /// As much of them as is text, up to the last whole line.
+    pub(crate) text: &'a str,
+}
+
+/// All formats but `.vtr`, in the order in which they are tried.
+pub static FORMATS: &[Format] = &[
+    Format {
+        name: "vtracer",
+        title: "pynvme vTracer: a PNG with a zip in it, a zip, or a directory",
+        extensions: &["png", "zip"],
+        recognize: vtracer::recognize,
+        open: Some(vtracer::open),
+        create: None,
+        carries: Carries::NOTHING,
+    },
+    Format {
+        name: "msr",
+        title: "MSR Cambridge CSV",
+        extensions: &["csv"],
+        recognize: |head| msr::recognize(head.text),
+        open: Some(msr::open),
+        create: Some(crate::export::msr::create),
+        carries: crate::export::msr::CARRIES,
+    },
+];
+
+impl Format {
+    /// Opens `input`, a trace of this format.
+    ///
+    /// # Errors
+    /// [`FormatError::OneWay`] where the format is only written,
+    /// [`FormatError::Io`], [`FormatError::Malformed`].
+    pub fn open(
+        &self,
+        input: &Input,
+        options: &ImportOptions,
+    ) -> Result<Box<dyn Import>, FormatError> {
+        let open = self.open.ok_or_else(|| FormatError::OneWay {
+            name: self.name,
+            what: "read",
+            known: names(|format| format.open.is_some()),
+        })?;
+        open(input, options)
+    }
+
+    /// Starts to write a trace of this format, of a device as `header` has it.
+    ///
+    /// # Errors
+    /// [`FormatError::OneWay`] where the format is only read,
+    /// [`FormatError::Io`].
+    pub fn create(
+        &self,
+        sink: Box<dyn Write + Send>,
+        header: &Header,
+    ) -> Result<Box<dyn Export>, FormatError> {
+        let create = self.create.ok_or_else(|| FormatError::OneWay {
+            name: self.name,
+            what: "written",
+            known: names(|format| format.create.is_some()),
+        })?;
+        create(sink, header)
+    }
+
+    /// Whether it is read.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Whether it is written.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.create.is_some()
+    }
+}
+
+/// The format named `name`.
+///
+/// # Errors
+/// [`FormatError::UnknownName`].
+pub fn find(name: &str) -> Result<&'static Format, FormatError> {
+    let mut formats = FORMATS.iter();
+    formats
+        .find(|format| format.name == name)
+        .ok_or_else(|| FormatError::UnknownName {
+            name: name.to_owned(),
+            known: names(|_| true),
+        })
+}
+
+/// The format that `input` is of, by its content.
+///
+/// # Errors
+/// [`FormatError::Unrecognized`], [`FormatError::Io`].
+pub fn detect(input: &Input) -> Result<&'static Format, FormatError> {
+    let Some(path) = input.paths().first() else {
+        let problem = "there is no file to read: name one".to_owned();
+        return Err(FormatError::Refused { problem });
+    };
+    if path == Path::new("-") {
+        let problem = "the format of standard input is not guessed: name it with --from".to_owned();
+        return Err(FormatError::Refused { problem });
+    }
+    let name = input.name();
+    let metadata = fs::metadata(path).map_err(|error| FormatError::io("open", &name, error))?;
+    let bytes = if metadata.is_dir() {
+        Vec::new()
+    } else {
+        Stream::open(path)?.head()?
+    };
+    let head = Head {
+        path,
+        bytes: &bytes,
+        text: text(&bytes),
+    };
+    let mut formats = FORMATS.iter();
+    formats
+        .find(|format| (format.recognize)(&head))
+        .ok_or_else(|| FormatError::Unrecognized {
+            path: name,
+            problem: start(&head),
+            known: names(|format| format.open.is_some()),
+        })
+}
+
+/// The text at the start of `bytes`, up to the last whole line where there is
+/// one.
+fn text(bytes: &[u8]) -> &str {
+    let valid = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => bytes
+            .get(..error.valid_up_to())
+            .and_then(|valid| std::str::from_utf8(valid).ok())
+            .unwrap_or_default(),
+    };
+    valid
+        .rfind('\n')
+        .and_then(|end| valid.get(..=end))
+        .unwrap_or(valid)
+}
+
+/// What is at the start of a file, for a person.
+fn start(head: &Head<'_>) -> String {
+    if head.bytes.is_empty() {
+        return "it is empty".to_owned();
+    }
+    match head.text.lines().find(|line| !line.trim().is_empty()) {
+        Some(line) => format!("it starts {:?}", line.chars().take(60).collect::<String>()),
+        None => {
+            let bytes: Vec<String> = head
+                .bytes
+                .iter()
+                .take(8)
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            format!("it starts {}", bytes.join(" "))
+        }
+    }
+}
+
+/// The names of the formats that `of` is true of, for a person.
+fn names(of: impl Fn(&Format) -> bool) -> String {
+    let names: Vec<&str> = FORMATS
+        .iter()
+        .filter(|format| of(format))
+        .map(|format| format.name)
+        .collect();
+    names.join(", ")
+}

@@ -1,0 +1,98 @@
+//! Reading the formats of other tools.
+
+pub(crate) mod lines;
+pub(crate) mod msr;
+pub(crate) mod number;
+pub(crate) mod vtracer;
+
+use crate::{FormatError, Item, Notes};
+
+/// How a foreign trace is read.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ImportOptions {
+    /// Whether what cannot be read is left out and counted, where it would be
+    /// an error otherwise.
+    pub salvage: bool,
+    /// Bytes a block, of formats in blocks that do not say: 512 by default.
+    pub block_bytes: u32,
+    /// Which column is what, of formats that leave this to the user.
+    pub columns: Option<String>,
+}
+
+impl Default for ImportOptions {
+    fn default() -> Self {
+        Self {
+            salvage: false,
+            block_bytes: 512,
+            columns: None,
+        }
+    }
+}
+
+/// Reads a foreign trace, a request after the other, in constant memory.
+///
+/// Items come about in the order of their submission: an [`Assembler`] puts
+/// right what is within a quarter of a million items.
+///
+/// [`Assembler`]: crate::Assembler
+pub trait Import {
+    /// The next item; none at the end.
+    ///
+    /// # Errors
+    /// [`FormatError::Malformed`] where the file is not as the format has it,
+    /// [`FormatError::Io`] where it cannot be read.
+    fn next(&mut self) -> Result<Option<Item>, FormatError>;
+
+    /// The names of the devices so far, which [`Io::device`] counts; a format
+    /// that knows none has one without a name.
+    ///
+    /// [`Io::device`]: crate::Io::device
+    fn devices(&self) -> &[String];
+
+    /// Its clock.
+    fn clock(&self) -> ImportClock;
+
+    /// What was left out or could not be expressed so far.
+    fn notes(&self) -> &Notes;
+}
+
+/// The clock of a format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImportClock {
+    /// Times are multiples of this, nanoseconds.
+    pub resolution_ns: u64,
+    /// Whether times are counted from 1970-01-01 UTC.
+    pub unix: bool,
+}
+
+/// Names seen so far, each with its index.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    names: Vec<String>,
+    index: std::collections::HashMap<String, u32>,
+}
+
+impl Names {
+    /// How many are told apart at most: as many as namespaces are worth having.
+    const MAX: usize = 1 << 16;
+
+    /// The index of `name`, a new one where it was not seen before.
+    pub(crate) fn index(&mut self, name: &str) -> Result<u32, String> {
+        if let Some(index) = self.index.get(name) {
+            return Ok(*index);
+        }
+        if self.names.len() >= Self::MAX {
+            let max = Self::MAX;
+            return Err(format!("more than {max} devices: is the column right?"));
+        }
+        let index = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+        self.names.push(name.to_owned());
+        self.index.insert(name.to_owned(), index);
+        Ok(index)
+    }
+
+    pub(crate) fn as_slice(&self) -> &[String] {
+        &self.names
+    }
+}

@@ -1,0 +1,8 @@
+//! What every format is held to, whatever it is.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+mod hostile;
+mod round_trip;
+mod samples;

@@ -1,0 +1,4 @@
+//! A few lines or bytes of each format as its own tool writes it, or as its
+//! layout was published.
+
+mod msr;
