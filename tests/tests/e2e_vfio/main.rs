@@ -14,12 +14,13 @@ use std::time::Duration;
 use qemu::{Launch, Root};
 use serde_json::{Value, json};
 use vssd_tests::e2e::{
-    PATIENCE, PRELUDE, Scratch, Serve, Tally, Vm, run, section, slow, start, vssd_program,
+    PATIENCE, PRELUDE, Scratch, Serve, Tally, Vm, pause, run, section, slow, start, succeeded,
+    vssd_program,
 };
 use vssd_tests::sim::windows_boot;
 
-const DRIVEN: &str = include_str!("driven.sh");
-const REFUSED: &str = include_str!("refused.sh");
+const DRIVEN: &str = concat!(include_str!("block.sh"), include_str!("driven.sh"));
+const REFUSED: &str = concat!(include_str!("block.sh"), include_str!("refused.sh"));
 /// The size of the drive that traces are replayed into, in blocks of 512 bytes.
 const BLOCKS: u64 = 256 << 21;
 /// Inside of the guest.
@@ -241,13 +242,13 @@ fn a_drive_that_is_unplugged_under_load_ends_its_use() {
     guest
         .wait_for_line("loading", PATIENCE)
         .unwrap_or_else(|e| panic!("{e}"));
-    vssd_tests::e2e::pause(Duration::from_secs(1));
+    pause(Duration::from_secs(1));
     guest
         .control_with("device_del", &json!({ "id": "first" }))
         .unwrap_or_else(|e| panic!("{e}"));
     let outcome = guest.wait(PATIENCE).unwrap_or_else(|e| panic!("{e}"));
     outcome.lines.iter().for_each(|line| eprintln!("| {line}"));
-    vssd_tests::e2e::succeeded(&outcome);
+    succeeded(&outcome);
     let has = |what: &str| outcome.lines.iter().any(|line| line.contains(what));
     assert!(
         has("is gone (the system wants it back"),
