@@ -18,6 +18,7 @@
 mod block;
 mod clock;
 mod codec;
+pub mod edit;
 mod error;
 mod format;
 mod header;
