@@ -50,7 +50,7 @@ impl FromStr for Factor {
         let number = text.strip_suffix('x').unwrap_or(text);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-        if !digits(whole) || !digits(fraction) || fraction.len() > 6 || number.len() < 1 {
+        if !digits(whole) || !digits(fraction) || fraction.len() > 6 || number.is_empty() {
             return Err(wrong());
         }
         let whole: u64 = format!("0{whole}").parse().map_err(|_| wrong())?;

@@ -122,8 +122,10 @@ proptest! {
         let mut late = Cut::default();
         late.from_ns = Some(at);
         let parts = [edited(&whole, &mut early), edited(&whole, &mut late)];
-        let mut options = MergeOptions::default();
-        options.same_queues = true;
+        let options = MergeOptions {
+            same_queues: true,
+            ..MergeOptions::default()
+        };
         let writer = |header: &Header| Writer::new(Vec::new(), header, WriterOptions::default());
         let (bytes, _) = merge(&parts, options, writer, |_| ()).unwrap();
         prop_assert_eq!(all(&Reader::from_bytes(bytes).unwrap()), all(&whole));
