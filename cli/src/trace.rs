@@ -4,6 +4,7 @@ mod anonymize;
 pub(crate) mod compare;
 mod convert;
 mod cut;
+mod diff;
 mod info;
 mod merge;
 pub(crate) mod pack;
@@ -12,6 +13,7 @@ mod remap;
 mod rewrite;
 mod scale;
 mod show;
+mod stats;
 
 use std::path::Path;
 use std::time::Duration;
@@ -49,6 +51,10 @@ enum What {
     Remap(remap::RemapArguments),
     /// Take out of a trace whose it is.
     Anonymize(anonymize::AnonymizeArguments),
+    /// Compare two traces, command by command.
+    Diff(diff::DiffArguments),
+    /// Say what kind of work a trace is.
+    Stats(stats::StatsArguments),
     /// Convert traces of other tools to .vtr and back.
     Convert(convert::ConvertArguments),
     /// List the formats that are read and written.
@@ -67,6 +73,8 @@ pub(crate) fn run(arguments: &TraceArguments) -> Result<Answer> {
         What::Scale(scale) => scale::run(scale)?,
         What::Remap(remap) => remap::run(remap)?,
         What::Anonymize(anonymize) => anonymize::run(anonymize)?,
+        What::Diff(diff) => return diff::run(diff),
+        What::Stats(stats) => stats::run(stats)?,
         What::Convert(convert) => convert::run(convert)?,
         What::Formats(formats) => convert::list(formats)?,
     }
