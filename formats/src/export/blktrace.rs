@@ -1,5 +1,7 @@
-//! blktrace's binary file, version 7; see its importer. All processors are in
-//! one file, which is named as processor 0's.
+//! blktrace's binary file, version 7; see its importer.
+//!
+//! One file is one processor's, and blkparse shows no event of another that
+//! stands in it: all are processor 0's.
 
 use std::io::Write;
 
@@ -19,7 +21,7 @@ pub(crate) const CARRIES: Carries = Carries {
         Operation::Discard,
     ],
     latency: true,
-    queue: true,
+    queue: false,
     device: true,
     fua: true,
     status: true,
@@ -78,7 +80,6 @@ struct Event {
     bytes: u32,
     action: u32,
     device: u32,
-    cpu: u32,
     error: u16,
 }
 
@@ -94,7 +95,8 @@ impl Blktrace {
         // No process is known.
         out.extend_from_slice(&0_u32.to_le_bytes());
         out.extend_from_slice(&event.device.to_le_bytes());
-        out.extend_from_slice(&event.cpu.to_le_bytes());
+        // Processor 0.
+        out.extend_from_slice(&0_u32.to_le_bytes());
         out.extend_from_slice(&event.error.to_le_bytes());
         let length = u16::try_from(data.len()).unwrap_or(0);
         out.extend_from_slice(&length.to_le_bytes());
@@ -112,7 +114,6 @@ impl Blktrace {
             bytes: 0,
             action: word::NOTIFY | word::TIMESTAMP,
             device: MAJOR << 20,
-            cpu: 0,
             error: 0,
         };
         Self::event(&mut self.sequence, &event, &data, out);
@@ -137,7 +138,6 @@ impl Blktrace {
             bytes: u32::try_from(io.length_bytes).unwrap_or(u32::MAX),
             action: operation | stage | if io.fua { word::FUA } else { 0 },
             device: MAJOR << 20 | io.device.min(0xf_ffff),
-            cpu: u32::from(io.queue.saturating_sub(1)),
             error: if moment.completed && io.failed {
                 ERROR
             } else {
