@@ -7,7 +7,10 @@ use traces::Tap;
 use crate::ReplayError;
 use crate::books::{Books, Outcome};
 use crate::buffers::{Buffers, RangePage};
+use crate::lanes::Waiting;
+use crate::pace::Cap;
 use crate::plan::{Data, Piece, Plan};
+use crate::think::Think;
 
 /// What submissions and completions change, whatever their queue.
 #[derive(Debug)]
@@ -15,6 +18,9 @@ pub(crate) struct Core {
     pub(crate) books: Books,
     pub(crate) buffers: Buffers,
     pub(crate) jobs: Jobs,
+    pub(crate) cap: Cap,
+    /// What waits for what, at a pace where commands do.
+    pub(crate) think: Option<Think>,
     pub(crate) stop_on_error: bool,
     /// The first command that failed, where that ends the replay.
     pub(crate) failure: Option<ReplayError>,
@@ -33,6 +39,8 @@ pub(crate) struct Job {
     bytes: u64,
     status: Status,
     lost: bool,
+    /// Who waits for its end.
+    node: Option<u32>,
 }
 
 impl Job {
@@ -106,9 +114,22 @@ fn unpack(user: u64) -> (u32, Option<RangePage>) {
 }
 
 impl Core {
-    /// Starts the job of `plan`, of which nothing was sent. None where there
+    /// When `waiting` is due; none where it waits for what is not over.
+    pub(crate) fn due_ns(&self, waiting: &Waiting) -> Option<u64> {
+        match (waiting.after, &self.think) {
+            (Some(after), Some(think)) => think.due_ns(after),
+            _ => Some(waiting.due_ns),
+        }
+    }
+
+    /// Starts the job of `waiting`, of which nothing was sent. None where there
     /// is no room, which there is for every place in the queues.
-    pub(crate) fn start(&mut self, plan: &Plan, now_ns: u64) -> Option<u32> {
+    pub(crate) fn start(&mut self, waiting: &Waiting, now_ns: u64) -> Option<u32> {
+        if let (Some(after), Some(think)) = (waiting.after, &mut self.think) {
+            think.forget(after);
+        }
+        self.books.depth.add(now_ns);
+        let plan = &waiting.plan;
         self.jobs.start(Job {
             opcode: plan.opcode,
             lba: plan.lba,
@@ -119,6 +140,7 @@ impl Core {
             bytes: plan.bytes(),
             status: Status::SUCCESS,
             lost: false,
+            node: waiting.node,
         })
     }
 
@@ -164,6 +186,7 @@ impl Core {
         match pair.submit(command, pack(job, page), now_ns) {
             Ok(_) => {
                 self.books.sent += 1;
+                self.cap.charge(now_ns);
                 Ok(true)
             }
             Err(error) => Err(match error.reason {
@@ -199,6 +222,10 @@ impl Core {
         let job = *job;
         *slot = None;
         self.jobs.free.push(index);
+        if let (Some(node), Some(think)) = (job.node, &mut self.think) {
+            think.done(node, done.complete_ns);
+        }
+        self.books.depth.remove(done.complete_ns);
         self.books.last_complete_ns = done.complete_ns;
         self.books.finish(&Outcome {
             opcode: job.opcode,

@@ -35,27 +35,39 @@ mod books;
 mod buffers;
 
 mod error;
+mod extents;
 mod facts;
+mod filter;
 mod jobs;
 mod lanes;
 mod mapping;
 mod options;
+mod outlook;
 mod pace;
 mod plan;
+mod playlist;
 mod replay;
 mod report;
 mod run;
+mod series;
 mod source;
 mod target;
+mod think;
+mod timer;
 
 pub use error::ReplayError;
-pub use facts::{NamespaceFacts, QueueFacts, TraceFacts};
+pub use facts::{NamespaceFacts, QueueFacts, TraceFacts, WriteFacts};
+pub use filter::Filter;
 pub use mapping::{Mapping, MappingError};
 pub use options::{AllowWrite, ReplayOptions};
+pub use outlook::{Outlook, WriteOutlook};
 pub use pace::{Pace, PaceError};
 pub use plan::SkipReason;
+pub use playlist::{Order, Play, Playlist, PlaylistError, Position};
 pub use replay::{Progress, Replay};
 pub use report::{
-    CommandCounts, End, ErrorReport, OpcodeReport, Pacing, QueueReport, Report, SkippedReport,
-    Stalls,
+    CommandCounts, DepthReport, End, ErrorReport, OpcodeReport, Pacing, QueueReport, Report,
+    SizeReport, SkippedReport, Stalls,
 };
+pub use series::{Bucket, Series};
+pub use timer::TimerJitter;
