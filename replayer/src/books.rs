@@ -105,11 +105,6 @@ impl Depth {
         self.now = self.now.saturating_sub(1);
     }
 
-    /// How many are in flight.
-    pub(crate) const fn now(self) -> u64 {
-        self.now
-    }
-
     pub(crate) const fn max(self) -> u64 {
         self.max
     }

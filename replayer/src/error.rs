@@ -76,6 +76,22 @@ pub enum ReplayError {
          choose another pace than think"
     )]
     NoCompletions,
+    /// Data was read that is not what was written, and the replay was told to
+    /// end there.
+    #[error(
+        "data that was read on {queue} is not what was written; the replay was told to stop at \
+         the first error"
+    )]
+    WrongData {
+        /// The queue.
+        queue: QueueId,
+    },
+    /// Verification of several namespaces.
+    #[error(
+        "data is verified in one namespace, and the trace goes to several: choose one of them, \
+         with --source-namespace"
+    )]
+    VerifyMany,
     /// [`crate::Pace::Closed`] without a depth.
     #[error("pace closed keeps a number of commands in flight: say how many, with --depth")]
     NoDepth,

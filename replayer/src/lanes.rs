@@ -23,6 +23,8 @@ const DEPTH_UNKNOWN: u32 = 128;
 #[derive(Debug)]
 pub(crate) struct Lane<P: Tap> {
     pub(crate) pair: QueuePair<Shared<P>>,
+    /// Its place among the lanes.
+    index: usize,
     /// What waits: one line, or one for each recorded queue where commands wait
     /// for completions.
     pub(crate) backlogs: Vec<Backlog>,
@@ -166,6 +168,7 @@ impl Layout {
             let backlogs = if self.has_streams { queues.len() } else { 1 };
             let backlogs = (0..backlogs).map(|_| Backlog::default());
             lanes.push(Lane {
+                index: lanes.len(),
                 pair: pair.with_tap(Shared(Rc::clone(&tap)), sequence.clone()),
                 backlogs: backlogs.collect(),
                 commands: 0,
@@ -210,8 +213,7 @@ impl<P: Tap> Lane<P> {
             return Ok(false);
         }
         let has_place = self.pair.in_flight() < self.pair.depth();
-        let has_page = !waiting.plan.has_ranges() || core.buffers.has_range_page();
-        if !(has_place && has_page) {
+        if !(has_place && core.has_memory(self.index, &waiting.plan)) {
             if backlog.stalled_ns.is_none() {
                 backlog.stalled_ns = Some(now_ns);
                 core.books.stalls.count += 1;
@@ -233,7 +235,8 @@ impl<P: Tap> Lane<P> {
                 job
             }
         };
-        core.send(&mut self.pair, &mut waiting.plan, job, now_ns)?;
+        let pair = (self.index, &mut self.pair);
+        core.send(pair, &mut waiting.plan, job, now_ns)?;
         if waiting.plan.pieces() == 0 {
             backlog.waiting.pop_front();
         }
@@ -250,8 +253,8 @@ impl<P: Tap> Lane<P> {
             let first = backlog.waiting.front()?;
             let is_due =
                 first.job.is_some() || core.due_ns(first).is_some_and(|due_ns| due_ns <= now_ns);
-            let has_page = !first.plan.has_ranges() || core.buffers.has_range_page();
-            (is_due && has_page).then_some((first.order, index))
+            let has_memory = core.has_memory(self.index, &first.plan);
+            (is_due && has_memory).then_some((first.order, index))
         });
         ready.min()
     }

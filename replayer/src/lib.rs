@@ -33,6 +33,7 @@
 
 mod books;
 mod buffers;
+mod check;
 
 mod error;
 mod extents;
@@ -67,7 +68,7 @@ pub use playlist::{Order, Play, Playlist, PlaylistError, Position};
 pub use replay::{Progress, Replay};
 pub use report::{
     CommandCounts, DepthReport, End, ErrorReport, OpcodeReport, Pacing, QueueReport, Report,
-    SizeReport, SkippedReport, Stalls,
+    SizeReport, SkippedReport, Stalls, VerifiedReport,
 };
 pub use series::{Bucket, Series};
 pub use timer::TimerJitter;

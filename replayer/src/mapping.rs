@@ -221,10 +221,24 @@ impl AddressMap {
         self.target
     }
 
-    /// Whether addresses up to that of this recorded block start again at 0.
-    pub(crate) fn wraps(&self, last: u64) -> bool {
-        let end = last.saturating_add(1).saturating_mul(self.recorded_block);
-        self.mapping == Mapping::Wrap && end > self.target_bytes
+    /// The first block of the target, and the one after the last, between which
+    /// recorded blocks from `start` to before `end` land.
+    pub(crate) fn reach(&self, start: u64, end: u64) -> (u64, u64) {
+        let all = (0, self.target.blocks);
+        let end_bytes = end.saturating_mul(self.recorded_block);
+        if start >= end || (self.mapping == Mapping::Wrap && end_bytes > self.target_bytes) {
+            return all;
+        }
+        // All others keep the order of addresses.
+        let first = self.place(Lba(start), 1);
+        let last = self.place(Lba(end - 1), 1);
+        match (first, last) {
+            (Ok(first), Ok(last)) => {
+                let end = last.first.lba.0.saturating_add(last.first.blocks);
+                (first.first.lba.0, end)
+            }
+            _ => all,
+        }
     }
 
     /// Bytes of a block of the target.

@@ -44,6 +44,11 @@ pub struct ReplayOptions {
     pub timeout: Duration,
     /// What the data of writes is made from.
     pub seed: u64,
+    /// How much of that data can be compressed away, percent.
+    pub compressibility: u8,
+    /// Whether what is read is held against what the replay wrote before.
+    /// That looks at all data, and takes memory for each block.
+    pub verify: bool,
 }
 
 impl Default for ReplayOptions {
@@ -61,6 +66,8 @@ impl Default for ReplayOptions {
             stop_on_error: false,
             timeout: Duration::from_secs(30),
             seed: 0,
+            compressibility: 0,
+            verify: false,
         }
     }
 }

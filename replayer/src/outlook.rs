@@ -3,7 +3,7 @@
 use std::fmt;
 
 use driver::ControllerInfo;
-use nvme::{Lba, NamespaceId};
+use nvme::NamespaceId;
 use serde::Serialize;
 
 use crate::facts::NamespaceFacts;
@@ -104,26 +104,15 @@ impl Outlook {
 fn write_outlook(recorded: NamespaceId, facts: &NamespaceFacts, map: &AddressMap) -> WriteOutlook {
     let writes = &facts.writes;
     let target = map.target();
-    let whole = || {
-        let start = writes.start?;
-        let last = writes.end?.checked_sub(1)?;
-        // Mappings keep the order of addresses but for the one that wraps.
-        let first = map.place(Lba(start), 1).ok()?.first;
-        let end = map.place(Lba(last), 1).ok()?.first;
-        let end = end.lba.0.saturating_add(end.blocks);
-        (!map.wraps(last) && first.lba.0 < end).then_some((first.lba.0, end - 1))
-    };
-    let range = writes.start.map(|_| {
-        let all = (0, target.blocks.saturating_sub(1));
-        whole().unwrap_or(all)
-    });
+    let range = writes.start.zip(writes.end);
+    let range = range.map(|(start, end)| map.reach(start, end));
     WriteOutlook {
         recorded: recorded.0,
         nsid: target.nsid.0,
         commands: writes.commands,
         bytes: writes.blocks.saturating_mul(u64::from(facts.block_bytes)),
         first: range.map(|(first, _)| first),
-        last: range.map(|(_, last)| last),
+        last: range.map(|(_, end)| end.saturating_sub(1)),
         blocks: target.blocks,
         block_bytes: u64::from(target.block_bytes),
     }

@@ -12,6 +12,7 @@ use traces::{Clock, Record, Tap};
 
 use crate::books::Books;
 use crate::buffers::Buffers;
+use crate::check::Checks;
 use crate::jobs::{Core, Jobs};
 use crate::lanes::Layout;
 use crate::pace::Cap;
@@ -199,9 +200,9 @@ impl<'r, P: Tap> Replay<'r, P> {
         let transfer = transfer_bytes(facts, &info.namespaces);
         let transfer = info.mdts_bytes.map_or(transfer, |mdts| transfer.min(mdts));
         let layout = Layout::new(facts, &options, info.queue_pairs_max, info.depth_max);
-        let buffers =
-            Buffers::allocate(controller, transfer, layout.in_flight_max(), options.seed)?;
+        let buffers = Buffers::allocate(controller, transfer, layout.in_flight_max(), &options)?;
         let mut core = Core {
+            checks: None,
             cap: Cap::new(options.iops_max),
             think: (options.pace == Pace::Think).then(|| Think::new(facts.queues.len())),
             books: Books::new(facts),
@@ -210,10 +211,23 @@ impl<'r, P: Tap> Replay<'r, P> {
             stop_on_error: options.stop_on_error,
             failure: None,
         };
-        let planner = Planner::new(maps, &info, transfer);
+        let planner = Planner::new(maps.clone(), &info, transfer);
         let place_of = layout.place_of.clone();
         let source = Source::new(records.into_iter(), planner, place_of, &mut core)?;
         let lanes = layout.create(controller, transfer, tap)?;
+        if options.verify {
+            let sizes = (transfer, &options);
+            match Checks::new(controller, facts, &maps, &lanes, sizes) {
+                Ok(checks) => core.checks = Some(checks),
+                Err(error) => {
+                    for lane in &lanes {
+                        // The first error is the one to report.
+                        let _ = controller.delete_queue_pair(lane.pair.id());
+                    }
+                    return Err(error);
+                }
+            }
+        }
         let never = AtomicBool::new(false);
         let mut silent = |_: &Progress| {};
         let mut run = Run {
@@ -348,7 +362,7 @@ where
         notes.push(format!("The device could not be put in order: {error}."));
         if in_flight {
             // The device may still write to them: nobody else is to have them.
-            std::mem::forget(core.buffers);
+            std::mem::forget((core.buffers, core.checks.take()));
         }
     }
     let paced = options.pace.has_deadlines();
@@ -380,6 +394,7 @@ where
         drift_ns: drift_ns(options, books.recorded_span_ns(), replayed_ns)
             .filter(|_| unfinished == 0 && !state.timed_out),
         timer: None,
+        verified: core.checks.as_ref().map(Checks::report),
         resume_at: unsent,
         queues,
         recorded_ns: books.recorded_span_ns(),

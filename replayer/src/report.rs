@@ -52,6 +52,8 @@ pub struct Report {
     /// How late the machine itself wakes up, measured before the replay; none
     /// where it was not.
     pub timer: Option<TimerJitter>,
+    /// What came of the verification; none where there was none.
+    pub verified: Option<VerifiedReport>,
     /// The replay over time.
     pub series: Series,
     /// Commands of the trace, from its start or from where the replay began,
@@ -150,6 +152,22 @@ pub struct SizeReport {
     pub replayed: Option<Latency>,
 }
 
+/// What was read, held against what was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct VerifiedReport {
+    /// Blocks that were right.
+    pub right_blocks: u64,
+    /// Blocks of which nothing was certain: nobody wrote them, or a command
+    /// was changing them.
+    pub skipped_blocks: u64,
+    /// Blocks that were wrong.
+    pub wrong_blocks: u64,
+    /// The first of them in words: what was expected, by whom, and what was
+    /// found.
+    pub mismatches: Vec<String>,
+}
+
 /// How many recorded commands were in flight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -241,7 +259,8 @@ impl Report {
             unfinished,
             ..
         } = self.commands;
-        self.end == End::Complete && failed + lost + unfinished == 0
+        let wrong = self.verified.as_ref().map_or(0, |it| it.wrong_blocks);
+        self.end == End::Complete && failed + lost + unfinished + wrong == 0
     }
 
     /// How many recorded commands were replayed a second; none where it took

@@ -237,12 +237,12 @@ where
 
     fn poll(&mut self) -> Result<usize, ReplayError> {
         let mut reaped = 0;
-        for lane in &mut self.lanes {
-            let queue = lane.pair.id();
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            let place = (index, lane.pair.id());
             let core = &mut self.core;
             reaped += lane
                 .pair
-                .poll(self.clock, POLL_BUDGET, |done| core.completed(queue, &done))
+                .poll(self.clock, POLL_BUDGET, |done| core.completed(place, &done))
                 .map_err(ReplayError::driver("reaping completions"))?;
         }
         Ok(reaped)

@@ -82,7 +82,8 @@ fn a_cap_spreads_bursts_and_keeps_the_order_between_queues() {
         let gaps = gaps_ns(&replayed.seen);
         assert!(gaps.iter().all(|gap| *gap >= 250_000), "{pace}: {gaps:?}");
         let lbas: Vec<u64> = fetched(&replayed).iter().map(lba).collect();
-        assert!(lbas.is_sorted(), "{pace}: {lbas:?}");
+        // Thinking, queues have times of their own.
+        assert!(pace == Pace::Think || lbas.is_sorted(), "{pace}: {lbas:?}");
         if pace == Pace::Recorded {
             let tight = gaps.iter().filter(|gap| **gap == 250_000).count();
             assert_eq!(tight, 57, "each burst goes out as fast as it may: {gaps:?}");
@@ -114,7 +115,9 @@ fn a_closed_loop_keeps_its_depth_whatever_the_times() {
         assert!(replayed.report.is_success(), "{}", replayed.report);
         let commands = fetched(&replayed);
         let lbas: Vec<u64> = commands.iter().map(lba).collect();
-        assert!(lbas.is_sorted(), "in the order of the trace: {lbas:?}");
+        // Queues take turns at a moment, and no further apart than that.
+        let out_of_order = (0..).zip(&lbas).map(|(at, lba)| lba.abs_diff(at)).max();
+        assert!(out_of_order.unwrap() < 2 * u64::from(depth), "{lbas:?}");
         assert_eq!(depth_max(&commands), usize::from(depth));
         replayed.report.replayed_ns
     };

@@ -65,6 +65,7 @@ impl fmt::Display for Report {
             self.latencies(),
             self.sizes(),
             self.pacing_lines(),
+            self.verified_lines(),
             self.failures(),
             self.skips(),
             self.notes.join("\n"),
@@ -240,6 +241,22 @@ impl Report {
             table.rows.push(row);
         }
         titled("Failed", &table)
+    }
+
+    fn verified_lines(&self) -> String {
+        let Some(verified) = &self.verified else {
+            return String::new();
+        };
+        let mut text = format!(
+            "Verified: {} blocks right, {} wrong, {} not known\n",
+            count(verified.right_blocks),
+            count(verified.wrong_blocks),
+            count(verified.skipped_blocks)
+        );
+        for mismatch in &verified.mismatches {
+            text += &format!("  {mismatch}\n");
+        }
+        text
     }
 
     fn skips(&self) -> String {

@@ -65,6 +65,7 @@ fn report() -> Report {
             p99_ns: 900,
             max_ns: 4_000,
         }),
+        verified: None,
         series: crate::Series::default(),
         resume_at: None,
         queues: vec![QueueReport {
