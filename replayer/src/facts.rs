@@ -184,6 +184,9 @@ impl TraceFacts {
             writes.commands = writes.commands.saturating_mul(times);
             writes.blocks = writes.blocks.saturating_mul(times);
         }
+        let shift_ns = self.span_ns().saturating_mul(times - 1);
+        self.last_submit_ns = self.last_submit_ns.saturating_add(shift_ns);
+        self.last_ns = self.last_ns.saturating_add(shift_ns);
         self.timed = self.timed.saturating_mul(times);
         self.in_flight_ns = self.in_flight_ns.saturating_mul(times.into());
         self

@@ -9,7 +9,7 @@ use replayer::{
     End, Filter, Order, Outlook, Pace, Playlist, Position, Replay, ReplayOptions, Report,
     TraceFacts,
 };
-use traces::{Clock as _, Header, NamespaceInfo, Reader, Writer, WriterOptions};
+use traces::{Header, NamespaceInfo, Reader, Writer, WriterOptions};
 use vssd_tests::sim::replay::options;
 use vssd_tests::sim::trace::{Io, Seen, records, seen};
 use vssd_tests::sim::{Device, DeviceOptions};
