@@ -212,6 +212,8 @@ pub(crate) fn run(arguments: &ReplayArguments) -> Result<Answer> {
     if let Some(path) = &arguments.html {
         page::write(path, &work.name(), &devices, &reports)?;
     }
+    // The devices are shut down: the report may go to a reader that goes away.
+    stop::when_nobody_reads()?;
     print(&devices, &reports, arguments.json)?;
     let is_success = reports.iter().all(Report::is_success);
     Ok(if is_success { Answer::Yes } else { Answer::No })

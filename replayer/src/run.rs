@@ -97,6 +97,9 @@ where
             self.state.start_ns.saturating_add(ns)
         });
         self.source.start(self.options.pace, self.state.start_ns);
+        if self.stop.load(Ordering::Relaxed) {
+            self.end();
+        }
         let mut first_error = None;
         loop {
             if let Err(error) = self.feed() {

@@ -42,15 +42,19 @@ fn trace(path: &Path, first: u64, count: u64, gap_ns: u64) {
     writer.finish().unwrap();
 }
 
-/// How often each address was accessed in a recording.
+/// How often each address was accessed in a recording, of which each
+/// connection has a file of its own.
 fn addresses(path: &Path) -> BTreeMap<u64, u64> {
-    let reader = Reader::open(path).unwrap();
     let mut counts = BTreeMap::new();
-    for record in reader.records() {
-        if let Record::Command { command, .. } = record.unwrap()
-            && let Some((lba, _)) = command.lba_range()
-        {
-            *counts.entry(lba.0).or_default() += 1;
+    let again = path.with_file_name("seen-2.vtr");
+    for path in [path, &again].into_iter().filter(|path| path.is_file()) {
+        let reader = Reader::open(path).unwrap();
+        for record in reader.records() {
+            if let Record::Command { command, .. } = record.unwrap()
+                && let Some((lba, _)) = command.lba_range()
+            {
+                *counts.entry(lba.0).or_default() += 1;
+            }
         }
     }
     counts
