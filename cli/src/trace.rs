@@ -1,6 +1,7 @@
 //! `vssd trace`: looking at traces and working on them.
 
 pub(crate) mod compare;
+mod convert;
 mod info;
 pub(crate) mod pack;
 pub(crate) mod plot;
@@ -32,6 +33,10 @@ enum What {
     Plot(plot::PlotArguments),
     /// Write a trace again, as small as it gets.
     Pack(pack::PackArguments),
+    /// Convert traces of other tools to .vtr and back.
+    Convert(convert::ConvertArguments),
+    /// List the formats that are read and written.
+    Formats(convert::FormatsArguments),
 }
 
 /// Runs `vssd trace`.
@@ -41,6 +46,8 @@ pub(crate) fn run(arguments: &TraceArguments) -> Result<Answer> {
         What::Show(show) => show::run(show)?,
         What::Plot(plot) => plot::run(plot)?,
         What::Pack(pack) => pack::run(pack)?,
+        What::Convert(convert) => convert::run(convert)?,
+        What::Formats(formats) => convert::list(formats)?,
     }
     Ok(Answer::Yes)
 }

@@ -28,9 +28,10 @@ pub struct AssemblerOptions {
     /// Whether a request that repeats the one before within 100 us is left
     /// out: stacked devices record each request twice.
     pub dedupe: bool,
-    /// Which of the importer's devices are kept, and become namespaces 1, 2,
-    /// ... in this order; none for all, in the order of their appearance.
-    pub devices: Option<Vec<u32>>,
+    /// The names of those of the importer's devices that are kept, and become
+    /// namespaces 1, 2, ... in this order; none for all, in the order of their
+    /// appearance.
+    pub devices: Option<Vec<String>>,
     /// Whether times are counted from the first request.
     pub rebase: bool,
 }
@@ -59,6 +60,9 @@ pub struct Assembled {
 #[derive(Debug)]
 pub struct Assembler {
     options: AssemblerOptions,
+    /// The namespace of each of the importer's devices that has a name; none
+    /// for those that are not kept.
+    devices: Vec<Option<u32>>,
     /// Items with the order in which they came.
     waiting: BinaryHeap<Reverse<Waiting>>,
     arrived: u64,
@@ -107,6 +111,7 @@ impl Assembler {
     pub fn new(options: AssemblerOptions) -> Self {
         Self {
             options,
+            devices: Vec::new(),
             waiting: BinaryHeap::new(),
             arrived: 0,
             ready: VecDeque::new(),
@@ -117,6 +122,18 @@ impl Assembler {
             next_cid: BTreeMap::new(),
             ends: BTreeMap::new(),
             notes: Notes::default(),
+        }
+    }
+
+    /// Learns the names of the importer's devices so far.
+    pub fn learn(&mut self, devices: &[String]) {
+        for name in devices.iter().skip(self.devices.len()) {
+            let index = match &self.options.devices {
+                None => Some(self.devices.len()),
+                Some(kept) => kept.iter().position(|it| it == name),
+            };
+            let namespace = index.and_then(|index| u32::try_from(index + 1).ok());
+            self.devices.push(namespace);
         }
     }
 
@@ -231,14 +248,11 @@ impl Assembler {
     }
 
     fn namespace(&self, device: u32) -> Option<NamespaceId> {
-        let index = match &self.options.devices {
-            None => device,
-            Some(kept) => {
-                let index = kept.iter().position(|it| *it == device)?;
-                u32::try_from(index).ok()?
-            }
-        };
-        Some(NamespaceId(index.saturating_add(1)))
+        // A format that knows no devices names none.
+        let unnamed = Some(device.saturating_add(1));
+        let index = usize::try_from(device).ok()?;
+        let namespace = self.devices.get(index).copied().unwrap_or(unnamed);
+        namespace.map(NamespaceId)
     }
 
     fn is_double(&self, io: &Io) -> bool {

@@ -25,7 +25,8 @@ pub struct ImportSummary {
 /// `progress` is told how many items were read, now and then and at the end.
 ///
 /// # Errors
-/// What `import` says, and [`FormatError::Trace`] where `sink` fails.
+/// What `import` says, [`FormatError::Refused`] where it has no device of a
+/// name that is asked for, and [`FormatError::Trace`] where `sink` fails.
 pub fn import<W: Write>(
     import: &mut dyn Import,
     sink: W,
@@ -35,6 +36,7 @@ pub fn import<W: Write>(
     mut progress: impl FnMut(u64),
 ) -> Result<(W, ImportSummary), FormatError> {
     let rebase = options.rebase;
+    let wanted = options.devices.clone();
     let mut assembler = Assembler::new(options);
     let mut read = 0;
     let first = next(import, &mut assembler, &mut read, &mut progress)?;
@@ -59,6 +61,19 @@ pub fn import<W: Write>(
         command = next(import, &mut assembler, &mut read, &mut progress)?;
     }
     progress(read);
+    let devices = import.devices();
+    let strange = wanted.iter().flatten().find(|it| !devices.contains(it));
+    if let Some(name) = strange {
+        let problem = format!(
+            "the trace has no device {name:?}: it has {}",
+            if devices.is_empty() {
+                "one, without a name".to_owned()
+            } else {
+                devices.join(", ")
+            }
+        );
+        return Err(FormatError::Refused { problem });
+    }
     writer.describe(assembler.namespaces(), assembler.queues());
     let (sink, totals) = writer.finish_as(End::Clean)?;
     let mut notes = import.notes().clone();
@@ -66,7 +81,7 @@ pub fn import<W: Write>(
     let summary = ImportSummary {
         totals,
         notes,
-        devices: import.devices().to_vec(),
+        devices: wanted.unwrap_or_else(|| import.devices().to_vec()),
     };
     Ok((sink, summary))
 }
@@ -84,6 +99,7 @@ fn next(
         let Some(item) = import.next()? else {
             return Ok(assembler.pop(true));
         };
+        assembler.learn(import.devices());
         assembler.push(item);
         *read += 1;
         if read.is_multiple_of(TELL_EVERY) {

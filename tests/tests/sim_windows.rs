@@ -4,9 +4,9 @@
 
 use nvme::NvmOpcode;
 use replayer::Pace;
-use traces::{Header, NamespaceInfo};
+use traces::{Header, NamespaceInfo, Record};
 use vssd_tests::sim::replay::{options, replay};
-use vssd_tests::sim::trace::{by_queue, records, seen, untimed};
+use vssd_tests::sim::trace::{by_queue, seen, untimed};
 use vssd_tests::sim::{Device, DeviceOptions, windows_boot};
 
 #[test]
@@ -16,10 +16,20 @@ fn the_boot_of_windows_replays_completely() {
         return;
     };
     let boot = windows_boot::read(&path).unwrap();
-    assert_eq!(boot.lines, 50_129);
+    let trace: Vec<Record> = boot.records().map(Result::unwrap).collect();
+    let commands = || {
+        trace.iter().map(|record| match record {
+            Record::Command { command, ranges } => (command, ranges),
+            other => panic!("{other:?}"),
+        })
+    };
+    // A line is a command, or one of its ranges.
+    let lines: usize = commands().map(|(_, ranges)| ranges.len().max(1)).sum();
+    assert_eq!(lines, 50_129);
     let of = |opcode: NvmOpcode| {
-        let commands = boot.commands.iter();
-        commands.filter(|io| io.sqe.opcode == opcode.0).count()
+        commands()
+            .filter(|(command, _)| command.opcode == opcode.0)
+            .count()
     };
     assert_eq!(of(NvmOpcode::READ), 47_184);
     assert_eq!(of(NvmOpcode::WRITE), 2_803);
@@ -41,7 +51,6 @@ fn the_boot_of_windows_replays_completely() {
         }],
         ..Header::default()
     };
-    let trace = records(&boot.commands);
     let mut options = options();
     options.pace = Pace::Max;
     let replayed = replay(&device, &header, &trace, options).unwrap();
@@ -51,9 +60,10 @@ fn the_boot_of_windows_replays_completely() {
     assert_eq!(report.commands.succeeded, 49_997);
     // Nothing is lost or added but by splitting.
     let bytes = |opcode: NvmOpcode| {
-        let commands = boot.commands.iter();
-        let of = commands.filter(|io| io.sqe.opcode == opcode.0);
-        of.map(|io| (u64::from(io.sqe.cdw12.get() & 0xffff) + 1) * 512)
+        commands()
+            .filter(|(command, _)| command.opcode == opcode.0)
+            .filter_map(|(command, _)| command.lba_range())
+            .map(|(_, blocks)| u64::from(blocks) * 512)
             .sum::<u64>()
     };
     assert_eq!(report.read_bytes, bytes(NvmOpcode::READ));

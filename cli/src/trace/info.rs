@@ -91,13 +91,22 @@ fn print(reader: &Reader, summary: &Summary, bytes: u64) {
 
 fn print_device(header: &Header) {
     let device = &header.device;
-    row(
-        "Device",
-        &format!(
-            "{}, serial {}, firmware {}",
-            device.model, device.serial, device.firmware
-        ),
-    );
+    let names = [
+        ("", &device.model),
+        ("serial ", &device.serial),
+        ("firmware ", &device.firmware),
+    ];
+    let known: Vec<String> = names
+        .iter()
+        .filter(|(_, name)| !name.is_empty())
+        .map(|(what, name)| format!("{what}{name}"))
+        .collect();
+    let device = if known.is_empty() {
+        "not known".to_owned()
+    } else {
+        known.join(", ")
+    };
+    row("Device", &device);
     for namespace in &header.namespaces {
         let bytes = namespace.bytes();
         row(

@@ -23,7 +23,7 @@ pub(crate) fn recognize(head: &str) -> bool {
         && time
             .trim()
             .parse::<u64>()
-            .is_ok_and(|time| time > UNIX_EPOCH)
+            .is_ok_and(|time| time >= UNIX_EPOCH)
         && operation(kind).is_ok()
 }
 

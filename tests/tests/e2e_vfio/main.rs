@@ -355,9 +355,9 @@ fn traces_are_replayed_into_a_drive() {
     match windows_boot::find() {
         None => vm.say("SKIPPED in part, for there is no win10_boot.trace.png here"),
         Some(path) => {
-            let boot = windows_boot::convert(&path, &windows, BLOCKS);
-            let boot = boot.unwrap_or_else(|e| panic!("{e:#}"));
-            commands.insert("windows", boot.commands.len() as u64);
+            let boot = windows_boot::convert(&path, File::create(&windows).unwrap());
+            let (_, converted) = boot.unwrap_or_else(|e| panic!("{e:#}"));
+            commands.insert("windows", converted);
             files.push((&windows, "windows.vtr"));
         }
     }
