@@ -1,6 +1,7 @@
 //! Writing the formats of other tools.
 
 pub(crate) mod msr;
+pub(crate) mod parquet;
 
 use std::collections::BTreeMap;
 use std::io::Write;

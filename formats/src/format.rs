@@ -6,7 +6,7 @@ use std::path::Path;
 
 use traces::Header;
 
-use crate::import::{msr, vtracer};
+use crate::import::{msr, parquet, qemu, trace_points, vtracer};
 use crate::{Carries, Export, FormatError, Import, ImportOptions, Input, Stream};
 
 /// A format of another tool.
@@ -61,6 +61,33 @@ pub static FORMATS: &[Format] = &[
         extensions: &["png", "zip"],
         recognize: vtracer::recognize,
         open: Some(vtracer::open),
+        create: None,
+        carries: Carries::NOTHING,
+    },
+    Format {
+        name: "parquet",
+        title: "Parquet, a row a command, for DuckDB, Polars and Spark",
+        extensions: &["parquet"],
+        recognize: |head| parquet::recognize(head.bytes),
+        open: Some(parquet::open),
+        create: Some(crate::export::parquet::create),
+        carries: crate::export::parquet::CARRIES,
+    },
+    Format {
+        name: "trace-points",
+        title: "Linux trace points nvme and block: ftrace, trace-cmd, perf script",
+        extensions: &["txt", "trace"],
+        recognize: |head| trace_points::recognize(head.text),
+        open: Some(trace_points::open),
+        create: None,
+        carries: Carries::NOTHING,
+    },
+    Format {
+        name: "qemu",
+        title: "QEMU's log of -trace 'pci_nvme_*'",
+        extensions: &["log"],
+        recognize: |head| qemu::recognize(head.text),
+        open: Some(qemu::open),
         create: None,
         carries: Carries::NOTHING,
     },
