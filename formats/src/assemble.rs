@@ -67,6 +67,8 @@ pub struct Assembler {
     /// The namespace of each of the importer's devices that has a name; none
     /// for those that are not kept.
     devices: Vec<Option<u32>>,
+    /// How many of these may get a name yet.
+    nameless: usize,
     /// Items with the order in which they came.
     waiting: BinaryHeap<Reverse<Waiting>>,
     arrived: u64,
@@ -116,6 +118,7 @@ impl Assembler {
         Self {
             options,
             devices: Vec::new(),
+            nameless: 0,
             waiting: BinaryHeap::new(),
             arrived: 0,
             ready: VecDeque::new(),
@@ -131,14 +134,19 @@ impl Assembler {
 
     /// Learns the names of the importer's devices so far.
     pub fn learn(&mut self, devices: &[String]) {
-        for name in devices.iter().skip(self.devices.len()) {
+        if self.nameless == 0 && devices.len() == self.devices.len() {
+            return;
+        }
+        self.devices.clear();
+        for (place, name) in devices.iter().enumerate() {
             let index = match &self.options.devices {
-                None => Some(self.devices.len()),
+                None => Some(place),
                 Some(kept) => kept.iter().position(|it| it == name),
             };
             let namespace = index.and_then(|index| u32::try_from(index + 1).ok());
             self.devices.push(namespace);
         }
+        self.nameless = devices.iter().filter(|name| name.is_empty()).count();
     }
 
     /// Takes an item in.
@@ -206,10 +214,19 @@ impl Assembler {
         match item {
             Item::Io(io) => self.io(io),
             Item::Command { command, ranges } => self.command(command, ranges),
+            Item::Event(_) => self.notes.count("controller events were left out"),
+            Item::Gap(_) => self.notes.count("gaps were left out"),
         }
     }
 
     fn command(&mut self, mut command: CommandRecord, ranges: Vec<DsmRange>) {
+        match self.kept(&command) {
+            Some(namespace) => command.nsid = namespace,
+            None => {
+                self.notes.count("requests of other devices were left out");
+                return;
+            }
+        }
         command.submit_ns = self.time(command.submit_ns);
         if let Some(completion) = &mut command.completion {
             completion.complete_ns = self.time(completion.complete_ns).max(command.submit_ns);
@@ -267,6 +284,20 @@ impl Assembler {
         let index = usize::try_from(device).ok()?;
         let namespace = self.devices.get(index).copied().unwrap_or(unnamed);
         namespace.map(NamespaceId)
+    }
+
+    /// The namespace of a whole command; none where it is of a device that is
+    /// not kept. What is for the controller, or for all namespaces, is kept.
+    fn kept(&self, command: &CommandRecord) -> Option<NamespaceId> {
+        let device = match command.nsid.0 {
+            0 | 0xffff_fffe.. => return Some(command.nsid),
+            nsid => usize::try_from(nsid - 1).ok()?,
+        };
+        match self.devices.get(device) {
+            Some(namespace) => namespace.map(NamespaceId),
+            None if self.options.devices.is_some() => None,
+            None => Some(command.nsid),
+        }
     }
 
     fn is_double(&self, io: &Io) -> bool {

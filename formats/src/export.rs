@@ -6,6 +6,7 @@ pub(crate) mod btrecord;
 mod completions;
 pub(crate) mod fio;
 pub(crate) mod msr;
+pub(crate) mod parquet;
 pub(crate) mod vscsi;
 
 use std::collections::BTreeMap;

@@ -4,14 +4,21 @@ pub(crate) mod binary;
 pub(crate) mod blkparse;
 pub(crate) mod blktrace;
 pub(crate) mod btrecord;
+pub(crate) mod fields;
 pub(crate) mod fio;
 pub(crate) mod lines;
 pub(crate) mod msr;
 pub(crate) mod number;
 pub(crate) mod oracle;
 pub(crate) mod pairs;
+pub(crate) mod parquet;
+pub(crate) mod pending;
+pub(crate) mod qemu;
+pub(crate) mod trace_points;
 pub(crate) mod vscsi;
 pub(crate) mod vtracer;
+
+use traces::Header;
 
 use crate::{FormatError, Item, Notes};
 
@@ -53,7 +60,8 @@ pub trait Import {
     fn next(&mut self) -> Result<Option<Item>, FormatError>;
 
     /// The names of the devices so far, which [`Io::device`] counts; a format
-    /// that knows none has one without a name.
+    /// that knows none has one without a name. The device of a whole command
+    /// is one less than its namespace; one that is not known has no name yet.
     ///
     /// [`Io::device`]: crate::Io::device
     fn devices(&self) -> &[String];
@@ -63,6 +71,13 @@ pub trait Import {
 
     /// What was left out or could not be expressed so far.
     fn notes(&self) -> &Notes;
+
+    /// The header of the `.vtr` trace that the file was written from, where it
+    /// holds all of that trace: its items, with their sequence numbers, are to
+    /// come back as they were.
+    fn original(&self) -> Option<&Header> {
+        None
+    }
 }
 
 /// The clock of a format.
@@ -98,6 +113,32 @@ impl Names {
         self.names.push(name.to_owned());
         self.index.insert(name.to_owned(), index);
         Ok(index)
+    }
+
+    /// Namespaces that can keep their numbers.
+    const PLACED: u32 = 1 << 10;
+
+    /// A namespace named `name`: `nsid`, or where that has a name already, the
+    /// next that is free. What is beyond the first thousand keeps its number,
+    /// without a name.
+    pub(crate) fn place(&mut self, nsid: u32, name: String) -> u32 {
+        let len = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+        if nsid == 0 || nsid > Self::PLACED || len >= Self::PLACED {
+            return nsid;
+        }
+        let index = |nsid: u32| usize::try_from(nsid - 1).unwrap_or(usize::MAX);
+        let taken = self
+            .names
+            .get(index(nsid))
+            .is_some_and(|name| !name.is_empty());
+        let nsid = if taken { len + 1 } else { nsid };
+        if nsid > len {
+            self.names.resize(index(nsid) + 1, String::new());
+        }
+        if let Some(slot) = self.names.get_mut(index(nsid)) {
+            *slot = name;
+        }
+        nsid
     }
 
     pub(crate) fn as_slice(&self) -> &[String] {

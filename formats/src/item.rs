@@ -1,7 +1,7 @@
 //! What formats are read into and written from.
 
 use nvme::{DsmRange, NvmOpcode};
-use traces::CommandRecord;
+use traces::{CommandRecord, EventRecord, Gap};
 
 /// One thing that an importer found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,15 +16,21 @@ pub enum Item {
         /// The ranges of a Dataset Management command, else empty.
         ranges: Vec<DsmRange>,
     },
+    /// Something that happened to the controller, of a format that has it.
+    Event(EventRecord),
+    /// Commands that were lost, of a format that says where.
+    Gap(Gap),
 }
 
 impl Item {
-    /// When it was submitted, nanoseconds of the format's clock.
+    /// When it was submitted or happened, nanoseconds of the format's clock.
     #[must_use]
     pub fn submit_ns(&self) -> u64 {
         match self {
             Self::Io(io) => io.submit_ns,
             Self::Command { command, .. } => command.submit_ns,
+            Self::Event(event) => event.at_ns,
+            Self::Gap(gap) => gap.at_ns,
         }
     }
 }

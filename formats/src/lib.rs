@@ -29,6 +29,7 @@ mod import;
 mod input;
 mod item;
 mod notes;
+mod parquet;
 mod run;
 
 pub use assemble::{Assembled, Assembler, AssemblerOptions};

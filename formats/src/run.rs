@@ -4,7 +4,7 @@ use std::io::Write;
 
 use traces::{ClockInfo, End, Header, Reader, Start, Totals, Writer, WriterOptions};
 
-use crate::{Assembled, Assembler, AssemblerOptions, Format, FormatError, Import, Notes};
+use crate::{Assembled, Assembler, AssemblerOptions, Format, FormatError, Import, Item, Notes};
 
 /// How often progress is told, items.
 const TELL_EVERY: u64 = 1 << 14;
@@ -35,6 +35,12 @@ pub fn import<W: Write>(
     writing: WriterOptions,
     mut progress: impl FnMut(u64),
 ) -> Result<(W, ImportSummary), FormatError> {
+    if let Some(original) = import.original().cloned()
+        && options.devices.is_none()
+        && !options.dedupe
+    {
+        return copy(import, sink, &original, writing, progress);
+    }
     let rebase = options.rebase;
     let wanted = options.devices.clone();
     let mut assembler = Assembler::new(options);
@@ -82,6 +88,40 @@ pub fn import<W: Write>(
         totals,
         notes,
         devices: wanted.unwrap_or_else(|| import.devices().to_vec()),
+    };
+    Ok((sink, summary))
+}
+
+/// Writes all that `import` has as it is: it was a `.vtr` trace with `header`.
+fn copy<W: Write>(
+    import: &mut dyn Import,
+    sink: W,
+    header: &Header,
+    writing: WriterOptions,
+    mut progress: impl FnMut(u64),
+) -> Result<(W, ImportSummary), FormatError> {
+    let mut writer = Writer::new(sink, header, writing)?;
+    let mut read = 0_u64;
+    let mut notes = Notes::default();
+    while let Some(item) = import.next()? {
+        match item {
+            Item::Command { command, ranges } => writer.command(&command, &ranges)?,
+            Item::Event(event) => writer.event(&event)?,
+            Item::Gap(gap) => writer.gap(&gap)?,
+            Item::Io(_) => notes.count("requests that are no commands were left out"),
+        }
+        read += 1;
+        if read.is_multiple_of(TELL_EVERY) {
+            progress(read);
+        }
+    }
+    progress(read);
+    let (sink, totals) = writer.finish_as(End::Clean)?;
+    notes.extend(import.notes());
+    let summary = ImportSummary {
+        totals,
+        notes,
+        devices: import.devices().to_vec(),
     };
     Ok((sink, summary))
 }

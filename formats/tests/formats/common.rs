@@ -7,9 +7,13 @@ use std::path::Path;
 use formats::{
     AssemblerOptions, Format, FormatError, ImportOptions, ImportSummary, Input, Io, Item, Operation,
 };
+use nvme::{CommandId, DsmRange, Lba, NamespaceId, NvmOpcode, QueueId, Status};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use traces::{Header, NamespaceInfo, Reader, Start, Writer, WriterOptions};
+use traces::{
+    CommandRecord, Completion, Event, EventRecord, Gap, Header, NamespaceInfo, Reader, Record,
+    Start, Writer, WriterOptions,
+};
 
 /// When the made traces start: 2026-01-01.
 pub(crate) const UNIX_NS: u64 = 1_767_225_600_000_000_000;
@@ -89,6 +93,97 @@ pub(crate) fn trace(ios: &[Io]) -> Reader {
         writer.command(&it.command, &it.ranges).unwrap();
     }
     Reader::from_bytes(writer.finish().unwrap().0).unwrap()
+}
+
+/// A trace of anything that a device may be told, with events and gaps.
+pub(crate) fn whole() -> impl Strategy<Value = Reader> {
+    let record = prop_oneof![
+        8 => command().prop_map(|(command, ranges)| Record::Command { command, ranges }),
+        1 => (any::<u32>(), event()).prop_map(|(at_ns, event)| {
+            Record::Event(EventRecord { at_ns: at_ns.into(), sequence: 0, event })
+        }),
+        1 => (any::<u32>(), 1..u64::MAX).prop_map(|(at_ns, lost)| {
+            Record::Gap(Gap { at_ns: at_ns.into(), lost })
+        }),
+    ];
+    (vec(record, 0..80), any::<u64>(), "[a-z\"\\\\é]{0,9}").prop_map(|(records, unix_ns, label)| {
+        let header = Header {
+            start: Start {
+                unix_ns,
+                clock_ns: 17,
+            },
+            labels: [("label".to_owned(), label)].into(),
+            io_queues: 5,
+            ..Header::default()
+        };
+        let mut writer = Writer::new(Vec::new(), &header, WriterOptions::default()).unwrap();
+        let mut next = 0;
+        for mut record in records {
+            match &mut record {
+                Record::Command { command, .. } => {
+                    // Some numbers are missing, as after a gap.
+                    next += 1 + u64::from(command.cid.0 % 2);
+                    command.sequence = next;
+                }
+                Record::Event(event) => event.sequence = next + 1,
+                Record::Gap(_) => {}
+            }
+            writer.record(&record).unwrap();
+        }
+        Reader::from_bytes(writer.finish().unwrap().0).unwrap()
+    })
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        Just(Event::Connect),
+        Just(Event::Disconnect),
+        Just(Event::Enable),
+        Just(Event::Reset),
+        Just(Event::FunctionReset),
+        Just(Event::ShutdownNormal),
+        Just(Event::ShutdownAbrupt),
+        Just(Event::FatalStatus),
+    ]
+}
+
+/// Any command, with ranges where it takes such.
+fn command() -> impl Strategy<Value = (CommandRecord, Vec<DsmRange>)> {
+    let range = (any::<u32>(), any::<u32>(), any::<u64>()).prop_map(|(context, blocks, slba)| {
+        let mut range = DsmRange::new(Lba(slba), blocks);
+        range.context.set(context);
+        range
+    });
+    let completion = (0_u64..1 << 40, 0_u16..0x8000, any::<u32>());
+    (
+        (0_u64..1 << 62, proptest::option::of(completion)),
+        (0_u16..4, any::<u16>(), 0_u8..12, any::<u8>(), any::<u32>()),
+        (any::<[u32; 2]>(), any::<[u32; 6]>()),
+        vec(range, 1..9),
+    )
+        .prop_map(|(times, place, dwords, ranges)| {
+            let (submit_ns, completion) = times;
+            let (queue, cid, opcode, flags, nsid) = place;
+            let completion = completion.map(|(latency_ns, status, result)| Completion {
+                complete_ns: submit_ns + latency_ns,
+                status: Status::from_field(status),
+                result,
+            });
+            let command = CommandRecord {
+                sequence: 0,
+                submit_ns,
+                completion,
+                queue: QueueId(queue),
+                cid: CommandId(cid),
+                opcode,
+                flags,
+                nsid: NamespaceId(nsid),
+                cdw2_3: dwords.0,
+                cdw10_15: dwords.1,
+            };
+            let takes = command.nvm_opcode() == Some(NvmOpcode::DATASET_MANAGEMENT);
+            (command, if takes { ranges } else { Vec::new() })
+        })
 }
 
 /// Exports `reader` to the file `path`.

@@ -7,6 +7,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::common::{export, import, requests, trace};
+use crate::samples::{qemu, trace_points};
+
+/// Text of formats that are only read.
+const SAMPLES: [(&str, &str); 3] = [
+    ("trace-points", trace_points::FTRACE),
+    ("trace-points", trace_points::BLOCK),
+    ("qemu", qemu::LOG),
+];
 
 /// Cuts `bytes` and alters some of them.
 fn spoil(bytes: &mut Vec<u8>, cut: usize, changes: &[(usize, u8)]) {
@@ -40,6 +48,38 @@ proptest! {
                 // Neither panics, nor grows without bound.
                 if let Ok((_, summary)) = import(&path, format, &options) {
                     prop_assert!(summary.totals.commands <= 128 * bytes.len() as u64);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_text_is_an_error_or_a_part(
+        cut in prop_oneof![Just(0_usize), 0_usize..1_000],
+        changes in vec((any::<usize>(), any::<u8>()), 0..20),
+        swaps in vec((any::<usize>(), any::<usize>()), 0..20),
+    ) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("damaged");
+        for (name, text) in SAMPLES {
+            // Lines out of order, and fields where others belong.
+            let mut lines: Vec<&str> = text.split_inclusive([' ', '\n']).collect();
+            let len = lines.len();
+            for (one, other) in &swaps {
+                lines.swap(one % len, other % len);
+            }
+            let mut bytes = lines.concat().into_bytes();
+            spoil(&mut bytes, cut, &changes);
+            fs::write(&path, &bytes).unwrap();
+            let format = formats::find(name).unwrap();
+            for salvage in [false, true] {
+                let mut options = ImportOptions::default();
+                options.salvage = salvage;
+                if let Ok((_, summary)) = import(&path, format, &options) {
+                    prop_assert!(summary.totals.commands <= bytes.len() as u64);
+                } else {
+                    // All that may be wrong with text is a line of it.
+                    prop_assert!(!salvage, "{name} was not salvaged");
                 }
             }
         }

@@ -4,7 +4,11 @@ use formats::{Carries, FORMATS, Format, ImportOptions, Input, Io, Operation};
 use proptest::prelude::*;
 use traces::{CommandRecord, Reader, Record};
 
-use crate::common::{BLOCK, export, import, requests, trace};
+use crate::common::{BLOCK, export, import, requests, trace, whole};
+
+/// The formats that hold all of a trace: whole commands, events, gaps and what
+/// it says of itself.
+const WHOLE: &[&str] = &["parquet"];
 
 /// A request, as far as a format holds it: time, latency, operation, offset,
 /// length, queue, device, force unit access, failure.
@@ -125,6 +129,24 @@ proptest! {
             }
             let detected = formats::detect(&Input::new(vec![path])).unwrap();
             prop_assert_eq!(detected.name, format.name);
+        }
+    }
+
+    #[test]
+    fn a_whole_trace_comes_back_as_it_was(reader in whole()) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("whole");
+        for name in WHOLE {
+            let format = formats::find(name).unwrap();
+            let notes = export(&reader, format, &path);
+            prop_assert!(notes.is_empty(), "{name}: {notes}");
+            let (back, summary) = import(&path, format, &ImportOptions::default()).unwrap();
+            prop_assert!(summary.notes.is_empty(), "{name}: {}", summary.notes);
+            prop_assert_eq!(back.header(), reader.header(), "{}", name);
+            let records = |reader: &Reader| -> Vec<Record> {
+                reader.records().map(Result::unwrap).collect()
+            };
+            prop_assert_eq!(records(&back), records(&reader), "{}", name);
         }
     }
 }

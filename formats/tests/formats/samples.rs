@@ -2,3 +2,6 @@
 //! layout was published.
 
 mod msr;
+mod parquet;
+pub(crate) mod qemu;
+pub(crate) mod trace_points;

@@ -1,0 +1,233 @@
+//! `block_rq_issue` and `block_rq_complete`.
+//!
+//! ```text
+//!   block_rq_issue: 259,0 WS 4096 () 498455480 + 8 [comm]
+//!   block_rq_issue: 259,0 WS 4096 () 498455480 + 8 none,0,0 [comm]
+//!   block_rq_complete: 259,0 WS () 498455480 + 8 [0]
+//! ```
+
+use crate::import::lines::Out;
+use crate::import::number::{integer, times};
+use crate::import::pending::Pending;
+use crate::{Io, Operation};
+
+/// Bytes of a sector, whatever the device.
+const SECTOR: u64 = 512;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Event {
+    Issue,
+    Complete,
+    Requeue,
+}
+
+/// Device, sector and operation.
+type Key = (u32, u64, Operation);
+
+/// Requests under way.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    pending: Pending<Key, Io>,
+}
+
+impl Requests {
+    /// Takes in an event, of which the kernel prints `body`.
+    pub(super) fn event(
+        &mut self,
+        event: Event,
+        time_ns: u64,
+        body: &str,
+        out: &mut Out,
+    ) -> Result<(), String> {
+        let Some(request) = Request::of(body)? else {
+            out.notes.count(
+                "requests of a kind that no trace holds, such as those to zones, were left out",
+            );
+            return Ok(());
+        };
+        let device = out.devices.index(request.device)?;
+        let key = (device, request.sector, request.operation);
+        match event {
+            Event::Issue => {
+                let io = request.io(time_ns, device)?;
+                if request.preflush && request.operation != Operation::Flush {
+                    let mut flush = Io::new(time_ns, Operation::Flush, 0, 0);
+                    flush.device = device;
+                    out.io(flush);
+                }
+                if let Some((_, stale)) = self.pending.add(key, io) {
+                    never_completed(stale, out);
+                }
+            }
+            Event::Complete => match self.pending.take(&key) {
+                Some((_, mut io)) => {
+                    io.latency_ns = Some(time_ns.saturating_sub(io.submit_ns));
+                    io.failed = request.tail != "0";
+                    out.io(io);
+                }
+                None => out.notes.count(
+                    "completions of requests that were issued before the trace were left out",
+                ),
+            },
+            // It will be issued once more.
+            Event::Requeue => {
+                if self.pending.take(&key).is_some() {
+                    out.notes.count(
+                        "requests that the device could not take at once count from when it did",
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All that never completed.
+    pub(super) fn finish(&mut self, out: &mut Out) {
+        while let Some((_, io)) = self.pending.oldest() {
+            never_completed(io, out);
+        }
+    }
+}
+
+fn never_completed(io: Io, out: &mut Out) {
+    out.notes.count("commands have no completion in the trace");
+    out.io(io);
+}
+
+#[derive(Debug)]
+struct Request<'a> {
+    /// Major and minor number.
+    device: &'a str,
+    operation: Operation,
+    preflush: bool,
+    fua: bool,
+    sector: u64,
+    sectors: u64,
+    /// What stands in brackets at the end: a process, or an error.
+    tail: &'a str,
+}
+
+impl<'a> Request<'a> {
+    /// The request that `body` is of; none where traces have none such.
+    fn of(body: &'a str) -> Result<Option<Self>, String> {
+        let wrong = || "it is no request such as 259,0 WS 4096 () 8 + 8 [comm]".to_owned();
+        let (front, rest) = body.split_once(" (").ok_or_else(wrong)?;
+        // Commands of old kernels stand in the parentheses.
+        let (_, rest) = rest.split_once(") ").ok_or_else(wrong)?;
+        let mut words = front.split_whitespace();
+        let (device, rwbs) = (words.next(), words.next());
+        let (Some(device), Some(rwbs)) = (device, rwbs) else {
+            return Err(wrong());
+        };
+        let (range, tail) = rest.split_once(" [").ok_or_else(wrong)?;
+        let mut words = range.split_whitespace();
+        let (sector, plus, sectors) = (words.next(), words.next(), words.next());
+        let (Some(sector), Some("+"), Some(sectors)) = (sector, plus, sectors) else {
+            return Err(wrong());
+        };
+        let sectors = integer(sectors, "number of sectors")?;
+        let Some(letters) = Letters::of(rwbs, sectors) else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            device,
+            operation: letters.operation,
+            preflush: letters.preflush,
+            fua: letters.fua,
+            sector: integer(sector, "sector")?,
+            sectors,
+            tail: tail.strip_suffix(']').ok_or_else(wrong)?,
+        }))
+    }
+
+    fn io(&self, submit_ns: u64, device: u32) -> Result<Io, String> {
+        let mut io = if self.operation == Operation::Flush {
+            // Its sector means nothing; old kernels print the largest number.
+            Io::new(submit_ns, self.operation, 0, 0)
+        } else {
+            Io::new(
+                submit_ns,
+                self.operation,
+                times(self.sector, SECTOR, "sector")?,
+                times(self.sectors, SECTOR, "number of sectors")?,
+            )
+        };
+        io.device = device;
+        io.fua = self.fua;
+        Ok(io)
+    }
+}
+
+/// What the letters of a request say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Letters {
+    pub(crate) operation: Operation,
+    /// A flush goes before it.
+    pub(crate) preflush: bool,
+    pub(crate) fua: bool,
+}
+
+impl Letters {
+    /// `rwbs`, as the kernel writes it, of a request of `sectors`; none where
+    /// it is an operation that traces do not have.
+    pub(crate) fn of(rwbs: &str, sectors: u64) -> Option<Self> {
+        // F, where a flush goes before; the operation; F, where it is to force
+        // unit access; and more.
+        let starts_with_operation = |rest: &str| rest.starts_with(['W', 'R', 'D', 'F', 'N']);
+        let after = rwbs
+            .strip_prefix('F')
+            .filter(|it| starts_with_operation(it));
+        let (preflush, rest) = match after {
+            Some(rest) => (true, rest),
+            None => (false, rwbs),
+        };
+        let (operation, rest) = if let Some(rest) = rest.strip_prefix("WZ") {
+            (Operation::WriteZeroes, rest)
+        } else if let Some(rest) = rest.strip_prefix("DE").or_else(|| rest.strip_prefix('D')) {
+            (Operation::Discard, rest)
+        } else if let Some(rest) = rest.strip_prefix('W') {
+            (Operation::Write, rest)
+        } else if let Some(rest) = rest.strip_prefix('R') {
+            (Operation::Read, rest)
+        } else {
+            (Operation::Flush, rest.strip_prefix('F')?)
+        };
+        let operation = if preflush && operation == Operation::Write && sectors == 0 {
+            Operation::Flush
+        } else {
+            operation
+        };
+        Some(Self {
+            operation,
+            preflush,
+            fua: rest.contains('F') && operation != Operation::Flush,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Letters;
+    use crate::Operation;
+
+    #[test]
+    fn letters_are_told_apart_by_their_places() {
+        let of = |text, sectors| {
+            Letters::of(text, sectors).map(|it| (it.operation, it.preflush, it.fua))
+        };
+        assert_eq!(of("R", 8), Some((Operation::Read, false, false)));
+        assert_eq!(of("RA", 8), Some((Operation::Read, false, false)));
+        assert_eq!(of("WFS", 8), Some((Operation::Write, false, true)));
+        assert_eq!(of("FWFSM", 8), Some((Operation::Write, true, true)));
+        assert_eq!(of("FWS", 0), Some((Operation::Flush, true, false)));
+        assert_eq!(of("FF", 0), Some((Operation::Flush, true, false)));
+        assert_eq!(of("F", 0), Some((Operation::Flush, false, false)));
+        assert_eq!(of("FS", 0), Some((Operation::Flush, false, false)));
+        assert_eq!(of("DS", 8), Some((Operation::Discard, false, false)));
+        assert_eq!(of("DE", 8), Some((Operation::Discard, false, false)));
+        assert_eq!(of("WZS", 8), Some((Operation::WriteZeroes, false, false)));
+        for none in ["N", "ZA", "ZR", "", "?"] {
+            assert_eq!(of(none, 8), None, "{none}");
+        }
+    }
+}
