@@ -112,16 +112,16 @@ fn without_times_there_are_none_and_the_order_is_kept() {
 
 #[test]
 fn time_stamps_are_times_of_day() {
-    let stamped: String = LOG
-        .lines()
-        .zip(0_u32..)
-        .map(|(line, at)| {
-            if line.starts_with("pci") {
-                format!("4711@1767225600.{at:06}:{line}\n")
-            } else {
-                format!("{line}\n")
-            }
-        })
+    let old = |at: u32| format!("4711@1767225600.{at:06}:");
+    stamped(&old);
+    let new = |at: u32| format!("2026-01-01T00:00:00.{at:06}Z ");
+    stamped(&new);
+}
+
+fn stamped(stamp: &dyn Fn(u32) -> String) {
+    let lines = LOG.lines().zip(0..);
+    let stamped: String = lines
+        .map(|(line, at)| format!("{}{line}\n", stamp(at)))
         .collect();
     let (commands, _, reader) = read(&stamped);
     check(&commands);
