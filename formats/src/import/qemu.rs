@@ -392,7 +392,9 @@ fn admin_operands(event: Event<'_>, waiting: &mut Waiting) -> Result<Option<[u32
                 ..fields
             };
             let word = |name| fields.get::<u16>(name).map(u32::from);
-            let cdw10 = word("cqid")? | word("size")? << 16;
+            // Some versions name it after the other queue's.
+            let size = fields.any::<u16>(&["qsize", "size"]).map(u32::from);
+            let cdw10 = word("cqid")? | size? << 16;
             let cdw11 = word("qflags")? | word("vector")? << 16;
             [cdw10, cdw11, 0, 0, 0, 0]
         }
