@@ -34,7 +34,10 @@ pci_nvme_enqueue_req_completion cid 7 cqid 1 dw0 0x0 dw1 0x0 status 0x0
 pci_nvme_enqueue_req_completion cid 4428 cqid 1 dw0 0x3 dw1 0x0 status 0x0
 ";
 
-fn read(text: &str) -> (Vec<(CommandRecord, Vec<(u64, u32)>)>, ImportSummary, Reader) {
+/// A command, and the first block and the number of blocks of its ranges.
+type Ranged = (CommandRecord, Vec<(u64, u32)>);
+
+fn read(text: &str) -> (Vec<Ranged>, ImportSummary, Reader) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("qemu.log");
     fs::write(&path, text).unwrap();
@@ -52,7 +55,7 @@ fn read(text: &str) -> (Vec<(CommandRecord, Vec<(u64, u32)>)>, ImportSummary, Re
     (commands.collect(), summary, reader)
 }
 
-fn check(commands: &[(CommandRecord, Vec<(u64, u32)>)]) {
+fn check(commands: &[Ranged]) {
     let ends: Vec<_> = commands
         .iter()
         .map(|(it, _)| {
