@@ -9,6 +9,7 @@
 mod client;
 mod driver;
 mod record;
+mod replay;
 mod server;
 
 use std::path::PathBuf;
@@ -29,6 +30,8 @@ enum Benchmark {
     Record(Common),
     /// IOPS and instructions of the driver, beside fio on the same data.
     Driver(Common),
+    /// How faithfully a trace is replayed, beside fio.
+    Replay(ReplayArguments),
     /// The driver's side of that, to be counted.
     #[command(hide = true)]
     Client(ClientArguments),
@@ -40,6 +43,23 @@ struct ClientArguments {
     socket: PathBuf,
     depth: u16,
     count: u64,
+}
+
+/// What the benchmark of replays takes.
+#[derive(Debug, Args)]
+struct ReplayArguments {
+    /// The program to measure.
+    #[arg(long, value_name = "VSSD")]
+    vssd: PathBuf,
+    /// The trace, in any format that vssd reads; by default, a boot of Windows.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Runs of each.
+    #[arg(long, default_value_t = 1)]
+    runs: usize,
+    /// Where to write the results as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 /// What every benchmark takes.
@@ -63,6 +83,7 @@ fn main() -> Result<()> {
     match Arguments::parse().benchmark {
         Benchmark::Record(common) => record::run(&common),
         Benchmark::Driver(common) => driver::run(&common),
+        Benchmark::Replay(arguments) => replay::run(&arguments),
         Benchmark::Client(arguments) => driver::client(&arguments),
     }
 }

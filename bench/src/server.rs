@@ -28,6 +28,14 @@ impl Cores {
             _ => bail!("this benchmark needs two cores: allow this process another one"),
         }
     }
+
+    /// Lets this thread, and whatever it starts, run on either.
+    pub(crate) fn release(self) -> Result<()> {
+        let mut set = CpuSet::new();
+        set.set(self.server);
+        set.set(self.client);
+        sched_setaffinity(None, &set).context("cannot run on both cores")
+    }
 }
 
 /// Runs this thread, and whatever it starts, on `core` only.

@@ -43,7 +43,7 @@ pub(crate) enum Command {
     Serve(ServeArguments),
     /// Serve a virtual SSD and start QEMU on it, in one command.
     Vm(VmArguments),
-    /// Replay a trace into a device.
+    /// Replay traces into devices.
     Replay(ReplayArguments),
     /// Load a device, and measure it.
     Ioworker(IoworkerArguments),

@@ -1,7 +1,6 @@
 //! `vssd ioworker`: loads a device, and measures it.
 
 mod builtin;
-mod chart;
 mod job;
 mod page;
 mod record;

@@ -12,6 +12,7 @@
 )]
 
 mod arguments;
+mod chart;
 mod demo;
 mod device;
 mod disk;

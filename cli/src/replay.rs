@@ -1,123 +1,261 @@
-//! `vssd replay`: a trace into a device.
+//! `vssd replay`: traces into devices.
+
+mod choices;
+mod go;
+mod item;
+mod live;
+mod page;
+mod resume;
+mod start_line;
+mod together;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use recorder::{Recorder, RecorderOptions};
-use replayer::{AllowWrite, Mapping, Pace, Progress, ReplayOptions, Report, TraceFacts};
-use traces::{Clock as _, Header, MonotonicClock, Start};
+use driver::ioworker::parse_duration;
+use replayer::{Mapping, Outlook, Pace, Report};
 
+pub(crate) use self::choices::Choices;
+use self::go::Work;
+use self::item::{Item, LbaRange, NamespacePair, Share};
 use crate::device::Device;
-use crate::{Answer, stop, terminal, trace};
+use crate::{Answer, stop};
 
-/// Replay a trace into a device.
+/// Replay traces into devices.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    override_usage = "vssd replay [OPTIONS] <TRACE>... <DEVICE>...",
+    next_line_help = false,
+    after_help = "\
 Examples:
-  vssd replay day.vtr vfio-user:/tmp/other.sock
-  vssd replay day.vtr vfio-user:/tmp/other.sock --pace 2x --map wrap --json
-  vssd replay day.vtr 0000:01:00.0 --allow-write
+  vssd replay day.vtr vfio-user:/tmp/other.sock --pace 2x --map wrap
+  vssd replay day.vtr 0000:01:00.0 --dry-run
+  vssd replay day.vtr 0000:01:00.0 --allow-write --loops 100 --resume day.state --html day.html
+  vssd replay one.vtr two.vtr vfio-user:/tmp/other.sock --merge --only read,write
 
 Writes carry a pattern, not the recorded data, which a trace does not hold. The exit
-status is 1 where a command failed that had not failed when it was recorded.")]
+status is 1 where a command failed that had not failed when it was recorded."
+)]
 pub(crate) struct ReplayArguments {
-    /// The trace.
-    file: PathBuf,
-    /// The device: vfio-user:SOCKET, or a PCI address.
-    device: Device,
-    /// How fast: recorded, max, or times faster, such as 2x or 0.5x.
-    #[arg(long, default_value = "recorded")]
-    pace: Pace,
-    /// Where addresses go: identity, wrap (around the end), or scale (to the
-    /// device's size).
-    #[arg(long, value_name = "MAPPING", default_value = "identity")]
-    map: Mapping,
-    /// Commands in flight in each queue; by default, as many as were recorded.
-    #[arg(long, value_name = "COMMANDS")]
-    depth: Option<u16>,
-    /// Queues; by default, as many as were recorded.
-    #[arg(long, value_name = "COUNT")]
-    queues: Option<u16>,
-    /// End at the first command that fails.
+    /// Traces, one after the other, and devices: vfio-user:SOCKET, or PCI
+    /// addresses. Each device gets all of it.
+    #[arg(required = true, value_name = "TRACE|DEVICE")]
+    items: Vec<Item>,
+    /// One more device.
+    #[arg(long, value_name = "DEVICE")]
+    device: Vec<Device>,
+    /// Replay the traces at the same time, not one after the other.
     #[arg(long)]
-    stop_on_error: bool,
+    merge: bool,
+
+    /// recorded, max, times faster (2x, 0.5x), closed (--depth in flight), or
+    /// think (wait for what was waited for).
+    #[arg(long, default_value = "recorded", help_heading = "When")]
+    pace: Pace,
+    /// Never more commands a second than this.
+    #[arg(long, value_name = "RATE", help_heading = "When")]
+    iops: Option<std::num::NonZeroU32>,
+    /// Commands in flight in each queue; at pace closed, in all. By default,
+    /// as many as were recorded.
+    #[arg(long, value_name = "COMMANDS", help_heading = "When")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    depth: Option<u16>,
+    /// Over and over, so many times.
+    #[arg(long, value_name = "TIMES", help_heading = "When")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    loops: Option<u64>,
+    /// For so long (2h, 30min), over and over if need be.
+    #[arg(long, value_name = "TIME", help_heading = "When", value_parser = parse_duration)]
+    duration: Option<Duration>,
+
+    /// Where addresses go: identity, wrap (around the end), scale (to the
+    /// device's size), compact (what is touched, together), offset:BLOCKS.
+    #[arg(
+        long,
+        value_name = "MAPPING",
+        default_value = "identity",
+        help_heading = "Where"
+    )]
+    map: Mapping,
+    /// Queues; by default, as many as were recorded.
+    #[arg(long, value_name = "COUNT", help_heading = "Where")]
+    queues: Option<u16>,
+    /// Recorded namespaces that go to others: 1=2,2=1.
+    #[arg(
+        long,
+        value_name = "FROM=TO",
+        value_delimiter = ',',
+        help_heading = "Where"
+    )]
+    namespace_map: Vec<NamespacePair>,
+
+    /// Only these: read, write, flush, trim, zeroes, compare, verify, or 0x.. .
+    #[arg(
+        long,
+        value_name = "KINDS",
+        value_delimiter = ',',
+        help_heading = "What"
+    )]
+    only: Vec<item::Kind>,
+    /// From so long after the start of the trace.
+    #[arg(long, value_name = "TIME", help_heading = "What", value_parser = parse_duration)]
+    from: Option<Duration>,
+    /// Until so long after its start.
+    #[arg(long, value_name = "TIME", help_heading = "What", value_parser = parse_duration)]
+    to: Option<Duration>,
+    /// Only what touches these recorded blocks: FIRST..LAST.
+    #[arg(long, value_name = "RANGE", help_heading = "What")]
+    lba: Option<LbaRange>,
+    /// Only from these recorded queues.
+    #[arg(
+        long,
+        value_name = "QUEUES",
+        value_delimiter = ',',
+        help_heading = "What"
+    )]
+    queue: Vec<u16>,
+    /// Only of these recorded namespaces.
+    #[arg(long, value_name = "IDS", value_delimiter = ',', help_heading = "What")]
+    source_namespace: Vec<u32>,
+    /// How much of what is written can be compressed away, such as 50%.
+    #[arg(long, value_name = "PERCENT", help_heading = "What")]
+    compressibility: Option<Share>,
+    /// Hold what is read against what was written before.
+    #[arg(long, help_heading = "What")]
+    verify: bool,
+
+    /// Say what would be written where, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
     /// Write to a real drive, and lose what is on it.
     #[arg(long)]
     allow_write: bool,
+    /// End at the first command that fails.
+    #[arg(long)]
+    stop_on_error: bool,
+    /// Where it ends early (Ctrl-C), note where that was; go on from there if
+    /// the file exists.
+    #[arg(long, value_name = "FILE")]
+    resume: Option<PathBuf>,
     /// Record the replay, as the driver sees it, into this trace.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// Overwrite a trace that exists.
     #[arg(long, requires = "record")]
     overwrite: bool,
-    /// Answer JSON-RPC clients on this socket while it runs: list_all_qpair,
+    /// Answer JSON-RPC clients on this socket meanwhile: list_all_qpair,
     /// get_iostat, get_cmdlog.
     #[arg(long, value_name = "SOCKET")]
     monitor: Option<PathBuf>,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
+    /// Write the report as a page with charts.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
-/// How a trace is replayed.
-#[derive(Clone, Debug)]
-pub(crate) struct Choices {
-    options: ReplayOptions,
-    record: Option<PathBuf>,
-    overwrite: bool,
-    monitor: Option<PathBuf>,
-}
-
-impl Choices {
-    /// Into a virtual device at this pace, with everything else as it comes.
-    pub(crate) fn at(pace: Pace) -> Self {
-        let mut options = ReplayOptions::default();
-        options.pace = pace;
-        options.allow_write = Some(AllowWrite::VirtualDevice);
-        Self {
-            options,
-            record: None,
-            overwrite: false,
-            monitor: None,
+impl ReplayArguments {
+    /// The traces and the devices.
+    fn sides(&self) -> Result<(Vec<&Path>, Vec<Device>)> {
+        let traces: Vec<&Path> = self.items.iter().filter_map(Item::trace).collect();
+        let devices = self.items.iter().filter_map(Item::device).cloned();
+        let devices: Vec<Device> = devices.chain(self.device.iter().cloned()).collect();
+        if traces.is_empty() {
+            bail!("there is no trace among the arguments: vssd replay TRACE DEVICE");
         }
-    }
-
-    fn of(arguments: &ReplayArguments) -> Self {
-        let mut choices = Self::at(arguments.pace);
-        if arguments.device.is_real() {
-            choices.options.allow_write = arguments.allow_write.then_some(AllowWrite::UserSaidSo);
+        if devices.is_empty() {
+            bail!(
+                "there is no device among the arguments: write vfio-user:SOCKET, with the socket \
+                 of a `vssd serve`, or a drive's PCI address"
+            );
         }
-        choices.options.mapping = arguments.map;
-        choices.options.depth = arguments.depth;
-        choices.options.queues = arguments.queues;
-        choices.options.stop_on_error = arguments.stop_on_error;
-        choices.record.clone_from(&arguments.record);
-        choices.overwrite = arguments.overwrite;
-        choices.monitor.clone_from(&arguments.monitor);
-        choices
+        for (index, device) in devices.iter().enumerate() {
+            if devices.iter().skip(index + 1).any(|other| other == device) {
+                bail!("{device} is named twice");
+            }
+        }
+        let single = [
+            ("--record", self.record.is_some()),
+            ("--monitor", self.monitor.is_some()),
+            ("--resume", self.resume.is_some()),
+        ];
+        for (option, given) in single {
+            if given && devices.len() > 1 {
+                bail!("{option} is for one device: replay to each in a command of its own");
+            }
+        }
+        Ok((traces, devices))
     }
 }
 
 /// Runs `vssd replay`.
 pub(crate) fn run(arguments: &ReplayArguments) -> Result<Answer> {
+    let (traces, devices) = arguments.sides()?;
+    let choices = Choices::of(arguments);
+    let readers = go::open(&traces)?;
+    let work = Work::new(&traces, &readers, &choices)?;
+    if arguments.dry_run {
+        return dry_run(&work, &devices, arguments.json);
+    }
     let stopped = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stopped);
     stop::on_signal(1, move |_| flag.store(true, Ordering::Relaxed))?;
-    let report = replay(
-        &arguments.file,
-        &arguments.device,
-        &Choices::of(arguments),
-        &stopped,
-    )?;
-    if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        println!("{report}");
+    let reports = match devices.as_slice() {
+        [device] => vec![go::one(&work, device, &stopped)?],
+        devices => together::all(&work, devices, &stopped)?,
+    };
+    if let Some(path) = &arguments.html {
+        page::write(path, &work.name(), &devices, &reports)?;
     }
-    Ok(answer(&report))
+    // The devices are shut down: the report may go to a reader that goes away.
+    stop::when_nobody_reads()?;
+    print(&devices, &reports, arguments.json)?;
+    let is_success = reports.iter().all(Report::is_success);
+    Ok(if is_success { Answer::Yes } else { Answer::No })
+}
+
+fn print(devices: &[Device], reports: &[Report], json: bool) -> Result<()> {
+    match reports {
+        [report] if json => println!("{}", serde_json::to_string_pretty(report)?),
+        [report] => println!("{report}"),
+        reports if json => {
+            let named = devices.iter().zip(reports).map(|(device, report)| {
+                let device = device.to_string();
+                serde_json::json!({ "device": device, "report": report })
+            });
+            let named: Vec<_> = named.collect();
+            println!("{}", serde_json::to_string_pretty(&named)?);
+        }
+        reports => {
+            for (device, report) in devices.iter().zip(reports) {
+                println!("{device}\n{report}\n");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn dry_run(work: &Work<'_>, devices: &[Device], json: bool) -> Result<Answer> {
+    let mut looks: Vec<Outlook> = Vec::new();
+    for device in devices {
+        let mut controller = device.open(work.clock)?;
+        let look = Outlook::new(&work.facts, &work.choices.options, controller.info());
+        controller.shutdown()?;
+        looks.push(look.with_context(|| format!("to {device}"))?);
+    }
+    if json {
+        println!("{}", serde_json::to_string_pretty(&looks)?);
+    } else {
+        for (device, look) in devices.iter().zip(&looks) {
+            println!("{device}: {look}");
+        }
+    }
+    Ok(Answer::Yes)
 }
 
 /// Whether a replay went well.
@@ -137,56 +275,7 @@ pub(crate) fn replay(
     choices: &Choices,
     stopped: &AtomicBool,
 ) -> Result<Report> {
-    let reader = trace::open(file)?;
-    let facts = TraceFacts::scan(reader.header(), reader.records())?;
-    let clock = MonotonicClock::start();
-    let mut controller = device.open(clock)?;
-    let _server = match &choices.monitor {
-        None => None,
-        Some(path) => Some(crate::monitor::start(path, &mut controller, clock)?),
-    };
-
-    let bar = terminal::progress(facts.commands, "commands");
-    bar.set_message("replaying");
-    let mut show = |progress: &Progress| bar.set_position(progress.done);
-    let replay = replayer::Replay::new(&facts, choices.options)
-        .stop_on(stopped)
-        .on_progress(&mut show);
-    let report = match &choices.record {
-        None => replay.run_ahead(&mut controller, &clock, reader.records()),
-        Some(path) => {
-            let header = header_of_replay(reader.header(), file, clock);
-            let options = RecorderOptions::default().overwrite(choices.overwrite);
-            let (handle, tap) = Recorder::start(path, &header, options)?;
-            let report = replay
-                .with_tap(tap)
-                .run_ahead(&mut controller, &clock, reader.records());
-            // The replay's report is worth having without its recording.
-            if let Err(error) = handle.stop() {
-                log::error!("{error}");
-            }
-            report
-        }
-    };
-    bar.finish_and_clear();
-    let report = report.with_context(|| format!("cannot replay {}", file.display()))?;
-    // The report tells of a device that has gone; it need not be told twice.
-    if let Err(error) = controller.shutdown() {
-        log::warn!("{error}");
-    }
-    Ok(report)
-}
-
-/// What a recording of a replay says of itself.
-fn header_of_replay(recorded: &Header, file: &Path, clock: MonotonicClock) -> Header {
-    let mut header = recorded.clone();
-    header.tool = terminal::TOOL.to_owned();
-    header.start = Start {
-        unix_ns: terminal::unix_ns(),
-        clock_ns: clock.now_ns(),
-    };
-    header
-        .labels
-        .insert("replay of".into(), file.display().to_string());
-    header
+    let readers = go::open(&[file])?;
+    let work = Work::new(&[file], &readers, choices)?;
+    go::one(&work, device, stopped)
 }

@@ -1,11 +1,19 @@
 //! `vssd trace`: looking at traces and working on them.
 
+mod anonymize;
 pub(crate) mod compare;
 mod convert;
+mod cut;
+mod diff;
 mod info;
+mod merge;
 pub(crate) mod pack;
 pub(crate) mod plot;
+mod remap;
+mod rewrite;
+mod scale;
 mod show;
+mod stats;
 
 use std::path::Path;
 use std::time::Duration;
@@ -33,6 +41,20 @@ enum What {
     Plot(plot::PlotArguments),
     /// Write a trace again, as small as it gets.
     Pack(pack::PackArguments),
+    /// Keep a part of a trace.
+    Cut(cut::CutArguments),
+    /// Lay several traces over each other.
+    Merge(merge::MergeArguments),
+    /// Make a trace faster or slower, or its addresses larger or smaller.
+    Scale(scale::ScaleArguments),
+    /// Move a trace: other addresses, block size, namespaces or queues.
+    Remap(remap::RemapArguments),
+    /// Take out of a trace whose it is.
+    Anonymize(anonymize::AnonymizeArguments),
+    /// Compare two traces, command by command.
+    Diff(diff::DiffArguments),
+    /// Say what kind of work a trace is.
+    Stats(stats::StatsArguments),
     /// Convert traces of other tools to .vtr and back.
     Convert(convert::ConvertArguments),
     /// List the formats that are read and written.
@@ -46,6 +68,13 @@ pub(crate) fn run(arguments: &TraceArguments) -> Result<Answer> {
         What::Show(show) => show::run(show)?,
         What::Plot(plot) => plot::run(plot)?,
         What::Pack(pack) => pack::run(pack)?,
+        What::Cut(cut) => cut::run(cut)?,
+        What::Merge(merge) => merge::run(merge)?,
+        What::Scale(scale) => scale::run(scale)?,
+        What::Remap(remap) => remap::run(remap)?,
+        What::Anonymize(anonymize) => anonymize::run(anonymize)?,
+        What::Diff(diff) => return diff::run(diff),
+        What::Stats(stats) => stats::run(stats)?,
         What::Convert(convert) => convert::run(convert)?,
         What::Formats(formats) => convert::list(formats)?,
     }

@@ -1,42 +1,22 @@
 //! `vssd device` on a `vssd serve`, as people run it.
 
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+mod common;
 
+use std::process::Output;
+
+use common::{Served, vssd};
 use serde_json::Value;
 
-/// A `vssd serve` with a disk in memory, until it is dropped.
-struct Served {
-    directory: tempfile::TempDir,
-    child: Child,
-}
+/// A device, and the program at work on it.
+struct Bench(Served);
 
-impl Served {
+impl Bench {
     fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let child = vssd()
-            .args(["serve", "ram:16M", "--vfio-user"])
-            .arg(directory.path().join("s"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut served = Self { directory, child };
-        // What it prints comes when the socket is there.
-        let mut said = served.child.stdout.take().unwrap();
-        let mut byte = [0];
-        std::io::Read::read_exact(&mut said, &mut byte).unwrap();
-        // Kept open and read, so that nobody waits for a full pipe.
-        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
-        served
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+        Self(Served::start(&["ram:16M"]))
     }
 
     fn name(&self) -> String {
-        format!("vfio-user:{}", self.file("s").display())
+        format!("vfio-user:{}", self.0.file("s").display())
     }
 
     /// Runs `vssd device WORDS`, with DEVICE for the device, and FILE: for the
@@ -45,15 +25,11 @@ impl Served {
         let words = words.split(' ').map(|word| match word {
             "DEVICE" => self.name(),
             word => match word.strip_prefix("FILE:") {
-                Some(name) => self.file(name).display().to_string(),
+                Some(name) => self.0.file(name).display().to_string(),
                 None => word.to_owned(),
             },
         });
-        let output = vssd()
-            .arg("device")
-            .args(words)
-            .stdin(Stdio::null())
-            .output();
+        let output = vssd().arg("device").args(words).output();
         output.unwrap()
     }
 
@@ -81,24 +57,13 @@ impl Served {
     }
 }
 
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn vssd() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_vssd"))
-}
-
 fn has(text: &str, line: &str) {
     assert!(text.lines().any(|at| at == line), "{line:?}: {text}");
 }
 
 #[test]
 fn a_device_is_identified_in_text_and_json() {
-    let served = Served::start();
+    let served = Bench::start();
     has(
         &served.says("identify DEVICE"),
         "Namespace 1          16 MiB: 32768 blocks of 512 bytes",
@@ -122,14 +87,14 @@ fn a_device_is_identified_in_text_and_json() {
 
 #[test]
 fn health_logs_and_features_are_told() {
-    let served = Served::start();
+    let served = Bench::start();
     let smart = served.json("smart DEVICE --json");
     assert_eq!(smart["available_spare"], 100);
     assert_eq!(smart["data_units_read"], 0);
     let effects = served.says("log DEVICE commands");
     assert!(effects.contains("ACS6   [Identify]"), "{effects}");
     served.says("log DEVICE smart -o FILE:smart");
-    assert_eq!(std::fs::read(served.file("smart")).unwrap().len(), 512);
+    assert_eq!(std::fs::read(served.0.file("smart")).unwrap().len(), 512);
     let queues = served.json("feature get DEVICE number-of-queues --json");
     assert_eq!(queues["fields"]["number_of_io_submission_queues_nsqa"], 64);
     let all = served.says("feature get DEVICE");
@@ -156,8 +121,8 @@ fn health_logs_and_features_are_told() {
 
 #[test]
 fn nothing_is_lost_without_a_word() {
-    let served = Served::start();
-    std::fs::write(served.file("data"), [0x5a; 512]).unwrap();
+    let served = Bench::start();
+    std::fs::write(served.0.file("data"), [0x5a; 512]).unwrap();
     let write = "raw DEVICE --io --opcode 1 --nsid 1 --write FILE:data";
     let read = "raw DEVICE --io --opcode 2 --nsid 1 --read 512 -o FILE:back";
     served.says(&format!("{write} --yes"));
@@ -177,12 +142,12 @@ fn nothing_is_lost_without_a_word() {
         assert!(said.contains("--yes"), "{words}: {said}");
     }
     served.says(read);
-    assert_eq!(std::fs::read(served.file("back")).unwrap(), [0x5a; 512]);
+    assert_eq!(std::fs::read(served.0.file("back")).unwrap(), [0x5a; 512]);
 }
 
 #[test]
 fn raw_commands_have_results_and_statuses() {
-    let served = Served::start();
+    let served = Bench::start();
     let identify = served.says("raw DEVICE --opcode 6 --cdw10 1 --read 16");
     assert!(identify.contains("0000:   36 1b"), "{identify}");
     let beyond = served.run("raw DEVICE --io --opcode 2 --nsid 1 --cdw11 7 --read 512");
@@ -198,15 +163,15 @@ fn raw_commands_have_results_and_statuses() {
 
 #[test]
 fn a_format_changes_the_blocks_and_loses_the_data() {
-    let served = Served::start();
-    std::fs::write(served.file("data"), [0x5a; 512]).unwrap();
+    let served = Bench::start();
+    std::fs::write(served.0.file("data"), [0x5a; 512]).unwrap();
     served.says("raw DEVICE --io --opcode 1 --nsid 1 --write FILE:data --yes");
     let done = served.says("format DEVICE --namespace 1 --block-size 4096 --yes");
     assert!(done.contains("formatted namespace 1"), "{done}");
     let list = served.json("ns list DEVICE --json");
     assert_eq!(list["namespaces"][0]["block_bytes"], 4096);
     served.says("raw DEVICE --io --opcode 2 --nsid 1 --read 4096 -o FILE:back");
-    let back = std::fs::read(served.file("back")).unwrap();
+    let back = std::fs::read(served.0.file("back")).unwrap();
     assert_eq!(back, [0; 4096]);
     let (code, said) = served.refuses("format DEVICE -n 1 --block-size 1234 --yes");
     assert_eq!(code, Some(2));
@@ -215,22 +180,22 @@ fn a_format_changes_the_blocks_and_loses_the_data() {
 
 #[test]
 fn a_sanitize_is_waited_for() {
-    let served = Served::start();
+    let served = Bench::start();
     let before = served.json("sanitize status DEVICE --json");
     assert_eq!(before["sanitize_status_sstat"], 0);
-    std::fs::write(served.file("data"), [0x5a; 512]).unwrap();
+    std::fs::write(served.0.file("data"), [0x5a; 512]).unwrap();
     served.says("raw DEVICE --io --opcode 1 --nsid 1 --write FILE:data --yes");
     let done = served.says("sanitize start DEVICE block --yes");
     assert!(done.ends_with(": sanitized\n"), "{done}");
     let after = served.says("sanitize status DEVICE --wait");
     assert!(after.contains("(sanitized)"), "{after}");
     served.says("raw DEVICE --io --opcode 2 --nsid 1 --read 512 -o FILE:back");
-    assert_eq!(std::fs::read(served.file("back")).unwrap(), [0; 512]);
+    assert_eq!(std::fs::read(served.0.file("back")).unwrap(), [0; 512]);
 }
 
 #[test]
 fn a_self_test_goes_on_until_it_is_aborted() {
-    let served = Served::start();
+    let served = Bench::start();
     served.says("selftest start DEVICE extended --detach");
     let log = served.json("selftest log DEVICE --json");
     assert_eq!(log["current_operation"], 2);
@@ -245,7 +210,7 @@ fn a_self_test_goes_on_until_it_is_aborted() {
 
 #[test]
 fn persistent_events_are_told() {
-    let served = Served::start();
+    let served = Bench::start();
     served.says("feature set DEVICE temperature 0x150");
     let events = served.says("log DEVICE persistent");
     has(
@@ -259,7 +224,7 @@ fn persistent_events_are_told() {
 
 #[test]
 fn namespaces_come_and_go() {
-    let served = Served::start();
+    let served = Bench::start();
     let ids = |words: &str| {
         let list = served.json(words);
         let list = list["namespaces"].as_array().cloned().unwrap();

@@ -1,40 +1,22 @@
 //! `vssd ioworker` on a `vssd serve`, as people run it: data that is verified,
 //! and a load that is recorded.
 
+mod common;
+
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use common::{Served, vssd};
 use serde_json::Value;
 
-/// A `vssd serve` on an image, until it is dropped.
-struct Served {
-    directory: tempfile::TempDir,
-    child: Child,
-}
+/// A device, and the program at work on it.
+struct Bench(Served);
 
-impl Served {
+impl Bench {
     fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let child = vssd()
-            .args(["serve", "disk.img", "--create", "16M", "--vfio-user", "s"])
-            .current_dir(directory.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut served = Self { directory, child };
-        // What it prints comes when the socket is there.
-        let mut said = served.child.stdout.take().unwrap();
-        std::io::Read::read_exact(&mut said, &mut [0]).unwrap();
-        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
-        served
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+        Self(Served::start(&["disk.img", "--create", "16M"]))
     }
 
     /// `vssd ioworker` on the device with these words, not yet started.
@@ -43,7 +25,7 @@ impl Served {
         command
             .args(["ioworker", "vfio-user:s"])
             .args(words)
-            .current_dir(self.directory.path())
+            .current_dir(self.0.directory.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -57,20 +39,12 @@ impl Served {
     fn json(&self, file: &str) -> Value {
         let mut command = vssd();
         command.args(["trace", "info", file, "--json"]);
-        let output = command.current_dir(self.directory.path()).output().unwrap();
+        let output = command
+            .current_dir(self.0.directory.path())
+            .output()
+            .unwrap();
         serde_json::from_slice(&output.stdout).unwrap()
     }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-fn vssd() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_vssd"))
 }
 
 /// The standard output of a run that ends with this status.
@@ -107,8 +81,8 @@ iops = 1000
     reason = "another process has to get that far"
 )]
 fn a_file_that_is_corrupted_under_a_job_is_found() {
-    let served = Served::start();
-    std::fs::write(served.file("job.toml"), JOB).unwrap();
+    let served = Bench::start();
+    std::fs::write(served.0.file("job.toml"), JOB).unwrap();
     let clean = served.run(&["--job", "job.toml", "--json"]);
     let clean: Value = serde_json::from_str(&said(&clean, 0)).unwrap();
     let read = &clean["phases"][1]["total"];
@@ -121,7 +95,7 @@ fn a_file_that_is_corrupted_under_a_job_is_found() {
     let disk = OpenOptions::new()
         .read(true)
         .write(true)
-        .open(served.file("disk.img"));
+        .open(served.0.file("disk.img"));
     let disk = disk.unwrap();
     for json in [true, false] {
         // The last block is empty until the device is full.
@@ -177,10 +151,10 @@ fn a_file_that_is_corrupted_under_a_job_is_found() {
 
 #[test]
 fn a_worker_that_would_spoil_the_verification_is_refused() {
-    let served = Served::start();
+    let served = Bench::start();
     let job = "[[worker]]\nverify = true\nio_count = 1\nregion = \"0..100\"\n\
         [[worker]]\nname = \"spoiler\"\nread_percentage = 0\nio_count = 1\nregion = ";
-    std::fs::write(served.file("bad.toml"), format!("{job}\"99..200\"")).unwrap();
+    std::fs::write(served.0.file("bad.toml"), format!("{job}\"99..200\"")).unwrap();
     let output = served.run(&["--job", "bad.toml"]);
     said(&output, 2);
     let complaint = String::from_utf8(output.stderr).unwrap();
@@ -188,13 +162,13 @@ fn a_worker_that_would_spoil_the_verification_is_refused() {
         complaint.contains("spoiler: it changes blocks 99..200"),
         "{complaint}"
     );
-    std::fs::write(served.file("good.toml"), format!("{job}\"100..200\"")).unwrap();
+    std::fs::write(served.0.file("good.toml"), format!("{job}\"100..200\"")).unwrap();
     said(&served.run(&["--job", "good.toml"]), 0);
 }
 
 #[test]
 fn a_load_is_recorded_whole() {
-    let served = Served::start();
+    let served = Bench::start();
     let mix = r#"op_percentage={ read = 50, write = 40, trim = 10 }"#;
     let words = [
         "--set",

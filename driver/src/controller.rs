@@ -383,8 +383,9 @@ impl<T: Transport, C: Clock> Controller<T, C> {
 
     fn restart(&mut self, disabled: Result<(), DriverError>) -> Result<(), DriverError> {
         self.close();
-        // What was in flight is told as lost.
-        self.reap(None)?;
+        // What was in flight is told as lost, all of it: whatever else the
+        // device wrote to the queue it wrote before the reset.
+        while self.reap(None).is_ok_and(|(reaped, _)| reaped > 0) {}
         // Where it could not be disabled it may still write to the memory of
         // its queues: that is kept.
         disabled?;

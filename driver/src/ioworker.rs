@@ -39,18 +39,20 @@ use traces::{Clock, Tap};
 pub use self::live::Live;
 pub use self::needs::{buffer_bytes, extent};
 pub use self::options::{IoSize, Iops, IoworkerOptions, Op, Region, Skew, Step};
+pub use self::pattern::fill_random;
+pub use self::plan::Io;
 pub use self::report::{
     IoworkerReport, LatencySummary, LoggedCommand, MismatchSummary, ReportSummary, Second, Tally,
     TallySummary,
 };
 pub use self::together::run_together;
 pub use self::units::{Size, parse_duration};
+pub use self::verify::{Verdict, Verified, Verifier};
 
 use self::books::Books;
 use self::needs::{supported, verifier};
-use self::plan::{Io, Plan, refuse};
+use self::plan::{Plan, refuse};
 use self::source::Source;
-use self::verify::{Verdict, Verifier};
 use crate::transport::Transport;
 use crate::verify::VerifyTable;
 use crate::{

@@ -1,13 +1,21 @@
 //! Reading the formats of other tools.
 
+pub(crate) mod binary;
+pub(crate) mod blkparse;
+pub(crate) mod blktrace;
+pub(crate) mod btrecord;
 pub(crate) mod fields;
+pub(crate) mod fio;
 pub(crate) mod lines;
 pub(crate) mod msr;
 pub(crate) mod number;
+pub(crate) mod oracle;
+pub(crate) mod pairs;
 pub(crate) mod parquet;
 pub(crate) mod pending;
 pub(crate) mod qemu;
 pub(crate) mod trace_points;
+pub(crate) mod vscsi;
 pub(crate) mod vtracer;
 
 use traces::Header;

@@ -41,6 +41,15 @@ pub enum KitError {
         /// Its last words.
         stderr: String,
     },
+    /// What a kernel is built with is not there.
+    #[error(
+        "a kernel with iommufd is built from its sources, and for that this machine lacks \
+         {missing}: apt-get install {missing}"
+    )]
+    NoCompiler {
+        /// The packages that are missing.
+        missing: String,
+    },
     /// apt's sources name no Debian mirror.
     #[error(
         "apt's sources on this machine name no Debian mirror to take packages from: \

@@ -11,7 +11,7 @@ use crate::{
     build::{
         apt,
         cache::Cache,
-        extra, guest, host, kernel,
+        extra, guest, host, iommufd, kernel,
         qemu::{self, PROGRAM},
         tool,
     },
@@ -227,6 +227,23 @@ impl Kit {
             kernel,
             ..self.clone()
         })
+    }
+
+    /// A small Linux 6.12 with iommufd, and with all that a guest needs built in,
+    /// which boots with [`Kit::initramfs`]. Debian's kernels have no iommufd: it is
+    /// built from Debian's sources if it is not there (150 MB, and some minutes).
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::open_or_build`], and [`KitError::NoCompiler`].
+    pub fn iommufd_kernel(
+        &self,
+        options: &KitOptions,
+        progress: &mut dyn Progress,
+    ) -> Result<PathBuf, KitError> {
+        let cache = Cache::open(options.cache.as_deref())?;
+        let entry = iommufd::provide(&cache, options.mirror.as_deref(), progress)?;
+        Ok(entry.join("vmlinuz"))
     }
 
     /// An ext4 image with xfsprogs and btrfs-progs and their libraries, for guests to

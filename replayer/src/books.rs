@@ -7,7 +7,11 @@ use hdrhistogram::Histogram;
 use nvme::{AdminOpcode, NvmOpcode, Status};
 use traces::{CommandRecord, Latency};
 
-use crate::report::{CommandCounts, ErrorReport, OpcodeReport, Pacing, SkippedReport, Stalls};
+use crate::report::{
+    CommandCounts, DepthReport, ErrorReport, OpcodeReport, Pacing, SizeReport, SkippedReport,
+    Stalls,
+};
+use crate::series::Series;
 use crate::{SkipReason, TraceFacts};
 
 /// Longer latencies than a day count as one.
@@ -22,13 +26,29 @@ pub(crate) struct Books {
     pub(crate) written_bytes: u64,
     pub(crate) stalls: Stalls,
     pub(crate) last_complete_ns: u64,
-    opcodes: BTreeMap<u8, Tally>,
+    pub(crate) depth: Depth,
+    pub(crate) start_ns: u64,
+    pub(crate) series: Series,
+    /// By opcode and class of size.
+    tallies: BTreeMap<(u8, u8), Tally>,
     errors: BTreeMap<(u8, u16), u64>,
     skipped: BTreeMap<(bool, u8, SkipReason), u64>,
     pacing: Option<Histogram<u64>>,
     /// When what was replayed was recorded: the first submission and the last
     /// completion (or submission).
     recorded_ns: Option<(u64, u64)>,
+    /// The time that commands were in flight when recorded, summed.
+    recorded_in_flight_ns: u128,
+    recorded_depth: u32,
+}
+
+/// Classes of size: up to these, and what is larger.
+const SIZES: [u64; 6] = [0, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20];
+
+/// The class of a command of `bytes` bytes.
+fn class_of(bytes: u64) -> u8 {
+    let class = SIZES.partition_point(|most| *most < bytes);
+    u8::try_from(class).unwrap_or(u8::MAX)
 }
 
 #[derive(Debug)]
@@ -63,6 +83,45 @@ fn add(histogram: &mut Option<Histogram<u64>>, ns: u64) {
     }
 }
 
+/// How many commands are in flight, over time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Depth {
+    now: u64,
+    max: u64,
+    since_ns: u64,
+    /// Commands times nanoseconds.
+    area: u128,
+}
+
+impl Depth {
+    pub(crate) fn add(&mut self, at_ns: u64) {
+        self.pass(at_ns);
+        self.now += 1;
+        self.max = self.max.max(self.now);
+    }
+
+    pub(crate) fn remove(&mut self, at_ns: u64) {
+        self.pass(at_ns);
+        self.now = self.now.saturating_sub(1);
+    }
+
+    pub(crate) const fn max(self) -> u64 {
+        self.max
+    }
+
+    /// The time that commands spent in flight, summed, nanoseconds.
+    pub(crate) const fn in_flight_ns(self) -> u128 {
+        self.area
+    }
+
+    fn pass(&mut self, at_ns: u64) {
+        // Both widen.
+        let passed_ns = at_ns.saturating_sub(self.since_ns);
+        self.area += u128::from(self.now) * u128::from(passed_ns);
+        self.since_ns = self.since_ns.max(at_ns);
+    }
+}
+
 /// A recorded command that is over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outcome {
@@ -86,11 +145,12 @@ impl Books {
             written_bytes: 0,
             stalls: Stalls::default(),
             last_complete_ns: 0,
-            opcodes: facts
-                .opcodes
-                .keys()
-                .map(|&opcode| (opcode, Tally::new()))
-                .collect(),
+            depth: Depth::default(),
+            start_ns: 0,
+            series: Series::default(),
+            tallies: BTreeMap::new(),
+            recorded_in_flight_ns: 0,
+            recorded_depth: facts.depth,
             errors: BTreeMap::new(),
             skipped: BTreeMap::new(),
             pacing: histogram(),
@@ -106,18 +166,22 @@ impl Books {
     }
 
     /// A command that will be replayed.
-    pub(crate) fn take(&mut self, command: &CommandRecord) {
+    pub(crate) fn take(&mut self, command: &CommandRecord, is_widened: bool) {
         self.commands.recorded += 1;
+        self.commands.widened += u64::from(is_widened);
         let end_ns = command
             .completion
             .map_or(command.submit_ns, |completion| completion.complete_ns);
+        self.recorded_in_flight_ns += u128::from(command.latency_ns().unwrap_or(0));
         let (first, last) = self.recorded_ns.unwrap_or((command.submit_ns, end_ns));
         self.recorded_ns = Some((first.min(command.submit_ns), last.max(end_ns)));
     }
 
-    /// The first command for a recorded one was sent, so late.
-    pub(crate) fn paced(&mut self, late_ns: u64) {
-        add(&mut self.pacing, late_ns);
+    /// The first command for a recorded one, which was due, is sent.
+    pub(crate) fn paced(&mut self, due_ns: u64, now_ns: u64) {
+        add(&mut self.pacing, now_ns.saturating_sub(due_ns));
+        let since = |ns: u64| ns.saturating_sub(self.start_ns);
+        self.series.sent(since(due_ns), since(now_ns));
     }
 
     pub(crate) fn finish(&mut self, outcome: &Outcome) {
@@ -125,10 +189,10 @@ impl Books {
             self.commands.lost += 1;
             return;
         }
-        let tally = self
-            .opcodes
-            .entry(outcome.opcode)
-            .or_insert_with(Tally::new);
+        let since_ns = self.last_complete_ns.saturating_sub(self.start_ns);
+        self.series.completed(since_ns, outcome.bytes);
+        let key = (outcome.opcode, class_of(outcome.bytes));
+        let tally = self.tallies.entry(key).or_insert_with(Tally::new);
         tally.commands += 1;
         tally.bytes += outcome.bytes;
         add(&mut tally.replayed, outcome.latency_ns);
@@ -156,6 +220,11 @@ impl Books {
         counts.succeeded + counts.failed_alike + counts.failed + counts.lost + counts.skipped
     }
 
+    /// Replayed commands that are over.
+    pub(crate) const fn finished(&self) -> u64 {
+        self.done() - self.commands.skipped
+    }
+
     pub(crate) fn recorded_span_ns(&self) -> u64 {
         self.recorded_ns.map_or(0, |(first, last)| last - first)
     }
@@ -172,22 +241,27 @@ impl Books {
         })
     }
 
+    /// How many commands were in flight, in a replay of `length_ns`.
+    pub(crate) fn depth_report(&self, length_ns: u64) -> DepthReport {
+        let recorded = self.recorded_depth > 0;
+        DepthReport {
+            recorded_mean: recorded
+                .then(|| ratio(self.recorded_in_flight_ns, self.recorded_span_ns())),
+            recorded_max: recorded.then_some(self.recorded_depth),
+            mean: ratio(self.depth.in_flight_ns(), length_ns),
+            max: self.depth.max(),
+        }
+    }
+
     /// By opcode, those with the most commands first.
     pub(crate) fn opcodes(&self) -> Vec<OpcodeReport> {
-        let latency = |histogram: &Option<Histogram<u64>>| histogram.as_ref().and_then(Latency::of);
-        let mut opcodes: Vec<_> = self
-            .opcodes
-            .iter()
-            .filter(|(_, tally)| tally.commands > 0)
-            .map(|(&opcode, tally)| OpcodeReport {
-                opcode,
-                name: NvmOpcode(opcode).to_string(),
-                commands: tally.commands,
-                failed: tally.failed,
-                bytes: tally.bytes,
-                recorded: latency(&tally.recorded),
-                replayed: latency(&tally.replayed),
-            })
+        let mut by_opcode: BTreeMap<u8, Vec<(u8, &Tally)>> = BTreeMap::new();
+        for (&(opcode, class), tally) in &self.tallies {
+            by_opcode.entry(opcode).or_default().push((class, tally));
+        }
+        let mut opcodes: Vec<_> = by_opcode
+            .into_iter()
+            .map(|(opcode, classes)| opcode_report(opcode, &classes))
             .collect();
         opcodes.sort_by_key(|opcode| Reverse(opcode.commands));
         opcodes
@@ -225,6 +299,62 @@ impl Books {
         skipped.sort_by_key(|skipped| Reverse(skipped.commands));
         skipped
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a mean for people")]
+fn ratio(sum: u128, count: u64) -> f64 {
+    sum as f64 / count.max(1) as f64
+}
+
+fn opcode_report(opcode: u8, classes: &[(u8, &Tally)]) -> OpcodeReport {
+    let latency = |histogram: &Option<Histogram<u64>>| histogram.as_ref().and_then(Latency::of);
+    let sizes = classes.iter().map(|(class, tally)| SizeReport {
+        bytes_max: SIZES.get(usize::from(*class)).copied(),
+        commands: tally.commands,
+        recorded: latency(&tally.recorded),
+        replayed: latency(&tally.replayed),
+    });
+    let mut all = Tally::new();
+    for (_, tally) in classes {
+        all.commands += tally.commands;
+        all.failed += tally.failed;
+        all.bytes += tally.bytes;
+        merge(&mut all.recorded, tally.recorded.as_ref());
+        merge(&mut all.replayed, tally.replayed.as_ref());
+    }
+    OpcodeReport {
+        opcode,
+        name: NvmOpcode(opcode).to_string(),
+        commands: all.commands,
+        failed: all.failed,
+        bytes: all.bytes,
+        recorded: latency(&all.recorded),
+        replayed: latency(&all.replayed),
+        recorded_curve: curve(all.recorded.as_ref()),
+        replayed_curve: curve(all.replayed.as_ref()),
+        sizes: sizes.collect(),
+    }
+}
+
+fn merge(all: &mut Option<Histogram<u64>>, one: Option<&Histogram<u64>>) {
+    if let (Some(all), Some(one)) = (all, one) {
+        // Their bounds are the same.
+        let _ = all.add(one);
+    }
+}
+
+/// Quantiles, closer to each other towards the tail, as far as there are
+/// values for them.
+fn curve(histogram: Option<&Histogram<u64>>) -> Vec<(f64, u64)> {
+    let Some(histogram) = histogram.filter(|histogram| !histogram.is_empty()) else {
+        return Vec::new();
+    };
+    let count = ratio(histogram.len().into(), 1);
+    (0..=30)
+        .map(|step| 1.0 - 10_f64.powf(-f64::from(step) / 6.0))
+        .filter(|quantile| (1.0 - quantile) * count >= 1.0)
+        .map(|quantile| (quantile, histogram.value_at_quantile(quantile)))
+        .collect()
 }
 
 /// Status field 10:00: without retry delay, "more" and "do not retry".

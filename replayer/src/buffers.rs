@@ -1,11 +1,12 @@
 //! Memory for data, all of it allocated before the first command.
 
+use driver::ioworker::fill_random;
 use driver::transport::Transport;
 use driver::{Controller, DmaBuffer, DmaSlice};
 use nvme::{DSM_RANGES_MAX, DsmRange, Lba};
 use traces::Clock;
 
-use crate::ReplayError;
+use crate::{ReplayError, ReplayOptions};
 
 const PAGE: usize = 4096;
 /// Writes start at so many different pages of the pattern.
@@ -43,7 +44,7 @@ impl Buffers {
         controller: &mut Controller<T, C>,
         transfer_bytes_max: usize,
         in_flight_max: usize,
-        seed: u64,
+        options: &ReplayOptions,
     ) -> Result<Self, ReplayError> {
         let transfer = transfer_bytes_max.max(PAGE).next_multiple_of(PAGE);
         let mut allocate = |bytes| {
@@ -55,10 +56,11 @@ impl Buffers {
         let sink_bytes = transfer.saturating_mul(in_flight_max).min(SINK_BYTES_MAX);
         let sink = allocate(sink_bytes.max(transfer))?;
         let ranges = allocate(usize::from(RANGE_PAGES) * PAGE)?;
-        let mut random = fastrand::Rng::with_seed(seed);
+        let mut random = fastrand::Rng::with_seed(options.seed);
+        let share = 100_usize.saturating_sub(options.compressibility.into());
         let mut page = [0; PAGE];
         for offset in (0..pattern.len()).step_by(PAGE) {
-            random.fill(&mut page);
+            fill_random(&mut page, share, &mut random);
             pattern
                 .write_at(offset, &page)
                 .map_err(ReplayError::driver(FAILED))?;

@@ -25,7 +25,8 @@ pub enum ReplayError {
     /// The trace reaches beyond the target.
     #[error(
         "the trace touches LBA {last} of {recorded}, {needs} blocks of {block_bytes} bytes, \
-         but the device has only {has} of them: use --map wrap or --map scale"
+         but the device has only {has} of them: use --map wrap or --map scale, or --map compact \
+         for a trace that touches little"
     )]
     BeyondEnd {
         /// The recorded namespace.
@@ -39,6 +40,61 @@ pub enum ReplayError {
         /// Bytes of a recorded block.
         block_bytes: u32,
     },
+    /// What the trace touches is more than the target has.
+    #[error(
+        "the trace touches {needs} bytes of {recorded} in all, and the device has only {has}: \
+         use --map wrap or --map scale"
+    )]
+    TooMuch {
+        /// The recorded namespace.
+        recorded: NamespaceId,
+        /// Bytes that the trace touches, in whole blocks of the target.
+        needs: u64,
+        /// Bytes that the target has.
+        has: u64,
+    },
+    /// [`crate::Mapping::Offset`] moves something off the target.
+    #[error(
+        "moved by {offset} blocks, what the trace touches of {recorded} is at LBA {first} to \
+         {last} of the device, which has {has} blocks: choose another offset"
+    )]
+    OffsetOutside {
+        /// The recorded namespace.
+        recorded: NamespaceId,
+        /// The offset, blocks of the target.
+        offset: i64,
+        /// The first block of the target that would be touched.
+        first: i128,
+        /// And the last.
+        last: i128,
+        /// How many blocks the target has.
+        has: u64,
+    },
+    /// [`crate::Pace::Think`] wants what the trace does not have.
+    #[error(
+        "the trace has no times of completion, so nobody knows what its commands waited for: \
+         choose another pace than think"
+    )]
+    NoCompletions,
+    /// Data was read that is not what was written, and the replay was told to
+    /// end there.
+    #[error(
+        "data that was read on {queue} is not what was written; the replay was told to stop at \
+         the first error"
+    )]
+    WrongData {
+        /// The queue.
+        queue: QueueId,
+    },
+    /// Verification of several namespaces.
+    #[error(
+        "data is verified in one namespace, and the trace goes to several: choose one of them, \
+         with --source-namespace"
+    )]
+    VerifyMany,
+    /// [`crate::Pace::Closed`] without a depth.
+    #[error("pace closed keeps a number of commands in flight: say how many, with --depth")]
+    NoDepth,
     /// The target has no active namespace.
     #[error("the device has no active namespace: create or attach one first")]
     NoNamespace,

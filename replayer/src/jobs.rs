@@ -7,7 +7,11 @@ use traces::Tap;
 use crate::ReplayError;
 use crate::books::{Books, Outcome};
 use crate::buffers::{Buffers, RangePage};
+use crate::check::Checks;
+use crate::lanes::Waiting;
+use crate::pace::Cap;
 use crate::plan::{Data, Piece, Plan};
+use crate::think::Think;
 
 /// What submissions and completions change, whatever their queue.
 #[derive(Debug)]
@@ -15,6 +19,11 @@ pub(crate) struct Core {
     pub(crate) books: Books,
     pub(crate) buffers: Buffers,
     pub(crate) jobs: Jobs,
+    pub(crate) cap: Cap,
+    /// What waits for what, at a pace where commands do.
+    pub(crate) think: Option<Think>,
+    /// What is known of the data, where that is verified.
+    pub(crate) checks: Option<Checks>,
     pub(crate) stop_on_error: bool,
     /// The first command that failed, where that ends the replay.
     pub(crate) failure: Option<ReplayError>,
@@ -33,6 +42,8 @@ pub(crate) struct Job {
     bytes: u64,
     status: Status,
     lost: bool,
+    /// Who waits for its end.
+    node: Option<u32>,
 }
 
 impl Job {
@@ -85,30 +96,64 @@ impl Jobs {
 
     /// The name of the command that came with `user`.
     pub(crate) fn name_of(&mut self, user: u64) -> String {
-        let (index, _) = unpack(user);
-        self.slot(index)
+        self.slot(Token::unpack(user).job)
             .and_then(|job| job.as_ref())
             .map_or_else(|| "a command".to_owned(), Job::name)
     }
 }
 
-/// What comes back with a completion: the job, and the page of its ranges.
-fn pack(job: u32, page: Option<RangePage>) -> u64 {
-    let page = page.map_or(0, |page| u64::from(page.0) + 1);
-    page << 32 | u64::from(job)
+/// What comes back with a completion: the job, and what to give back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Token {
+    job: u32,
+    /// The page of its ranges.
+    page: Option<RangePage>,
+    /// Its slot among those that are verified.
+    slot: Option<u16>,
 }
 
-fn unpack(user: u64) -> (u32, Option<RangePage>) {
-    let job = u32::try_from(user & u64::from(u32::MAX)).unwrap_or(u32::MAX);
-    let page = (user >> 32).checked_sub(1);
-    let page = page.and_then(|page| u16::try_from(page).ok());
-    (job, page.map(RangePage))
+impl Token {
+    const PAGE_SHIFT: u32 = 32;
+    const SLOT_SHIFT: u32 = 48;
+
+    fn pack(self) -> u64 {
+        // Page and slot are below u16::MAX: a queue has fewer entries.
+        let page = self.page.map_or(0, |page| u64::from(page.0) + 1);
+        let slot = self.slot.map_or(0, |slot| u64::from(slot) + 1);
+        slot << Self::SLOT_SHIFT | page << Self::PAGE_SHIFT | u64::from(self.job)
+    }
+
+    fn unpack(user: u64) -> Self {
+        let part = |shift: u32| {
+            let part = (user >> shift) & u64::from(u16::MAX);
+            let part = part.checked_sub(1);
+            part.and_then(|part| u16::try_from(part).ok())
+        };
+        Self {
+            job: u32::try_from(user & u64::from(u32::MAX)).unwrap_or(u32::MAX),
+            page: part(Self::PAGE_SHIFT).map(RangePage),
+            slot: part(Self::SLOT_SHIFT),
+        }
+    }
 }
 
 impl Core {
-    /// Starts the job of `plan`, of which nothing was sent. None where there
+    /// When `waiting` is due; none where it waits for what is not over.
+    pub(crate) fn due_ns(&self, waiting: &Waiting) -> Option<u64> {
+        match (waiting.after, &self.think) {
+            (Some(after), Some(think)) => think.due_ns(after),
+            _ => Some(waiting.due_ns),
+        }
+    }
+
+    /// Starts the job of `waiting`, of which nothing was sent. None where there
     /// is no room, which there is for every place in the queues.
-    pub(crate) fn start(&mut self, plan: &Plan, now_ns: u64) -> Option<u32> {
+    pub(crate) fn start(&mut self, waiting: &Waiting, now_ns: u64) -> Option<u32> {
+        if let (Some(after), Some(think)) = (waiting.after, &mut self.think) {
+            think.forget(after);
+        }
+        self.books.depth.add(now_ns);
+        let plan = &waiting.plan;
         self.jobs.start(Job {
             opcode: plan.opcode,
             lba: plan.lba,
@@ -119,14 +164,24 @@ impl Core {
             bytes: plan.bytes(),
             status: Status::SUCCESS,
             lost: false,
+            node: waiting.node,
         })
     }
 
-    /// Sends the next piece of `plan` to `pair`, which has a place for it.
-    /// Returns false where nothing was left to send.
+    /// Whether there is memory for what `plan` sends next to this lane.
+    pub(crate) fn has_memory(&self, lane: usize, plan: &Plan) -> bool {
+        (!plan.has_ranges() || self.buffers.has_range_page())
+            && self
+                .checks
+                .as_ref()
+                .is_none_or(|checks| checks.has_slot(lane))
+    }
+
+    /// Sends the next piece of `plan` to `pair`, the queue pair of this lane,
+    /// which has a place for it. Returns false where nothing was left to send.
     pub(crate) fn send<P: Tap>(
         &mut self,
-        pair: &mut QueuePair<P>,
+        (lane, pair): (usize, &mut QueuePair<P>),
         plan: &mut Plan,
         job: u32,
         now_ns: u64,
@@ -135,21 +190,37 @@ impl Core {
         let Some(piece) = plan.next_piece() else {
             return Ok(false);
         };
-        let mut page = None;
+        let mut token = Token {
+            job,
+            ..Token::default()
+        };
+        let checks = self.checks.as_mut();
         let command = match piece {
-            Piece::Bare(sqe) => Command::raw(sqe, None),
+            Piece::Bare(sqe) => {
+                if let Some(checks) = checks {
+                    let begun = checks.begin(lane, pair, (&sqe, 0))?;
+                    token.slot = begun.map(|(slot, _)| slot);
+                }
+                Command::raw(sqe, None)
+            }
             Piece::Moving { sqe, data, bytes } => {
                 // Widens.
                 let moved = bytes as u64;
-                let data = match data {
-                    Data::Write => {
-                        self.books.written_bytes += moved;
-                        self.buffers.for_write(sqe.slba(), bytes)?
+                match data {
+                    Data::Write => self.books.written_bytes += moved,
+                    Data::Read | Data::None => self.books.read_bytes += moved,
+                }
+                let begun = match checks {
+                    Some(checks) => checks.begin(lane, pair, (&sqe, bytes))?,
+                    None => None,
+                };
+                let data = match (begun, data) {
+                    (Some((slot, data)), _) => {
+                        token.slot = Some(slot);
+                        data
                     }
-                    Data::Read | Data::None => {
-                        self.books.read_bytes += moved;
-                        self.buffers.for_read(bytes)?
-                    }
+                    (None, Data::Write) => self.buffers.for_write(sqe.slba(), bytes)?,
+                    (None, _) => self.buffers.for_read(bytes)?,
                 };
                 Command::raw(sqe, Some(data))
             }
@@ -157,31 +228,44 @@ impl Core {
                 let Some((taken, data)) = self.buffers.put_ranges(ranges)? else {
                     return Ok(false);
                 };
-                page = Some(taken);
+                token.page = Some(taken);
+                token.slot = checks.and_then(|checks| checks.begin_ranges(lane, pair, ranges));
                 Command::raw(sqe, Some(data))
             }
         };
-        match pair.submit(command, pack(job, page), now_ns) {
+        match pair.submit(command, token.pack(), now_ns) {
             Ok(_) => {
                 self.books.sent += 1;
+                self.cap.charge(now_ns);
                 Ok(true)
             }
-            Err(error) => Err(match error.reason {
-                SubmitReason::Closed => ReplayError::QueueClosed { queue },
-                _ => ReplayError::Driver {
-                    operation: "submitting a command",
-                    source: error.into(),
-                },
-            }),
+            Err(error) => {
+                let error = match error.reason {
+                    SubmitReason::Closed => ReplayError::QueueClosed { queue },
+                    _ => ReplayError::Driver {
+                        operation: "submitting a command",
+                        source: error.into(),
+                    },
+                };
+                if let (Some(slot), Some(checks)) = (token.slot, &mut self.checks) {
+                    checks.take_back(lane, slot);
+                }
+                Err(error)
+            }
         }
     }
 
-    /// A piece is over.
-    pub(crate) fn completed(&mut self, queue: QueueId, done: &Completed) {
-        let (index, page) = unpack(done.user);
-        if let Some(page) = page {
+    /// A piece of a command on this lane is over.
+    pub(crate) fn completed(&mut self, (lane, queue): (usize, QueueId), done: &Completed) {
+        let token = Token::unpack(done.user);
+        if let Some(page) = token.page {
             self.buffers.free_range_page(page);
         }
+        if let (Some(slot), Some(checks)) = (token.slot, &mut self.checks) {
+            let ended = checks.end(lane, slot, done);
+            self.looked_at(ended, queue);
+        }
+        let index = token.job;
         let Some(slot) = self.jobs.slot(index) else {
             return;
         };
@@ -199,6 +283,10 @@ impl Core {
         let job = *job;
         *slot = None;
         self.jobs.free.push(index);
+        if let (Some(node), Some(think)) = (job.node, &mut self.think) {
+            think.done(node, done.complete_ns);
+        }
+        self.books.depth.remove(done.complete_ns);
         self.books.last_complete_ns = done.complete_ns;
         self.books.finish(&Outcome {
             opcode: job.opcode,
@@ -216,6 +304,33 @@ impl Core {
                 queue,
                 status: job.status,
             });
+        }
+    }
+    /// What was read was held against what was written.
+    fn looked_at(&mut self, ended: Result<bool, ReplayError>, queue: QueueId) {
+        let failure = match ended {
+            Ok(true) if self.stop_on_error => Some(ReplayError::WrongData { queue }),
+            Ok(_) => None,
+            Err(error) => Some(error),
+        };
+        if self.failure.is_none() {
+            self.failure = failure;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_comes_back_as_it_went() {
+        for page in [None, Some(RangePage(0)), Some(RangePage(255))] {
+            for slot in [None, Some(0), Some(65_534)] {
+                let job = 0xffff_fffe;
+                let token = Token { job, page, slot };
+                assert_eq!(Token::unpack(token.pack()), token);
+            }
         }
     }
 }

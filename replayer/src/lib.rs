@@ -10,7 +10,8 @@
 //!   Report <------------------------ Books <----------------------- completions
 //! ```
 //!
-//! [`TraceFacts::scan`] reads a trace once to learn its queues, its depth and
+//! A [`Playlist`] makes one trace of several, or of a part, once or over and
+//! over. [`TraceFacts::scan`] reads it once to learn its queues, its depth and
 //! its reach; [`Replay::run`] then streams it a second time, in constant
 //! memory, on one thread that polls ([`Replay::run_ahead`] reads the trace on
 //! another).
@@ -18,7 +19,10 @@
 //! Deadlines are absolute from the start of the replay, so lateness never adds
 //! up, and a command waits for nothing but its time and a place in its queue:
 //! neither for the completion of another nor for another's full queue.
-//! [`Report`] says how well that went.
+//! At [`Pace::Think`] a command waits for the completion that it waited for when
+//! it was recorded; at [`Pace::Closed`] recorded times do not count, and a number
+//! of commands is in flight. [`Outlook`] says before what will be written where,
+//! [`Report`] how well it went, and where it can go on ([`Position`]).
 //!
 //! What it replays: Flush, Read, Write, Write Zeroes, Dataset Management and
 //! Verify as they were; Compare as a Read of the same blocks, as the data that
@@ -27,35 +31,49 @@
 //! does not have, are counted and left out.
 //!
 //! What it does not do: it does not know the file format ([`traces`] does), it
-//! does not drive hardware ([`driver`] does), it does not verify data, and it
-//! infers no dependencies between commands from their order. It writes to a
+//! does not drive hardware ([`driver`] does), and it looks at data only where it
+//! is told to verify it: against what the replay wrote, not against what was
+//! recorded. It writes to a
 //! device only where it is given an [`AllowWrite`].
 
 mod books;
 mod buffers;
+mod check;
 
 mod error;
+mod extents;
 mod facts;
+mod filter;
 mod jobs;
 mod lanes;
 mod mapping;
 mod options;
+mod outlook;
 mod pace;
 mod plan;
+mod playlist;
 mod replay;
 mod report;
 mod run;
+mod series;
 mod source;
 mod target;
+mod think;
+mod timer;
 
 pub use error::ReplayError;
-pub use facts::{NamespaceFacts, QueueFacts, TraceFacts};
+pub use facts::{NamespaceFacts, QueueFacts, TraceFacts, WriteFacts};
+pub use filter::Filter;
 pub use mapping::{Mapping, MappingError};
 pub use options::{AllowWrite, ReplayOptions};
+pub use outlook::{Outlook, WriteOutlook};
 pub use pace::{Pace, PaceError};
 pub use plan::SkipReason;
+pub use playlist::{Order, Play, Playlist, PlaylistError, Position};
 pub use replay::{Progress, Replay};
 pub use report::{
-    CommandCounts, End, ErrorReport, OpcodeReport, Pacing, QueueReport, Report, SkippedReport,
-    Stalls,
+    CommandCounts, DepthReport, End, ErrorReport, OpcodeReport, Pacing, QueueReport, Report,
+    SizeReport, SkippedReport, Stalls, VerifiedReport,
 };
+pub use series::{Bucket, Series};
+pub use timer::TimerJitter;

@@ -1,6 +1,7 @@
 //! When commands are due.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -16,12 +17,29 @@ pub enum Pace {
     Scaled(f64),
     /// Recorded times do not count: as fast as the queues' depths allow.
     Max,
+    /// Recorded times do not count: [`crate::ReplayOptions::depth`] commands
+    /// are in flight, over all queues, from the first to the last.
+    Closed,
+    /// Each command waits for the completion that it waited for when it was
+    /// recorded, and then for as long as its host took then.
+    Think,
+}
+
+impl Pace {
+    /// Whether commands have a time at which they are due.
+    pub(crate) const fn has_deadlines(self) -> bool {
+        match self {
+            Self::Recorded | Self::Scaled(_) | Self::Think => true,
+            Self::Max | Self::Closed => false,
+        }
+    }
 }
 
 /// A text that is no pace.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{text:?} is not a pace: say `recorded`, `max`, or how many times faster, as in `2x` or `0.5x`"
+    "{text:?} is not a pace: say `recorded`, `max`, `closed`, `think`, or how many times faster, \
+     as in `2x` or `0.5x`"
 )]
 pub struct PaceError {
     text: String,
@@ -41,6 +59,8 @@ impl FromStr for Pace {
         match lower.as_str() {
             "recorded" => return Ok(Self::Recorded),
             "max" => return Ok(Self::Max),
+            "closed" => return Ok(Self::Closed),
+            "think" => return Ok(Self::Think),
             _ => {}
         }
         let number = lower.strip_suffix(['x', '×']).ok_or_else(error)?;
@@ -57,6 +77,8 @@ impl fmt::Display for Pace {
             Self::Recorded => f.write_str("recorded"),
             Self::Scaled(factor) => write!(f, "{factor}x"),
             Self::Max => f.write_str("max"),
+            Self::Closed => f.write_str("closed"),
+            Self::Think => f.write_str("think"),
         }
     }
 }
@@ -93,17 +115,52 @@ impl Schedule {
     pub(crate) fn deadline_ns(&mut self, recorded_ns: u64) -> u64 {
         let offset_ns = recorded_ns.saturating_sub(self.origin_ns);
         let offset_ns = match self.pace {
-            Pace::Recorded => offset_ns,
+            Pace::Recorded | Pace::Think => offset_ns,
             Pace::Scaled(factor) => divide(offset_ns, factor),
-            Pace::Max => 0,
+            Pace::Max | Pace::Closed => 0,
         };
         self.latest_ns = self.latest_ns.max(self.start_ns.saturating_add(offset_ns));
         self.latest_ns
     }
 }
 
+/// Never more than so many commands a second: each goes out at least so long
+/// after the one before. What was missed is not caught up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cap {
+    interval_ns: u64,
+    next_ns: u64,
+}
+
+impl Cap {
+    /// No more than `iops` a second; none is no limit.
+    pub(crate) fn new(iops: Option<NonZeroU32>) -> Self {
+        const SECOND_NS: u64 = 1_000_000_000;
+        Self {
+            interval_ns: iops.map_or(0, |iops| SECOND_NS.div_ceil(u64::from(iops.get()))),
+            next_ns: 0,
+        }
+    }
+
+    pub(crate) const fn is_on(self) -> bool {
+        self.interval_ns > 0
+    }
+
+    /// When the next may go.
+    pub(crate) const fn next_ns(self) -> u64 {
+        self.next_ns
+    }
+
+    /// One goes at `now_ns`.
+    pub(crate) const fn charge(&mut self, now_ns: u64) {
+        if self.is_on() {
+            self.next_ns = now_ns.saturating_add(self.interval_ns);
+        }
+    }
+}
+
 /// `ns / factor`, to the nearest nanosecond.
-fn divide(ns: u64, factor: f64) -> u64 {
+pub(crate) fn divide(ns: u64, factor: f64) -> u64 {
     let factor = if factor.is_finite() && factor > 0.0 {
         factor
     } else {
@@ -128,6 +185,8 @@ mod tests {
             ("2x", Pace::Scaled(2.0)),
             ("0.5X", Pace::Scaled(0.5)),
             ("10×", Pace::Scaled(10.0)),
+            ("closed", Pace::Closed),
+            ("Think", Pace::Think),
         ] {
             assert_eq!(text.parse(), Ok(pace), "{text}");
             assert_eq!(pace.to_string().parse(), Ok(pace), "{text}");

@@ -23,7 +23,7 @@ pub enum SkipReason {
     NotReplayable,
     /// The target does not have the command.
     NotOnTarget,
-    /// Its address or length is not a whole number of the target's blocks.
+    /// What it deallocates has no whole block of the target.
     Unaligned,
     /// It reaches beyond the end of the target.
     BeyondEnd,
@@ -43,7 +43,7 @@ impl SkipReason {
             Self::Admin => "admin commands are not replayed",
             Self::NotReplayable => "its data is not in the trace",
             Self::NotOnTarget => "the device does not have the command",
-            Self::Unaligned => "not whole blocks of the device",
+            Self::Unaligned => "not a whole block of the device",
             Self::BeyondEnd => "beyond the end of the device",
             Self::NoNamespace => "of a namespace that the trace does not describe",
             Self::NoRanges => "without ranges",
@@ -55,7 +55,6 @@ impl SkipReason {
 impl From<Misplaced> for SkipReason {
     fn from(misplaced: Misplaced) -> Self {
         match misplaced {
-            Misplaced::Unaligned => Self::Unaligned,
             Misplaced::BeyondEnd => Self::BeyondEnd,
         }
     }
@@ -81,6 +80,9 @@ pub(crate) struct Plan {
     pub(crate) recorded_latency_ns: Option<u64>,
     /// How it ended when it was recorded.
     pub(crate) recorded_status: Option<Status>,
+    /// Whether it covers more than was recorded, as the target's blocks are
+    /// larger.
+    pub(crate) is_widened: bool,
     /// Every command of the plan, but for address and length.
     sqe: Sqe,
     data: Data,
@@ -153,6 +155,7 @@ impl Planner {
         let (send, data) = self.counterpart(opcode)?;
         let map = self.address_map(command.nsid)?;
         let mut sqe = Sqe::new(send.0, map.nsid());
+        let mut is_widened = false;
         let work = match opcode {
             NvmOpcode::FLUSH => Work::Plain,
             NvmOpcode::DATASET_MANAGEMENT => {
@@ -165,6 +168,7 @@ impl Planner {
             _ => {
                 let (lba, blocks) = command.lba_range().ok_or(SkipReason::NotReplayable)?;
                 let extents = map.place(lba, u64::from(blocks))?;
+                is_widened = !map.is_whole(lba, u64::from(blocks));
                 sqe.cdw12.set(flags(command, send));
                 if data != Data::None {
                     let [_, _, _, cdw13, ..] = command.cdw10_15;
@@ -186,6 +190,7 @@ impl Planner {
             lba: command.lba_range().map(|(lba, _)| lba),
             recorded_latency_ns: command.latency_ns(),
             recorded_status: command.completion.map(|completion| completion.status),
+            is_widened,
             sqe,
             data,
             work,

@@ -1,6 +1,7 @@
 //! A replay, from its parts to its report.
 
 use std::fmt::Display;
+use std::num::NonZeroU32;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
@@ -11,14 +12,18 @@ use traces::{Clock, Record, Tap};
 
 use crate::books::Books;
 use crate::buffers::Buffers;
+use crate::check::Checks;
 use crate::jobs::{Core, Jobs};
 use crate::lanes::Layout;
+use crate::pace::Cap;
+use crate::pace::divide;
 use crate::plan::Planner;
 use crate::report::{End, Report};
 use crate::run::{Run, State};
 use crate::source::Source;
 use crate::target::address_maps;
-use crate::{Pace, ReplayError, ReplayOptions, TraceFacts};
+use crate::think::Think;
+use crate::{Pace, ReplayError, ReplayOptions, TimerJitter, TraceFacts};
 
 /// Where a replay stands, told about ten times a second and at its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +74,8 @@ pub struct Replay<'r, P: Tap = ()> {
     tap: P,
     stop: Option<&'r AtomicBool>,
     progress: Option<&'r mut dyn FnMut(&Progress)>,
+    ready: Option<&'r mut dyn FnMut()>,
+    timer: Option<TimerJitter>,
 }
 
 impl<P: Tap> std::fmt::Debug for Replay<'_, P> {
@@ -83,13 +90,15 @@ impl<P: Tap> std::fmt::Debug for Replay<'_, P> {
 impl<'r> Replay<'r> {
     /// A replay of the trace that `facts` were taken from.
     #[must_use]
-    pub const fn new(facts: &'r TraceFacts, options: ReplayOptions) -> Self {
+    pub fn new(facts: &'r TraceFacts, options: ReplayOptions) -> Self {
         Self {
             facts,
             options,
             tap: (),
             stop: None,
             progress: None,
+            ready: None,
+            timer: None,
         }
     }
 }
@@ -105,6 +114,8 @@ impl<'r, P: Tap> Replay<'r, P> {
             tap,
             stop: self.stop,
             progress: self.progress,
+            ready: self.ready,
+            timer: self.timer,
         }
     }
 
@@ -121,6 +132,21 @@ impl<'r, P: Tap> Replay<'r, P> {
     #[must_use]
     pub fn on_progress(mut self, progress: &'r mut dyn FnMut(&Progress)) -> Self {
         self.progress = Some(progress);
+        self
+    }
+
+    /// Calls `ready` when all is set up, right before the first command is
+    /// due: replays that are to start together can wait for each other there.
+    #[must_use]
+    pub fn on_ready(mut self, ready: &'r mut dyn FnMut()) -> Self {
+        self.ready = Some(ready);
+        self
+    }
+
+    /// What the machine's timer is worth, for the report.
+    #[must_use]
+    pub const fn with_timer(mut self, timer: TimerJitter) -> Self {
+        self.timer = Some(timer);
         self
     }
 
@@ -158,10 +184,10 @@ impl<'r, P: Tap> Replay<'r, P> {
             tap,
             stop,
             progress,
+            ready,
+            timer,
         } = self;
-        if facts.io_commands() == 0 {
-            return Err(ReplayError::Empty);
-        }
+        check(facts, &options)?;
         if options.allow_write.is_none() && facts.writes() > 0 {
             return Err(ReplayError::WritesNotAllowed {
                 writes: facts.writes(),
@@ -174,19 +200,34 @@ impl<'r, P: Tap> Replay<'r, P> {
         let transfer = transfer_bytes(facts, &info.namespaces);
         let transfer = info.mdts_bytes.map_or(transfer, |mdts| transfer.min(mdts));
         let layout = Layout::new(facts, &options, info.queue_pairs_max, info.depth_max);
-        let buffers =
-            Buffers::allocate(controller, transfer, layout.in_flight_max(), options.seed)?;
+        let buffers = Buffers::allocate(controller, transfer, layout.in_flight_max(), &options)?;
         let mut core = Core {
+            checks: None,
+            cap: Cap::new(options.iops_max),
+            think: (options.pace == Pace::Think).then(|| Think::new(facts.queues.len())),
             books: Books::new(facts),
             buffers,
             jobs: Jobs::new(layout.in_flight_max() + facts.queues.len()),
             stop_on_error: options.stop_on_error,
             failure: None,
         };
-        let planner = Planner::new(maps, &info, transfer);
-        let lane_of = layout.lane_of.clone();
-        let source = Source::new(records.into_iter(), planner, lane_of, &mut core.books)?;
+        let planner = Planner::new(maps.clone(), &info, transfer);
+        let place_of = layout.place_of.clone();
+        let source = Source::new(records.into_iter(), planner, place_of, &mut core)?;
         let lanes = layout.create(controller, transfer, tap)?;
+        if options.verify {
+            let sizes = (transfer, &options);
+            match Checks::new(controller, facts, &maps, &lanes, sizes) {
+                Ok(checks) => core.checks = Some(checks),
+                Err(error) => {
+                    for lane in &lanes {
+                        // The first error is the one to report.
+                        let _ = controller.delete_queue_pair(lane.pair.id());
+                    }
+                    return Err(error);
+                }
+            }
+        }
         let never = AtomicBool::new(false);
         let mut silent = |_: &Progress| {};
         let mut run = Run {
@@ -201,8 +242,12 @@ impl<'r, P: Tap> Replay<'r, P> {
             core,
             state: State::default(),
         };
+        if let Some(ready) = ready {
+            ready();
+        }
         let end = run.run();
         let mut report = close(run, end);
+        report.timer = timer;
         report.note(facts, &pairs);
         Ok(report)
     }
@@ -235,6 +280,18 @@ impl<'r, P: Tap> Replay<'r, P> {
     }
 }
 
+/// Whether a trace with these facts can be replayed at all.
+pub(crate) fn check(facts: &TraceFacts, options: &ReplayOptions) -> Result<(), ReplayError> {
+    if facts.io_commands() == 0 {
+        return Err(ReplayError::Empty);
+    }
+    match options.pace {
+        Pace::Think if facts.timed == 0 => Err(ReplayError::NoCompletions),
+        Pace::Closed if options.depth.is_none() => Err(ReplayError::NoDepth),
+        _ => Ok(()),
+    }
+}
+
 /// Records that are handed from thread to thread at a time.
 const CHUNK: usize = 1024;
 /// Chunks that are read ahead: together a block of a trace.
@@ -257,7 +314,13 @@ fn transfer_bytes(facts: &TraceFacts, namespaces: &[NamespaceInfo]) -> usize {
     const LEAST: u64 = 4096;
     let block = namespaces.iter().map(|namespace| namespace.block_bytes);
     let block = u64::from(block.max().unwrap_or(0)).max(LEAST);
-    let bytes = facts.transfer_bytes_max.max(1).next_multiple_of(block);
+    let mut bytes = facts.transfer_bytes_max.max(1).next_multiple_of(block);
+    let recorded = facts.namespaces.values();
+    let recorded = recorded.map(|namespace| u64::from(namespace.block_bytes));
+    if recorded.min().is_some_and(|recorded| recorded < block) {
+        // What does not start on a block of the target reaches into one more.
+        bytes = bytes.saturating_add(block);
+    }
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
@@ -277,7 +340,8 @@ where
         source,
         ..
     } = run;
-    let waiting = lanes.iter().flat_map(|lane| &lane.backlog);
+    let lines = lanes.iter().flat_map(|lane| &lane.backlogs);
+    let waiting = lines.flat_map(|line| &line.waiting);
     let unsent = waiting.filter(|waiting| waiting.job.is_none()).count();
     // Both widen.
     core.books.commands.unfinished += (unsent + core.jobs.count()) as u64;
@@ -298,11 +362,18 @@ where
         notes.push(format!("The device could not be put in order: {error}."));
         if in_flight {
             // The device may still write to them: nobody else is to have them.
-            std::mem::forget(core.buffers);
+            std::mem::forget((core.buffers, core.checks.take()));
         }
     }
-    let paced = options.pace != Pace::Max;
+    let paced = options.pace.has_deadlines();
     let books = core.books;
+    let replayed_ns = books.last_complete_ns.saturating_sub(state.start_ns);
+    let unsent = state
+        .left_from
+        .filter(|_| unfinished > 0 || state.timed_out);
+    if state.timed_out {
+        notes.push("It ended when its time was over, as it was told.".to_owned());
+    }
     let report = Report {
         end: match result {
             Err(error) => End::Failed(error.to_string()),
@@ -310,6 +381,7 @@ where
             Ok(()) => End::Complete,
         },
         pace: options.pace.to_string(),
+        iops_max: options.iops_max.map(NonZeroU32::get),
         mapping: options.mapping,
         commands: books.commands,
         sent: books.sent,
@@ -318,13 +390,31 @@ where
         skipped: books.skipped(),
         pacing: books.pacing().filter(|_| paced),
         stalls: paced.then_some(books.stalls),
+        depth: books.depth_report(replayed_ns),
+        drift_ns: drift_ns(options, books.recorded_span_ns(), replayed_ns)
+            .filter(|_| unfinished == 0 && !state.timed_out),
+        timer: None,
+        verified: core.checks.as_ref().map(Checks::report),
+        resume_at: unsent,
         queues,
         recorded_ns: books.recorded_span_ns(),
-        replayed_ns: books.last_complete_ns.saturating_sub(state.start_ns),
+        replayed_ns,
         read_bytes: books.read_bytes,
         written_bytes: books.written_bytes,
+        series: books.series,
         notes,
     };
     drop(source);
     report
+}
+
+/// How much longer than the trace at this pace the replay took.
+fn drift_ns(options: &ReplayOptions, recorded_ns: u64, replayed_ns: u64) -> Option<i64> {
+    let due_ns = match options.pace {
+        Pace::Recorded | Pace::Think => recorded_ns,
+        Pace::Scaled(factor) => divide(recorded_ns, factor),
+        Pace::Max | Pace::Closed => return None,
+    };
+    let drift = i128::from(replayed_ns) - i128::from(due_ns);
+    i64::try_from(drift).ok()
 }

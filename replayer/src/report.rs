@@ -1,12 +1,14 @@
 //! What a replay came to.
 
 mod table;
+pub(crate) mod text;
 
 use nvme::{NamespaceId, NvmOpcode};
 use serde::Serialize;
 use traces::Latency;
 
-use crate::{Mapping, SkipReason, TraceFacts};
+use crate::series::Series;
+use crate::{Mapping, SkipReason, TimerJitter, TraceFacts};
 
 /// What a replay came to: serialises for machines, and is displayed as a table
 /// for people.
@@ -20,6 +22,8 @@ pub struct Report {
     pub end: End,
     /// The pace, as [`crate::Pace`] displays it.
     pub pace: String,
+    /// The most commands a second; none where there was no limit.
+    pub iops_max: Option<u32>,
     /// The mapping of addresses.
     pub mapping: Mapping,
     /// Commands, by what became of them.
@@ -40,6 +44,21 @@ pub struct Report {
     /// Waits of commands that were due for a place in their queue; none at
     /// pace `max`, which does nothing else.
     pub stalls: Option<Stalls>,
+    /// How many commands were in flight.
+    pub depth: DepthReport,
+    /// How much longer the replay took than the trace at this pace,
+    /// nanoseconds; none where recorded times do not count.
+    pub drift_ns: Option<i64>,
+    /// How late the machine itself wakes up, measured before the replay; none
+    /// where it was not.
+    pub timer: Option<TimerJitter>,
+    /// What came of the verification; none where there was none.
+    pub verified: Option<VerifiedReport>,
+    /// The replay over time.
+    pub series: Series,
+    /// Commands of the trace, from its start or from where the replay began,
+    /// that are dealt with if it is to go on later; none where it is complete.
+    pub resume_at: Option<u64>,
     /// The queues.
     pub queues: Vec<QueueReport>,
     /// From the first submission to the last completion of what was replayed,
@@ -71,7 +90,8 @@ pub enum End {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CommandCounts {
-    /// In the trace, as far as it was read: the sum of what follows.
+    /// In the trace, as far as it was read: the sum of all others but
+    /// [`CommandCounts::widened`].
     pub recorded: u64,
     /// Replayed with success.
     pub succeeded: u64,
@@ -86,6 +106,9 @@ pub struct CommandCounts {
     pub unfinished: u64,
     /// Not replayed; see [`Report::skipped`].
     pub skipped: u64,
+    /// Of those that are replayed, the ones that cover more than was
+    /// recorded, as the target's blocks are larger.
+    pub widened: u64,
 }
 
 /// The replayed commands of one opcode.
@@ -106,6 +129,57 @@ pub struct OpcodeReport {
     pub recorded: Option<Latency>,
     /// Their latency now.
     pub replayed: Option<Latency>,
+    /// Quantiles of the recorded latency, to draw: quantile and nanoseconds.
+    pub recorded_curve: Vec<(f64, u64)>,
+    /// And of the latency now.
+    pub replayed_curve: Vec<(f64, u64)>,
+    /// By size, the smallest first.
+    pub sizes: Vec<SizeReport>,
+}
+
+/// The replayed commands of one opcode up to a size.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct SizeReport {
+    /// They are as large as this or smaller, and larger than the class before;
+    /// none for all that are larger.
+    pub bytes_max: Option<u64>,
+    /// How many completed.
+    pub commands: u64,
+    /// Their latency when they were recorded; none where the trace has none.
+    pub recorded: Option<Latency>,
+    /// Their latency now.
+    pub replayed: Option<Latency>,
+}
+
+/// What was read, held against what was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct VerifiedReport {
+    /// Blocks that were right.
+    pub right_blocks: u64,
+    /// Blocks of which nothing was certain: nobody wrote them, or a command
+    /// was changing them.
+    pub skipped_blocks: u64,
+    /// Blocks that were wrong.
+    pub wrong_blocks: u64,
+    /// The first of them in words: what was expected, by whom, and what was
+    /// found.
+    pub mismatches: Vec<String>,
+}
+
+/// How many recorded commands were in flight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct DepthReport {
+    /// The mean when they were recorded; none where the trace does not tell.
+    pub recorded_mean: Option<f64>,
+    /// The most when they were recorded.
+    pub recorded_max: Option<u32>,
+    /// The mean of the replay.
+    pub mean: f64,
+    /// The most of the replay.
+    pub max: u64,
 }
 
 /// Commands of one opcode that failed with one status.
@@ -185,7 +259,8 @@ impl Report {
             unfinished,
             ..
         } = self.commands;
-        self.end == End::Complete && failed + lost + unfinished == 0
+        let wrong = self.verified.as_ref().map_or(0, |it| it.wrong_blocks);
+        self.end == End::Complete && failed + lost + unfinished + wrong == 0
     }
 
     /// How many recorded commands were replayed a second; none where it took

@@ -8,13 +8,15 @@ use driver::transport::Transport;
 use traces::{Clock, Record, Tap};
 
 use crate::jobs::Core;
-use crate::lanes::{Lane, Waiting};
+use crate::lanes::Lane;
 use crate::source::Source;
 use crate::{Pace, Progress, ReplayError, ReplayOptions};
 
 /// Commands that are due and wait for a place, at most: enough that a full
 /// queue does not hold up the others.
 const BACKLOG_MAX: usize = 1024;
+/// Commands that are read ahead where each waits for completions.
+const WINDOW_MAX: usize = 8192;
 /// Completions that are taken from a queue before the next has its turn.
 const POLL_BUDGET: usize = 256;
 /// The longest nap, so that a request to stop is heard.
@@ -63,6 +65,14 @@ pub(crate) struct State {
     /// Since when nothing completed, though commands are in flight.
     quiet_ns: Option<u64>,
     backlogged: usize,
+    /// Commands that were taken from the trace.
+    taken: u64,
+    /// When the replay ends, whatever is left.
+    end_ns: Option<u64>,
+    /// It did.
+    pub(crate) timed_out: bool,
+    /// The order of the first command that was not sent, once it ends early.
+    pub(crate) left_from: Option<u64>,
     /// No more is sent; what is in flight is waited for.
     ending: bool,
 }
@@ -80,8 +90,16 @@ where
     /// is still in flight then is given up.
     pub(crate) fn run(&mut self) -> Result<(), ReplayError> {
         self.state.start_ns = self.clock.now_ns();
+        self.core.books.start_ns = self.state.start_ns;
         self.state.next_check_ns = self.state.start_ns;
+        self.state.end_ns = self.options.duration.map(|duration| {
+            let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+            self.state.start_ns.saturating_add(ns)
+        });
         self.source.start(self.options.pace, self.state.start_ns);
+        if self.stop.load(Ordering::Relaxed) {
+            self.end();
+        }
         let mut first_error = None;
         loop {
             if let Err(error) = self.feed() {
@@ -99,12 +117,13 @@ where
                 self.state.quiet_ns = None;
             } else if self.in_flight() > 0 {
                 self.wait_for_completion();
-            } else if self.state.backlogged == 0 {
-                let Some(due_ns) = self.source.due_ns() else {
+            } else {
+                let now_ns = self.clock.now_ns();
+                let Some(due_ns) = self.due_ns(now_ns) else {
                     break;
                 };
-                let nap_ns = self.clock.now_ns().saturating_add(NAP_NS);
-                self.clock.wait_until(due_ns.min(nap_ns));
+                self.clock
+                    .wait_until(due_ns.min(now_ns.saturating_add(NAP_NS)));
             }
         }
         self.tell(self.clock.now_ns());
@@ -116,41 +135,117 @@ where
         self.lanes.iter().map(|lane| lane.pair.in_flight()).sum()
     }
 
+    /// Whether there is room to take one more from the trace.
+    fn has_room(&self) -> bool {
+        let state = &self.state;
+        match self.options.pace {
+            Pace::Think => state.backlogged < WINDOW_MAX,
+            Pace::Closed => {
+                let open = state.taken.saturating_sub(self.core.books.finished());
+                open < u64::from(self.options.depth.unwrap_or(1).max(1))
+            }
+            _ => state.backlogged < BACKLOG_MAX,
+        }
+    }
+
+    /// When there is something to send after `now_ns`; none where there is
+    /// nothing left, or only what waits for a completion.
+    fn due_ns(&self, now_ns: u64) -> Option<u64> {
+        let read = match self.options.pace {
+            // It is read ahead of its time.
+            Pace::Think => None,
+            _ => self.source.due_ns().filter(|_| self.has_room()),
+        };
+        let lanes = self.lanes.iter();
+        let waiting = lanes.filter_map(|lane| lane.next_due_ns(&self.core, now_ns));
+        let next_ns = read.into_iter().chain(waiting).min()?;
+        Some(
+            self.state
+                .end_ns
+                .map_or(next_ns, |end_ns| next_ns.min(end_ns)),
+        )
+    }
+
     /// Takes what is due from the trace, and sends what there is a place for.
     fn feed(&mut self) -> Result<(), ReplayError> {
         let now_ns = self.clock.now_ns();
-        while self.state.backlogged < BACKLOG_MAX {
-            let Some(next) = self.source.take_due(now_ns, &mut self.core.books) else {
+        if self.state.end_ns.is_some_and(|end_ns| now_ns >= end_ns) && !self.state.ending {
+            self.state.timed_out = true;
+            self.end();
+        }
+        let until_ns = match self.options.pace {
+            Pace::Think => u64::MAX,
+            _ => now_ns,
+        };
+        while self.has_room() {
+            let Some(next) = self.source.take_due(until_ns, &mut self.core) else {
                 break;
             };
-            if let Some(lane) = self.lanes.get_mut(next.lane) {
+            let lane = self.lanes.get_mut(next.place.lane);
+            let backlog = lane.and_then(|lane| lane.backlogs.get_mut(next.place.backlog));
+            if let Some(backlog) = backlog {
                 self.state.backlogged += 1;
-                lane.backlog.push_back(Waiting {
-                    plan: next.plan,
-                    due_ns: next.due_ns,
-                    job: None,
-                });
+                self.state.taken += 1;
+                backlog.waiting.push_back(next.waiting);
             }
         }
+        if self.state.backlogged == 0 {
+            return Ok(());
+        }
+        let sent = if self.core.cap.is_on() {
+            self.send_in_order()
+        } else {
+            self.send_by_lane()
+        };
+        self.state.backlogged = self.lanes.iter().map(Lane::waiting).sum();
+        sent
+    }
+
+    fn send_by_lane(&mut self) -> Result<(), ReplayError> {
         for lane in &mut self.lanes {
-            let before = lane.backlog.len();
-            let sent = send_backlog(lane, &mut self.core, self.clock);
-            self.state.backlogged -= before - lane.backlog.len();
+            for backlog in 0..lane.backlogs.len() {
+                while lane.send_one(backlog, &mut self.core, self.clock)? {}
+            }
             // One doorbell for a burst.
             lane.pair.ring();
-            sent?;
         }
         Ok(())
     }
 
+    /// Sends what is first in the order of the trace, lane by lane, for as long
+    /// as the cap allows.
+    fn send_in_order(&mut self) -> Result<(), ReplayError> {
+        loop {
+            let now_ns = self.clock.now_ns();
+            if self.core.cap.next_ns() > now_ns {
+                return Ok(());
+            }
+            let ready = self.lanes.iter().enumerate().filter_map(|(index, lane)| {
+                let (order, backlog) = lane.first_ready(&self.core, now_ns)?;
+                Some((order, index, backlog))
+            });
+            let Some((_, lane, backlog)) = ready.min() else {
+                return Ok(());
+            };
+            let Some(lane) = self.lanes.get_mut(lane) else {
+                return Ok(());
+            };
+            let sent = lane.send_one(backlog, &mut self.core, self.clock);
+            lane.pair.ring();
+            if !sent? {
+                return Ok(());
+            }
+        }
+    }
+
     fn poll(&mut self) -> Result<usize, ReplayError> {
         let mut reaped = 0;
-        for lane in &mut self.lanes {
-            let queue = lane.pair.id();
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            let place = (index, lane.pair.id());
             let core = &mut self.core;
             reaped += lane
                 .pair
-                .poll(self.clock, POLL_BUDGET, |done| core.completed(queue, &done))
+                .poll(self.clock, POLL_BUDGET, |done| core.completed(place, &done))
                 .map_err(ReplayError::driver("reaping completions"))?;
         }
         Ok(reaped)
@@ -162,10 +257,7 @@ where
         let now_ns = self.clock.now_ns();
         let since_ns = *self.state.quiet_ns.get_or_insert(now_ns);
         let quiet_ns = now_ns.saturating_sub(since_ns);
-        // With a full backlog, what is due next has to wait anyway.
-        let has_room = self.state.backlogged < BACKLOG_MAX;
-        let due_ns = self.source.due_ns().filter(|_| has_room);
-        let due_ns = due_ns.unwrap_or(u64::MAX);
+        let due_ns = self.due_ns(now_ns).unwrap_or(u64::MAX);
         let is_due_soon = due_ns.saturating_sub(now_ns) < TIME_SLICE_NS;
         let relax_ns = if is_due_soon {
             RELAX_PACED_NS
@@ -209,9 +301,10 @@ where
     }
 
     fn tell(&mut self, now_ns: u64) {
-        let waiting = self.lanes.iter().filter_map(|lane| lane.backlog.front());
-        let due_ns = waiting.map(|waiting| waiting.due_ns).min();
-        let paced = self.options.pace != Pace::Max;
+        let lines = self.lanes.iter().flat_map(|lane| &lane.backlogs);
+        let waiting = lines.filter_map(|line| line.waiting.front());
+        let due_ns = waiting.filter_map(|first| self.core.due_ns(first)).min();
+        let paced = self.options.pace.has_deadlines();
         let in_flight = self.in_flight();
         (self.progress)(&Progress {
             done: self.core.books.done(),
@@ -231,54 +324,22 @@ where
             return;
         }
         self.state.ending = true;
-        let mut left = u64::from(self.source.end());
-        for lane in &mut self.lanes {
-            for waiting in lane.backlog.drain(..) {
+        let next = self.source.end();
+        let mut left = u64::from(next.is_some());
+        self.state.left_from = next.or(Some(self.source.read()));
+        for line in self.lanes.iter_mut().flat_map(|lane| &mut lane.backlogs) {
+            for waiting in line.waiting.drain(..) {
                 left += u64::from(waiting.job.is_none());
+                self.state.left_from = self.state.left_from.min(Some(waiting.order));
             }
         }
-        self.core.books.commands.unfinished += left;
+        let commands = &mut self.core.books.commands;
+        if self.state.timed_out {
+            // As it was told to: they were not to be replayed.
+            commands.recorded = commands.recorded.saturating_sub(left);
+        } else {
+            commands.unfinished += left;
+        }
         self.state.backlogged = 0;
     }
-}
-
-/// Sends what waits at `lane`, in order, until it or the queue is empty or
-/// full.
-fn send_backlog<P: Tap>(
-    lane: &mut Lane<P>,
-    core: &mut Core,
-    clock: &impl Clock,
-) -> Result<(), ReplayError> {
-    while let Some(waiting) = lane.backlog.front_mut() {
-        let has_place = lane.pair.in_flight() < lane.pair.depth();
-        let has_page = !waiting.plan.has_ranges() || core.buffers.has_range_page();
-        let now_ns = clock.now_ns();
-        if !(has_place && has_page) {
-            if lane.stalled_ns.is_none() {
-                lane.stalled_ns = Some(now_ns);
-                core.books.stalls.count += 1;
-            }
-            return Ok(());
-        }
-        if let Some(since_ns) = lane.stalled_ns.take() {
-            core.books.stalls.total_ns += now_ns.saturating_sub(since_ns);
-        }
-        let job = match waiting.job {
-            Some(job) => job,
-            None => {
-                let Some(job) = core.start(&waiting.plan, now_ns) else {
-                    return Ok(());
-                };
-                core.books.paced(now_ns.saturating_sub(waiting.due_ns));
-                waiting.job = Some(job);
-                lane.commands += 1;
-                job
-            }
-        };
-        core.send(&mut lane.pair, &mut waiting.plan, job, now_ns)?;
-        if waiting.plan.pieces() == 0 {
-            lane.backlog.pop_front();
-        }
-    }
-    Ok(())
 }

@@ -4,10 +4,10 @@ use std::fmt::Display;
 
 use traces::Record;
 
-use crate::books::Books;
-use crate::lanes::LaneOf;
+use crate::jobs::Core;
+use crate::lanes::{Place, PlaceOf, Waiting};
 use crate::pace::Schedule;
-use crate::plan::{Plan, Planner};
+use crate::plan::Planner;
 use crate::{Pace, ReplayError, SkipReason};
 
 /// Reads records ahead of their time by one command, so that the next deadline
@@ -15,7 +15,9 @@ use crate::{Pace, ReplayError, SkipReason};
 pub(crate) struct Source<I> {
     records: Option<I>,
     planner: Planner,
-    lane_of: LaneOf,
+    place_of: PlaceOf,
+    /// How many commands were read, skipped or not.
+    read: u64,
     next: Option<Next>,
     schedule: Option<Schedule>,
     error: Option<ReplayError>,
@@ -24,9 +26,8 @@ pub(crate) struct Source<I> {
 /// The next command.
 #[derive(Debug)]
 pub(crate) struct Next {
-    pub(crate) plan: Plan,
-    pub(crate) lane: usize,
-    pub(crate) due_ns: u64,
+    pub(crate) place: Place,
+    pub(crate) waiting: Waiting,
     submit_ns: u64,
 }
 
@@ -43,18 +44,19 @@ where
     pub(crate) fn new(
         records: I,
         planner: Planner,
-        lane_of: LaneOf,
-        books: &mut Books,
+        place_of: PlaceOf,
+        core: &mut Core,
     ) -> Result<Self, ReplayError> {
         let mut source = Self {
             records: Some(records),
             planner,
-            lane_of,
+            place_of,
+            read: 0,
             next: None,
             schedule: None,
             error: None,
         };
-        source.advance(books);
+        source.advance(core);
         match source.error.take() {
             Some(error) if source.next.is_none() => Err(error),
             error => Ok(Self { error, ..source }),
@@ -65,22 +67,22 @@ where
     pub(crate) fn start(&mut self, pace: Pace, start_ns: u64) {
         if let Some(next) = &mut self.next {
             self.schedule = Some(Schedule::new(pace, start_ns, next.submit_ns));
-            next.due_ns = start_ns;
+            next.waiting.due_ns = start_ns;
         }
     }
 
     /// When the next command is due; none at the end of the trace.
     pub(crate) fn due_ns(&self) -> Option<u64> {
-        self.next.as_ref().map(|next| next.due_ns)
+        self.next.as_ref().map(|next| next.waiting.due_ns)
     }
 
     /// The next command, if it is due at `now_ns`.
-    pub(crate) fn take_due(&mut self, now_ns: u64, books: &mut Books) -> Option<Next> {
+    pub(crate) fn take_due(&mut self, now_ns: u64, core: &mut Core) -> Option<Next> {
         if self.due_ns().is_none_or(|due_ns| due_ns > now_ns) {
             return None;
         }
         let next = self.next.take();
-        self.advance(books);
+        self.advance(core);
         next
     }
 
@@ -90,13 +92,19 @@ where
         self.error.take()
     }
 
-    /// No more is taken from the trace. Returns whether a command was left.
-    pub(crate) fn end(&mut self) -> bool {
-        self.records = None;
-        self.next.take().is_some()
+    /// How many commands of the trace were read.
+    pub(crate) const fn read(&self) -> u64 {
+        self.read
     }
 
-    fn advance(&mut self, books: &mut Books) {
+    /// No more is taken from the trace. Returns the order of the command that
+    /// was left, if one was.
+    pub(crate) fn end(&mut self) -> Option<u64> {
+        self.records = None;
+        self.next.take().map(|next| next.waiting.order)
+    }
+
+    fn advance(&mut self, core: &mut Core) {
         let Some(records) = &mut self.records else {
             return;
         };
@@ -110,24 +118,42 @@ where
                     break;
                 }
             };
-            let lane = self.lane_of.get(&command.queue);
+            let order = self.read;
+            self.read += 1;
+            let place = self.place_of.get(&command.queue);
             let plan = self.planner.plan(&command, &ranges);
-            match (plan, lane) {
-                (Ok(plan), Some(&lane)) => {
-                    books.take(&command);
-                    let schedule = self.schedule.as_mut();
-                    self.next = Some(Next {
-                        plan,
-                        lane,
-                        due_ns: schedule.map_or(0, |it| it.deadline_ns(command.submit_ns)),
-                        submit_ns: command.submit_ns,
-                    });
-                    return;
+            let (plan, place) = match (plan, place) {
+                (Ok(plan), Some(&place)) => (plan, place),
+                (Err(reason), _) => {
+                    core.books.skip(&command, reason);
+                    continue;
                 }
-                (Err(reason), _) => books.skip(&command, reason),
                 // The facts are of another trace.
-                (Ok(_), None) => books.skip(&command, SkipReason::NoQueue),
-            }
+                (Ok(_), None) => {
+                    core.books.skip(&command, SkipReason::NoQueue);
+                    continue;
+                }
+            };
+            core.books.take(&command, plan.is_widened);
+            let submit_ns = command.submit_ns;
+            let complete_ns = command.completion.map(|completion| completion.complete_ns);
+            let think = core.think.as_mut();
+            let waits = think.map(|think| think.read(place.stream, submit_ns, complete_ns));
+            let schedule = self.schedule.as_mut();
+            let waiting = Waiting {
+                plan,
+                due_ns: schedule.map_or(0, |it| it.deadline_ns(submit_ns)),
+                after: waits.and_then(|(_, after)| after),
+                node: waits.map(|(node, _)| node),
+                order,
+                job: None,
+            };
+            self.next = Some(Next {
+                place,
+                waiting,
+                submit_ns,
+            });
+            return;
         }
         self.records = None;
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use driver::{ControllerInfo, NamespaceInfo};
 use nvme::NamespaceId;
 
+use crate::extents::ExtentSet;
 use crate::facts::NamespaceFacts;
 use crate::mapping::{AddressMap, Mapping};
 use crate::{ReplayError, ReplayOptions, TraceFacts};
@@ -21,8 +22,7 @@ pub(crate) fn address_maps(
         NamespaceId(1),
         NamespaceFacts {
             block_bytes: 512,
-            blocks: 0,
-            end: None,
+            ..NamespaceFacts::default()
         },
     );
     let recorded = facts
@@ -30,25 +30,66 @@ pub(crate) fn address_maps(
         .iter()
         .map(|(&nsid, &facts)| (nsid, facts))
         .chain(facts.namespaces.is_empty().then_some(nameless));
+    let extents = &facts.extents;
     let mut maps = BTreeMap::new();
     for (nsid, facts) in recorded {
-        let target = namespace_for(nsid, info, options.namespace)?;
+        let mapped = options.namespaces.get(&nsid).copied();
+        let target = namespace_for(nsid, info, mapped.or(options.namespace))?;
         if target.metadata_bytes != 0 {
             return Err(ReplayError::Metadata {
                 nsid: target.nsid,
                 metadata_bytes: target.metadata_bytes,
             });
         }
-        if options.mapping == Mapping::Identity {
-            check_reach(nsid, &facts, target)?;
-        }
         let bytes = facts.blocks.saturating_mul(u64::from(facts.block_bytes));
-        maps.insert(
-            nsid,
-            AddressMap::new(options.mapping, facts.block_bytes, bytes, target),
-        );
+        let mut map = AddressMap::new(options.mapping, facts.block_bytes, bytes, target);
+        match options.mapping {
+            Mapping::Identity => check_reach(nsid, &facts, target)?,
+            Mapping::Offset(blocks) => check_offset(nsid, &facts, target, blocks)?,
+            Mapping::Compact => {
+                let touched = extents.get(&nsid);
+                let (packed, needs) = map.packing(touched.unwrap_or(&ExtentSet::default()));
+                let has = target.bytes();
+                if needs > has {
+                    let recorded = nsid;
+                    return Err(ReplayError::TooMuch {
+                        recorded,
+                        needs,
+                        has,
+                    });
+                }
+                map = packed;
+            }
+            Mapping::Wrap | Mapping::Scale => {}
+        }
+        maps.insert(nsid, map);
     }
     Ok(maps)
+}
+
+/// Whether everything that is touched, moved by `blocks`, exists on `target`.
+fn check_offset(
+    recorded: NamespaceId,
+    facts: &NamespaceFacts,
+    target: NamespaceInfo,
+    blocks: i64,
+) -> Result<(), ReplayError> {
+    let (Some(start), Some(end)) = (facts.start, facts.end) else {
+        return Ok(());
+    };
+    let recorded_block = i128::from(facts.block_bytes.max(1));
+    let moved = i128::from(blocks) * i128::from(target.block_bytes);
+    let at = |block: u64| i128::from(block) * recorded_block + moved;
+    if at(start) >= 0 && at(end) <= i128::from(target.bytes()) {
+        return Ok(());
+    }
+    Err(ReplayError::OffsetOutside {
+        recorded,
+        offset: blocks,
+        first: at(start) / i128::from(target.block_bytes.max(1)),
+        last: at(end) / i128::from(target.block_bytes.max(1)) - 1,
+        has: target.blocks,
+    })
 }
 
 fn namespace_for(

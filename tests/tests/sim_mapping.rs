@@ -209,23 +209,143 @@ fn scale_uses_all_of_the_target_and_keeps_runs_together() {
 }
 
 #[test]
-fn small_blocks_go_to_large_ones_where_they_are_whole() {
+fn small_blocks_go_to_the_large_ones_that_hold_them() {
     let trace = records(&[
         Io::blocks(NvmOpcode::READ, 16, 24),
         Io::blocks(NvmOpcode::WRITE, 17, 8),
         Io::blocks(NvmOpcode::WRITE, 16, 1),
         Io::deallocate(vec![DsmRange::new(Lba(9), 23)]),
+        Io::deallocate(vec![DsmRange::new(Lba(9), 7)]),
     ]);
     let large = device(64 * MIB, 4096);
     let replayed = replayed(&large, &header(64 * MIB, 512), &trace, Mapping::Identity);
-    assert_eq!(extents(&replayed.seen[..1]), [(NvmOpcode::READ, 2, 3)]);
-    assert_eq!(replayed.seen[1].ranges, [DsmRange::new(Lba(2), 2)]);
+    assert_eq!(
+        extents(&replayed.seen[..3]),
+        [
+            (NvmOpcode::READ, 2, 3),
+            (NvmOpcode::WRITE, 2, 2),
+            (NvmOpcode::WRITE, 2, 1),
+        ]
+    );
+    // What was not deallocated is not deallocated now.
+    assert_eq!(replayed.seen[3].ranges, [DsmRange::new(Lba(2), 2)]);
+    let counts = replayed.report.commands;
+    assert_eq!((counts.widened, counts.skipped), (2, 1));
     let [skipped] = replayed.report.skipped.as_slice() else {
         panic!("{:?}", replayed.report.skipped);
     };
     assert_eq!(skipped.reason, SkipReason::Unaligned);
-    assert_eq!((skipped.name.as_str(), skipped.commands), ("Write", 2));
-    assert_eq!(replayed.report.commands.skipped, 2);
+    let text = replayed.report.to_string();
+    assert!(text.contains("widened to whole blocks"), "{text}");
+}
+
+#[test]
+fn an_offset_moves_everything_and_is_refused_where_it_moves_too_far() {
+    let trace = records(&[
+        Io::blocks(NvmOpcode::READ, 100, 8),
+        Io::deallocate(vec![DsmRange::new(Lba(131_000), 8)]),
+    ]);
+    let device = device(64 * MIB, 512);
+    let header = device.header();
+    let moved = replayed(&device, &header, &trace, Mapping::Offset(64));
+    assert_eq!(extents(&moved.seen[..1]), [(NvmOpcode::READ, 164, 8)]);
+    assert_eq!(moved.seen[1].ranges, [DsmRange::new(Lba(131_064), 8)]);
+    let moved = replayed(&device, &header, &trace, Mapping::Offset(-100));
+    assert_eq!(extents(&moved.seen[..1]), [(NvmOpcode::READ, 0, 8)]);
+    for (offset, told) in [(65, "165 to 131072"), (-101, "-1 to 130906")] {
+        let refused = replay(&device, &header, &trace, mapped(Mapping::Offset(offset)));
+        let text = refused.unwrap_err().to_string();
+        assert!(text.contains(told), "{text}");
+    }
+}
+
+#[test]
+fn what_is_touched_is_packed_onto_a_smaller_drive() {
+    const FAR: u64 = 1 << 30;
+    let trace = records(&[
+        Io::blocks(NvmOpcode::WRITE, FAR + 8, 8),
+        Io::blocks(NvmOpcode::READ, FAR + 12, 8),
+        Io::blocks(NvmOpcode::READ, 100, 50),
+        Io::blocks(NvmOpcode::READ, FAR - 200, 8),
+        Io::deallocate(vec![
+            DsmRange::new(Lba(FAR), 8),
+            DsmRange::new(Lba(120), 30),
+        ]),
+    ]);
+    let small = device(MIB, 512);
+    let big = header(1 << 41, 512);
+    let packed = replayed(&small, &big, &trace, Mapping::Compact);
+    // 100..150 to 0, then FAR - 200..FAR - 192, then FAR..FAR + 20.
+    assert_eq!(
+        extents(&packed.seen[..4]),
+        [
+            (NvmOpcode::WRITE, 66, 8),
+            (NvmOpcode::READ, 70, 8),
+            (NvmOpcode::READ, 0, 50),
+            (NvmOpcode::READ, 50, 8),
+        ]
+    );
+    let ranges = [DsmRange::new(Lba(58), 8), DsmRange::new(Lba(20), 30)];
+    assert_eq!(packed.seen[4].ranges, ranges);
+
+    let much = records(&[Io::blocks(NvmOpcode::READ, 7, 2049)]);
+    let refused = replay(&small, &big, &much, mapped(Mapping::Compact)).unwrap_err();
+    assert!(matches!(
+        refused.downcast_ref::<ReplayError>(),
+        Some(ReplayError::TooMuch {
+            needs: 1_049_088,
+            has: 1_048_576,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn packing_keeps_to_whole_blocks_of_the_device() {
+    let trace = records(&[
+        Io::blocks(NvmOpcode::READ, 1_000_004, 1),
+        Io::blocks(NvmOpcode::WRITE, 1_000_007, 2),
+        Io::blocks(NvmOpcode::READ, 9, 1),
+    ]);
+    let small = device(MIB, 4096);
+    let packed = replayed(&small, &header(1 << 40, 512), &trace, Mapping::Compact);
+    assert_eq!(
+        extents(&packed.seen),
+        [
+            (NvmOpcode::READ, 1, 1),
+            (NvmOpcode::WRITE, 1, 2),
+            (NvmOpcode::READ, 0, 1),
+        ]
+    );
+    assert_eq!(packed.report.commands.widened, 3);
+}
+
+#[test]
+fn recorded_namespaces_go_where_they_are_told() {
+    let commands = [1, 7].map(|nsid| {
+        let mut io = Io::blocks(NvmOpcode::READ, u64::from(nsid), 1);
+        io.sqe.namespace_id.set(nsid);
+        io
+    });
+    let device = device(64 * MIB, 512);
+    let mut header = header(64 * MIB, 512);
+    header.namespaces.push(NamespaceInfo {
+        id: 7,
+        ..header.namespaces[0]
+    });
+    let trace = records(&commands);
+    let mut options = mapped(Mapping::Identity);
+    let to = |nsid| [(nvme::NamespaceId(7), nvme::NamespaceId(nsid))].into();
+    options.namespaces = to(1);
+    let replayed = replay(&device, &header, &trace, options.clone()).unwrap();
+    assert!(replayed.seen.iter().all(|seen| seen.nsid.0 == 1));
+    assert_eq!(replayed.report.commands.succeeded, 2);
+    options.namespaces = to(2);
+    let refused = replay(&device, &header, &trace, options).unwrap_err();
+    assert!(
+        refused.to_string().contains("namespace 2, but [1]"),
+        "{refused}"
+    );
 }
 
 #[test]

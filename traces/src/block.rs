@@ -71,6 +71,12 @@ impl BlockInfo {
         self.header.last_complete_ns
     }
 
+    /// Whether one of its commands is a Dataset Management command with ranges.
+    #[must_use]
+    pub fn has_ranges(&self) -> bool {
+        self.header.ranges > 0
+    }
+
     /// The lowest and the highest LBA that its commands name; none where they
     /// name none.
     #[must_use]

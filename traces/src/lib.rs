@@ -18,6 +18,8 @@
 mod block;
 mod clock;
 mod codec;
+pub mod diff;
+pub mod edit;
 mod error;
 mod format;
 mod header;
@@ -28,6 +30,7 @@ mod record;
 mod records;
 pub mod show;
 mod source;
+pub mod stats;
 mod summary;
 mod tap;
 mod totals;

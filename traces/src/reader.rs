@@ -184,6 +184,13 @@ impl Reader {
         Records::new(self, at_ns)
     }
 
+    /// As [`Reader::records`], without reading the blocks that `wanted` is false
+    /// of.
+    #[must_use]
+    pub fn records_of(&self, wanted: impl Fn(&BlockInfo) -> bool) -> Records<'_> {
+        Records::of(self, wanted)
+    }
+
     /// All blocks in file order, which is about the order of completion.
     pub fn blocks(&self) -> impl Iterator<Item = Result<Block, TraceError>> + '_ {
         (0..self.index.len()).map(|index| self.block(index))

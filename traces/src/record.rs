@@ -23,6 +23,19 @@ pub enum Record {
     Gap(Gap),
 }
 
+impl Record {
+    /// When it was submitted or happened, or when the first of what was lost
+    /// was lost, nanoseconds of the tap's clock.
+    #[must_use]
+    pub const fn at_ns(&self) -> u64 {
+        match self {
+            Self::Command { command, .. } => command.submit_ns,
+            Self::Event(event) => event.at_ns,
+            Self::Gap(gap) => gap.at_ns,
+        }
+    }
+}
+
 /// A command that the device fetched: everything in its submission queue entry
 /// but the addresses, which mean nothing outside the guest, and how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +147,14 @@ impl CommandRecord {
         let [low, high, cdw12, ..] = self.cdw10_15;
         let lba = Lba(u64::from(high) << 32 | u64::from(low));
         Some((lba, ReadWriteCdw12::from_bits(cdw12).blocks()))
+    }
+
+    /// Sets the starting LBA, of a command that has one.
+    pub fn set_lba(&mut self, lba: Lba) {
+        let mut sqe = self.sqe();
+        sqe.set_slba(lba);
+        self.cdw10_15[0] = sqe.cdw10.get();
+        self.cdw10_15[1] = sqe.cdw11.get();
     }
 
     /// Whether the force unit access bit is set.

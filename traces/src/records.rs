@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 use crate::block::{Block, Key, Position};
 use crate::error::TraceError;
-use crate::{Reader, Record};
+use crate::{BlockInfo, Reader, Record};
 
 /// Decoded commands that the merge holds before it lets go of blocks that it
 /// will need last: about 48 MiB.
@@ -44,9 +44,16 @@ struct OpenBlock {
 
 impl<'a> Records<'a> {
     pub(crate) fn new(reader: &'a Reader, since_ns: u64) -> Self {
+        Self {
+            since_ns,
+            ..Self::of(reader, |block| block.max_submit_ns() >= since_ns)
+        }
+    }
+
+    pub(crate) fn of(reader: &'a Reader, wanted: impl Fn(&BlockInfo) -> bool) -> Self {
         let blocks = reader.index().iter().enumerate();
         let mut waiting: Vec<usize> = blocks
-            .filter(|(_, block)| block.max_submit_ns() >= since_ns)
+            .filter(|(_, block)| wanted(block))
             .map(|(index, _)| index)
             .collect();
         waiting.sort_by_key(|&block| Reverse((due_at(reader, block), block)));
@@ -57,7 +64,7 @@ impl<'a> Records<'a> {
             due: BinaryHeap::new(),
             held_commands: 0,
             held_commands_max: HELD_COMMANDS_MAX,
-            since_ns,
+            since_ns: 0,
             failed: false,
         }
     }

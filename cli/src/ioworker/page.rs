@@ -7,23 +7,11 @@ use anyhow::{Context as _, Result};
 use driver::ioworker::{IoworkerReport, Second};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::chart::{Chart, Line, draw};
 use super::run::JobReport;
 use super::table::{kinds, rows_of, time};
+use crate::chart::{Chart, Line, STYLE, draw};
 use crate::device::size;
 use crate::terminal::TOOL;
-
-const STYLE: &str = "
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 1100px; margin: 2em auto; padding: 0 1em }
-h1, h2 { line-height: 1.2; font-weight: 600 }
-h2 { margin-top: 1.6em }
-table { border-collapse: collapse; margin: 1em 0; font-size: 14px }
-th, td { padding: .25em .8em; border-bottom: 1px solid #ddd; text-align: right; white-space: pre }
-th:first-child, td:first-child { text-align: left }
-svg { max-width: 100%; height: auto }
-.note { color: #666; font-size: 14px }
-.bad { color: #b00020; font-weight: 600 }
-";
 
 /// Writes the page.
 pub(super) fn write(path: &Path, job: &JobReport) -> Result<()> {

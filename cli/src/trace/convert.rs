@@ -11,6 +11,7 @@ use indicatif::ProgressBar;
 use traces::{Effort, Header, Reader, WriterOptions};
 
 use super::open;
+use super::rewrite::Part;
 use crate::device::size;
 use crate::terminal::{self, TOOL};
 
@@ -156,24 +157,6 @@ fn only(arguments: &ConvertArguments) -> Result<&Path> {
         bail!("one .vtr trace is converted at a time: `vssd trace merge` makes one of several");
     };
     Ok(file)
-}
-
-/// A file that is not whole yet, removed where it never will be.
-struct Part(PathBuf);
-
-impl Part {
-    fn beside(output: &Path) -> Self {
-        let mut name = output.as_os_str().to_owned();
-        name.push(".part");
-        Self(name.into())
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        // Gone already where all went well.
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 /// The format to write; none for `.vtr`.

@@ -32,11 +32,7 @@ pub(super) fn fill(
             if share > 100 {
                 return Err(("pvalue", format!("{pvalue} % of random data: 100 is all")));
             }
-            for unit in data.chunks_mut(UNIT_BYTES) {
-                let (random, zero) = unit.split_at_mut(unit.len() * share / 100);
-                rng.fill(random);
-                zero.fill(0);
-            }
+            fill_random(data, share, rng);
         }
         _ => {
             return Err((
@@ -46,6 +42,16 @@ pub(super) fn fill(
         }
     }
     Ok(())
+}
+
+/// Fills `data` with random bytes, but for `100 - share` in 100 bytes of every
+/// sector, which are zeroes: so much of it can be compressed away.
+pub fn fill_random(data: &mut [u8], share: usize, rng: &mut Rng) {
+    for unit in data.chunks_mut(UNIT_BYTES) {
+        let (random, zero) = unit.split_at_mut(unit.len() * share.min(100) / 100);
+        rng.fill(random);
+        zero.fill(0);
+    }
 }
 
 fn repeat(data: &mut [u8], word: &[u8]) {

@@ -28,10 +28,13 @@ pub(super) fn refuse<R>(field: &str, why: impl Display) -> Result<R, DriverError
 
 /// One command to issue.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Io {
-    pub(super) op: Op,
-    pub(super) lba: Lba,
-    pub(super) blocks: ZeroBased<u16>,
+pub struct Io {
+    /// What it does.
+    pub op: Op,
+    /// Its first block.
+    pub lba: Lba,
+    /// How many blocks it has.
+    pub blocks: ZeroBased<u16>,
 }
 
 /// Everything that a command follows from.

@@ -1,8 +1,8 @@
-//! Whether what is read is what was written: a worker's part of it.
+//! Whether what is read is what was written: a queue pair's part of it.
 
 use std::sync::Arc;
 
-use nvme::{Lba, Status};
+use nvme::{DsmRange, Lba, Status};
 
 use super::options::Op;
 use super::plan::Io;
@@ -12,9 +12,10 @@ use crate::{CmdLog, Completed, DmaBuffer, DriverError};
 /// Mismatches that a worker's report tells of; the others are counted.
 const MISMATCHES_MAX: usize = 16;
 
-/// Stamps what is written, and looks at what is read.
+/// Stamps what a queue pair writes, and looks at what it reads. Each command in
+/// flight has a slot, whose number is the caller's to give.
 #[derive(Debug)]
-pub(super) struct Verifier {
+pub struct Verifier {
     writer: Writer,
     block_bytes: usize,
     /// What blocks that are written hold behind their stamps.
@@ -28,25 +29,26 @@ pub(super) struct Verifier {
     numbers: Vec<u64>,
     /// The data of one command.
     scratch: Vec<u8>,
-    pub(super) verified: Verified,
+    /// What came of it so far.
+    pub verified: Verified,
 }
 
 /// What came of it.
 #[derive(Debug, Default)]
-pub(super) struct Verified {
+pub struct Verified {
     /// Blocks that are right.
-    pub(super) right: u64,
+    pub right: u64,
     /// Blocks of which nothing was certain.
-    pub(super) skipped: u64,
+    pub skipped: u64,
     /// Blocks that are wrong.
-    pub(super) wrong: u64,
+    pub wrong: u64,
     /// The first of them.
-    pub(super) mismatches: Vec<Mismatch>,
+    pub mismatches: Vec<Mismatch>,
 }
 
 /// What is to be thought of a command that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// What its status says.
     AsItSays,
     /// It failed, as it had to.
@@ -57,8 +59,12 @@ pub(super) enum Verdict {
 
 impl Verifier {
     /// For commands of `blocks_max` blocks at most, `depth` at a time; the
-    /// pattern is as long as one of them, or longer.
-    pub(super) fn new(
+    /// pattern is as long as one of them, or longer. `log` is the queue pair's.
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::Invalid`] where the table has had too many writers.
+    pub fn new(
         table: &Arc<VerifyTable>,
         log: CmdLog,
         pattern: Vec<u8>,
@@ -84,7 +90,11 @@ impl Verifier {
     /// The command of `slot` is about to be submitted, as the queue pair's
     /// command `number`. Where it writes, its data is put at `offset`: the
     /// pattern from `pattern` on.
-    pub(super) fn begin(
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::OutOfBounds`] where the data does not fit the buffer.
+    pub fn begin(
         &mut self,
         (slot, number): (u16, u64),
         io: Io,
@@ -127,14 +137,41 @@ impl Verifier {
 
     /// That command was not submitted after all.
     #[cold]
-    pub(super) fn take_back(&self, io: Io) {
+    pub fn take_back(&self, io: Io) {
         if io.op.changes_data() {
             self.writer.take_back(io.lba, io.blocks.count());
         }
     }
 
+    /// A Dataset Management command is about to be submitted.
+    pub fn begin_ranges(&self, ranges: &[DsmRange]) {
+        for range in ranges {
+            let change = Some(Change::Deallocate);
+            self.writer.begin(range.lba(), range.blocks.get(), change);
+        }
+    }
+
+    /// That command, the queue pair's command `number`, is over, or was not
+    /// submitted after all.
+    pub fn end_ranges(&self, ranges: &[DsmRange], done: Option<(u64, &Completed)>) {
+        for range in ranges {
+            let extent = (range.lba(), range.blocks.get());
+            match done {
+                Some((number, done)) => {
+                    self.writer
+                        .changed(extent, Change::Deallocate, number, done);
+                }
+                None => self.writer.take_back(extent.0, extent.1),
+            }
+        }
+    }
+
     /// The command of `slot` is over.
-    pub(super) fn end(
+    ///
+    /// # Errors
+    ///
+    /// [`DriverError::OutOfBounds`] where the data is not in the buffer.
+    pub fn end(
         &mut self,
         slot: u16,
         io: Io,

@@ -2,12 +2,16 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use driver::ioworker::{Ioworker, IoworkerOptions, Region, Size};
 use driver::transport::memory::DmaArena;
 use driver::transport::{Doorbells, Fault, Transport};
-use driver::{Command, Controller, ControllerOptions, DmaBuffer, DriverError, QueueOptions};
+use driver::{
+    Command, Completed, Controller, ControllerOptions, DmaBuffer, DriverError, QueueOptions,
+};
 use nvme::offset::CSTS;
 use nvme::{AdminOpcode, Csts, FeatureId, NamespaceId, Registers, Sqe};
 use traces::{Clock, VirtualClock};
@@ -109,6 +113,7 @@ pub(crate) fn bring_up_as(
     };
     let options = ControllerOptions {
         queue_pairs: u16::MAX,
+        admin_depth: 200,
         ..ControllerOptions::default()
     };
     let controller = Controller::initialise(transport, options, clock.clone()).unwrap();
@@ -225,4 +230,22 @@ fn a_queue_pair_outlives_its_controller() {
     pair.close();
     let lost = pair.poll(&clock, 1, |done| assert!(done.lost)).unwrap();
     assert_eq!(lost, 1);
+}
+
+#[test]
+fn a_reset_tells_every_admin_command_that_it_is_lost() {
+    const COMMANDS: u64 = 150;
+    let (mut controller, _clock) = bring_up();
+    let lost = Arc::new(AtomicU64::new(0));
+    for _ in 0..COMMANDS {
+        let event = Sqe::new(AdminOpcode::ASYNC_EVENT_REQUEST.0, NamespaceId(0));
+        let lost = Arc::clone(&lost);
+        let tell = move |done: Completed| {
+            assert!(done.lost, "{done:?}");
+            lost.fetch_add(1, Ordering::Relaxed);
+        };
+        controller.admin_submit(event, None, tell).unwrap();
+    }
+    controller.reset().unwrap();
+    assert_eq!(lost.load(Ordering::Relaxed), COMMANDS);
 }

@@ -6,6 +6,7 @@ mod cpio;
 pub(crate) mod extra;
 pub(crate) mod guest;
 pub(crate) mod host;
+pub(crate) mod iommufd;
 pub(crate) mod kernel;
 pub(crate) mod qemu;
 pub(crate) mod tool;

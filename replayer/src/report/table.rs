@@ -4,7 +4,8 @@ use std::fmt;
 
 use traces::Latency;
 
-use super::{End, Report};
+use super::text::{count, size, time};
+use super::{End, Report, SizeReport};
 
 /// Columns of text: so many of words, aligned left, then of numbers and their
 /// heads, aligned right, then perhaps one of words.
@@ -49,56 +50,6 @@ impl fmt::Display for Table {
     }
 }
 
-/// A time in the unit in which people read it.
-fn time(ns: u64) -> String {
-    match ns {
-        0..1_000 => format!("{ns} ns"),
-        1_000..1_000_000 => format!("{} us", scaled(ns, 1_000)),
-        1_000_000..1_000_000_000 => format!("{} ms", scaled(ns, 1_000_000)),
-        _ => format!("{} s", scaled(ns, 1_000_000_000)),
-    }
-}
-
-/// A size in the unit in which people read it.
-fn size(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 4] = [
-        ("TiB", 1 << 40),
-        ("GiB", 1 << 30),
-        ("MiB", 1 << 20),
-        ("KiB", 1 << 10),
-    ];
-    for (name, unit) in UNITS {
-        if bytes >= unit {
-            return format!("{} {name}", scaled(bytes, unit));
-        }
-    }
-    format!("{bytes} B")
-}
-
-/// `value / unit` with three digits or more: 1.23, 12.3, 123, 1234.
-fn scaled(value: u64, unit: u64) -> String {
-    let hundredths = u128::from(value) * 100 / u128::from(unit.max(1));
-    let (whole, part) = (hundredths / 100, hundredths % 100);
-    match whole {
-        0..10 => format!("{whole}.{part:02}"),
-        10..100 => format!("{whole}.{}", part / 10),
-        _ => whole.to_string(),
-    }
-}
-
-/// A number with thin groups: 50,129.
-fn count(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 const NONE: &str = "-";
 
 impl fmt::Display for Report {
@@ -112,7 +63,9 @@ impl fmt::Display for Report {
         for section in [
             self.overview(),
             self.latencies(),
+            self.sizes(),
             self.pacing_lines(),
+            self.verified_lines(),
             self.failures(),
             self.skips(),
             self.notes.join("\n"),
@@ -138,6 +91,7 @@ impl Report {
             ("lost", counts.lost),
             ("unfinished", counts.unfinished),
             ("skipped", counts.skipped),
+            ("widened to whole blocks", counts.widened),
         ] {
             if commands > 0 {
                 row(name, count(commands));
@@ -146,7 +100,8 @@ impl Report {
         row("commands sent", count(self.sent));
         row("read", size(self.read_bytes));
         row("written", size(self.written_bytes));
-        row("pace", self.pace.clone());
+        let capped = |iops: u32| format!("{}, at most {} a second", self.pace, count(iops.into()));
+        row("pace", self.iops_max.map_or(self.pace.clone(), capped));
         row("time when recorded", time(self.recorded_ns));
         row("time of the replay", time(self.replayed_ns));
         if let Some(rate) = self.commands_per_second() {
@@ -202,8 +157,55 @@ impl Report {
         format!("Latency\n{table}")
     }
 
+    /// By size, where an opcode has more than one.
+    fn sizes(&self) -> String {
+        let mut table = Table::new(2, false);
+        let head = ["", "", "commands", "p50", "p99", "p99.9", "max"];
+        table.rows.push(Vec::from(head.map(str::to_owned)));
+        let cells = |latency: &Option<Latency>| {
+            let ns = |quantile: fn(&Latency) -> u64| {
+                let ns = latency.as_ref().map(quantile);
+                ns.map_or_else(|| NONE.to_owned(), time)
+            };
+            [
+                ns(|latency| latency.p50_ns),
+                ns(|latency| latency.p99_ns),
+                ns(|latency| latency.p999_ns),
+                ns(|latency| latency.max_ns),
+            ]
+        };
+        for opcode in self.opcodes.iter().filter(|it| it.sizes.len() > 1) {
+            for class in &opcode.sizes {
+                let name = format!("{} {}", opcode.name, size_class(class));
+                let mut recorded = vec![name, "recorded".to_owned(), count(class.commands)];
+                recorded.extend(cells(&class.recorded));
+                let mut replayed = vec![String::new(), "replayed".to_owned(), String::new()];
+                replayed.extend(cells(&class.replayed));
+                table.rows.extend([recorded, replayed]);
+            }
+        }
+        if table.rows.len() < 2 {
+            return String::new();
+        }
+        format!("Latency by size\n{table}")
+    }
+
     fn pacing_lines(&self) -> String {
         let mut lines = Vec::new();
+        if let Some(drift_ns) = self.drift_ns {
+            let sign = if drift_ns < 0 { "shorter" } else { "longer" };
+            let ns = time(drift_ns.unsigned_abs());
+            lines.push(format!("Length: {ns} {sign} than the trace at this pace"));
+        }
+        let depth = &self.depth;
+        let recorded = match (depth.recorded_mean, depth.recorded_max) {
+            (Some(mean), Some(max)) => format!("recorded mean {mean:.2}, max {max}; "),
+            _ => String::new(),
+        };
+        lines.push(format!(
+            "In flight: {recorded}replayed mean {:.2}, max {}",
+            depth.mean, depth.max
+        ));
         if let Some(pacing) = &self.pacing {
             lines.push(format!(
                 "Behind schedule: p50 {}, p99 {}, p99.9 {}, max {}",
@@ -211,6 +213,14 @@ impl Report {
                 time(pacing.p99_ns),
                 time(pacing.p999_ns),
                 time(pacing.max_ns)
+            ));
+        }
+        if let Some(timer) = self.timer.filter(|_| self.pacing.is_some()) {
+            lines.push(format!(
+                "The machine's own timer: p50 {}, p99 {}, max {} late",
+                time(timer.p50_ns),
+                time(timer.p99_ns),
+                time(timer.max_ns)
             ));
         }
         if let Some(stalls) = self.stalls.filter(|stalls| stalls.count > 0) {
@@ -233,6 +243,22 @@ impl Report {
         titled("Failed", &table)
     }
 
+    fn verified_lines(&self) -> String {
+        let Some(verified) = &self.verified else {
+            return String::new();
+        };
+        let mut text = format!(
+            "Verified: {} blocks right, {} wrong, {} not known\n",
+            count(verified.right_blocks),
+            count(verified.wrong_blocks),
+            count(verified.skipped_blocks)
+        );
+        for mismatch in &verified.mismatches {
+            text += &format!("  {mismatch}\n");
+        }
+        text
+    }
+
     fn skips(&self) -> String {
         let mut table = Table::new(1, true);
         for skip in &self.skipped {
@@ -241,6 +267,13 @@ impl Report {
             table.rows.push(row);
         }
         titled("Skipped", &table)
+    }
+}
+
+fn size_class(class: &SizeReport) -> String {
+    match class.bytes_max {
+        Some(bytes) => format!("up to {}", size(bytes)),
+        None => "above".to_owned(),
     }
 }
 

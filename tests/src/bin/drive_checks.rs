@@ -302,20 +302,20 @@ fn config(drive: &mut Drive, clock: MonotonicClock) -> Result<()> {
     );
     PciConfig::of(drive.transport_mut()).set_power_state(PowerState::D0)?;
     drive.reset()?;
-    works(drive, clock)?;
+    works(drive, SCRATCH, clock)?;
     drive.reset_function()?;
-    works(drive, clock)?;
+    works(drive, SCRATCH, clock)?;
     drive.transport_mut().hot_reset()?;
     drive.reset()?;
-    works(drive, clock)?;
+    works(drive, SCRATCH, clock)?;
     println!("D3hot, function reset, bus reset");
     Ok(())
 }
 
-/// Whether a queue pair can be made and used.
-fn works(drive: &mut Drive, clock: MonotonicClock) -> Result<()> {
+/// Whether a queue pair can be made and used on this namespace.
+fn works(drive: &mut Drive, nsid: NamespaceId, clock: MonotonicClock) -> Result<()> {
     let mut pair = drive.create_queue_pair(QueueOptions::default())?;
-    succeed(&mut pair, clock, Command::flush(SCRATCH))?;
+    succeed(&mut pair, clock, Command::flush(nsid))?;
     let id = pair.id();
     Ok(drive.delete_queue_pair(id)?)
 }
@@ -351,7 +351,7 @@ fn reset_under_load(drive: &mut Drive, clock: MonotonicClock) -> Result<()> {
             over += 1;
             lost += u64::from(done.lost);
         })?;
-        works(drive, clock)?;
+        works(drive, SCRATCH, clock)?;
     }
     ensure!(over == submitted, "{over} of {submitted} are over");
     println!("20 resets, {submitted} commands, {lost} of them lost");
@@ -384,14 +384,9 @@ fn timeout(drive: &mut Drive, clock: MonotonicClock) -> Result<()> {
     let recovery = drive.recover(&mut pair, limit, patience, |_| over += 1)?;
     ensure!(recovery > Recovery::Completed, "{recovery:?}");
     ensure!(over >= late.len(), "{over} of {} are over", late.len());
-    works_on(drive, nsid, clock)?;
+    works(drive, nsid, clock)?;
     println!("{over} commands are over by {recovery:?}");
     Ok(())
-}
-
-fn works_on(drive: &mut Drive, nsid: NamespaceId, clock: MonotonicClock) -> Result<()> {
-    let mut pair = drive.create_queue_pair(QueueOptions::default())?;
-    succeed(&mut pair, clock, Command::flush(nsid))
 }
 
 /// Loads the drive until it goes away; what is said then is printed.

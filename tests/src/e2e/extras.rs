@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use qemu::{BootLoader, Kernel, Kit, KitOptions};
+use qemu::{BootLoader, Kernel, Kit, KitError, KitOptions};
 
 use super::guest::{Vm, narrate};
 use super::time::{Stopwatch, until};
@@ -35,6 +35,27 @@ impl Vm {
         let options = KitOptions::default();
         let kit = self.kit().with_kernel(kernel, &options, &mut narrate);
         kit.unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// A kernel with iommufd, as QEMU options that take it instead of the one before;
+    /// none, which it says, where this machine cannot build one.
+    ///
+    /// # Panics
+    ///
+    /// Where building it fails.
+    #[must_use]
+    pub fn iommufd_kernel(&self) -> Option<[String; 2]> {
+        let kernel = self
+            .kit()
+            .iommufd_kernel(&KitOptions::default(), &mut narrate);
+        match kernel {
+            Ok(kernel) => Some(["-kernel".to_owned(), kernel.display().to_string()]),
+            Err(error @ KitError::NoCompiler { .. }) => {
+                self.say(&format!("SKIPPED: {error}"));
+                None
+            }
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// An image with the tools of XFS and Btrfs, as a QEMU option that adds it to a

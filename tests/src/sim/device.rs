@@ -32,6 +32,9 @@ pub struct DeviceOptions {
     pub latency_ns: RangeInclusive<u64>,
     /// Bytes that cannot be read or written.
     pub bad: Option<BadBlocks>,
+    /// Bytes that are never written, though the device says that they are:
+    /// writes that start there are lost.
+    pub lost_writes: Option<BadBlocks>,
     /// What all chance follows from.
     pub seed: u64,
 }
@@ -43,6 +46,7 @@ impl Default for DeviceOptions {
             config: ControllerConfig::default(),
             latency_ns: 0..=0,
             bad: None,
+            lost_writes: None,
             seed: 1,
         }
     }
@@ -80,7 +84,8 @@ impl Device {
             options.latency_ns.clone(),
             options.seed,
             options.bad.clone(),
-        );
+        )
+        .losing(options.lost_writes.clone());
         let config = options.config.clone();
         let model = vssd::Controller::new(config, media, Vec::new(), clock.clone())?;
         Ok(Self {

@@ -19,6 +19,7 @@ pub struct Slow {
     random: fastrand::Rng,
     latency_ns: RangeInclusive<u64>,
     bad: Option<BadBlocks>,
+    lost: Option<BadBlocks>,
     /// By when they are due; ties go by submission.
     pending: BTreeMap<(u64, u64), (Ticket, Outcome)>,
     submitted: u64,
@@ -41,8 +42,24 @@ impl Slow {
             random: fastrand::Rng::with_seed(seed),
             latency_ns,
             bad,
+            lost: None,
             pending: BTreeMap::new(),
             submitted: 0,
+        }
+    }
+
+    /// The medium without the writes that start in `lost`, of which it says that
+    /// they are done.
+    #[must_use]
+    pub fn losing(self, lost: Option<BadBlocks>) -> Self {
+        Self { lost, ..self }
+    }
+
+    /// Whether `request` is a write that is lost.
+    fn loses(&self, request: &Request<'_>) -> bool {
+        match (request, &self.lost) {
+            (Request::Write { offset, .. }, Some(lost)) => lost.contains(offset),
+            _ => false,
         }
     }
 
@@ -74,9 +91,13 @@ impl Media for Slow {
 
     fn submit(&mut self, ticket: Ticket, request: Request<'_>) -> Submission {
         let failure = self.failure(&request);
-        let (ticket, outcome) = match self.ram.submit(ticket, request) {
-            Submission::Done(ticket, outcome) => (ticket, failure.map_or(outcome, Err)),
-            Submission::Pending => return Submission::Pending,
+        let (ticket, outcome) = if self.loses(&request) {
+            (ticket, Ok(()))
+        } else {
+            match self.ram.submit(ticket, request) {
+                Submission::Done(ticket, outcome) => (ticket, failure.map_or(outcome, Err)),
+                Submission::Pending => return Submission::Pending,
+            }
         };
         let latency_ns = self.random.u64(self.latency_ns.clone());
         if latency_ns == 0 {

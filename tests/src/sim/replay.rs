@@ -31,7 +31,7 @@ pub fn options() -> ReplayOptions {
 /// The facts of `records`.
 #[must_use]
 pub fn facts(header: &Header, records: &[Record]) -> TraceFacts {
-    match TraceFacts::scan(header, infallible(records)) {
+    match TraceFacts::scan_extents(header, infallible(records)) {
         Ok(facts) => facts,
         Err(never) => match never {},
     }

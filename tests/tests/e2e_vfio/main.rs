@@ -14,12 +14,13 @@ use std::time::Duration;
 use qemu::{Launch, Root};
 use serde_json::{Value, json};
 use vssd_tests::e2e::{
-    PATIENCE, PRELUDE, Scratch, Serve, Tally, Vm, run, section, slow, start, vssd_program,
+    PATIENCE, PRELUDE, Scratch, Serve, Tally, Vm, pause, run, section, slow, start, succeeded,
+    vssd_program,
 };
 use vssd_tests::sim::windows_boot;
 
-const DRIVEN: &str = include_str!("driven.sh");
-const REFUSED: &str = include_str!("refused.sh");
+const DRIVEN: &str = concat!(include_str!("block.sh"), include_str!("driven.sh"));
+const REFUSED: &str = concat!(include_str!("block.sh"), include_str!("refused.sh"));
 /// The size of the drive that traces are replayed into, in blocks of 512 bytes.
 const BLOCKS: u64 = 256 << 21;
 /// Inside of the guest.
@@ -241,13 +242,13 @@ fn a_drive_that_is_unplugged_under_load_ends_its_use() {
     guest
         .wait_for_line("loading", PATIENCE)
         .unwrap_or_else(|e| panic!("{e}"));
-    vssd_tests::e2e::pause(Duration::from_secs(1));
+    pause(Duration::from_secs(1));
     guest
         .control_with("device_del", &json!({ "id": "first" }))
         .unwrap_or_else(|e| panic!("{e}"));
     let outcome = guest.wait(PATIENCE).unwrap_or_else(|e| panic!("{e}"));
     outcome.lines.iter().for_each(|line| eprintln!("| {line}"));
-    vssd_tests::e2e::succeeded(&outcome);
+    succeeded(&outcome);
     let has = |what: &str| outcome.lines.iter().any(|line| line.contains(what));
     assert!(
         has("is gone (the system wants it back"),
@@ -257,16 +258,17 @@ fn a_drive_that_is_unplugged_under_load_ends_its_use() {
     assert!(has("ok unplug") && has("gone"), "{:#?}", outcome.lines);
 }
 
-/// The same by iommufd, for whoever has a kernel with it: `VSSD_IOMMUFD_KERNEL` names
-/// its image, and `iommufd.config` says what goes into it.
+/// The same by iommufd, on a kernel that has it.
 #[test]
 fn a_drive_is_driven_by_iommufd() {
     let name = "a_drive_is_driven_by_iommufd";
-    let Some(kernel) = std::env::var("VSSD_IOMMUFD_KERNEL").ok() else {
-        eprintln!("SKIPPED, for VSSD_IOMMUFD_KERNEL names no kernel: {name}");
+    if !slow(name) {
+        return;
+    }
+    let Some(vm) = Vm::take(name) else { return };
+    let Some(kernel) = vm.iommufd_kernel() else {
         return;
     };
-    let Some(vm) = Vm::take(name) else { return };
     let scratch = Scratch::new();
     let job = "vssd device bind 01:00.0 --yes\n\
                VSSD_VFIO=iommufd drive_checks 01:00.0 interface commands format queues \
@@ -276,8 +278,7 @@ fn a_drive_is_driven_by_iommufd() {
     let launch = launch(&vm, &scratch, job, &[])
         .iommu(true)
         .qemu_args(machine(&scratch))
-        // The last one counts.
-        .qemu_args(["-kernel", &kernel]);
+        .qemu_args(kernel);
     let lines = run(&vm, launch).lines;
     lines.iter().for_each(|line| eprintln!("| {line}"));
     for wanted in [
@@ -306,7 +307,7 @@ fn figures_are_printed() {
     let server = Serve::new("ram:1G", scratch.dir(), "drive").start();
     let mut job = String::new();
     // The virtual SSD is on the root bus, the other in its slot.
-    job.push_str("ours=$(lspci -Dn -d ::0108 | grep ' 00:\\|0000:00:' | cut -d' ' -f1)\n");
+    job.push_str("ours=$(lspci -Dn -d ::0108 | grep '^0000:00:' | cut -d' ' -f1)\n");
     job.push_str("for drive in 0000:01:00.0 $ours; do\n");
     job.push_str("vssd device bind $drive --yes >/dev/null\n");
     job.push_str("for depth in 1 32; do\n");

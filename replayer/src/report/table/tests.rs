@@ -1,6 +1,7 @@
 use nvme::NamespaceId;
 use traces::CommandRecord;
 
+use super::super::text::{count, size, time};
 use super::*;
 use crate::books::{Books, Outcome};
 use crate::report::{CommandCounts, Pacing, QueueReport, Stalls};
@@ -32,6 +33,7 @@ fn report() -> Report {
     Report {
         end: End::Complete,
         pace: "2x".to_owned(),
+        iops_max: None,
         mapping: Mapping::Identity,
         commands: CommandCounts {
             recorded: 1_236,
@@ -51,6 +53,21 @@ fn report() -> Report {
             count: 3,
             total_ns: 4_000_000_000,
         }),
+        depth: crate::DepthReport {
+            recorded_mean: Some(2.5),
+            recorded_max: Some(17),
+            mean: 1.25,
+            max: 32,
+        },
+        drift_ns: Some(-1_500_000),
+        timer: Some(crate::TimerJitter {
+            p50_ns: 60,
+            p99_ns: 900,
+            max_ns: 4_000,
+        }),
+        verified: None,
+        series: crate::Series::default(),
+        resume_at: None,
         queues: vec![QueueReport {
             queue: 1,
             recorded: vec![1, 3],
@@ -91,7 +108,10 @@ Latency
   Write  recorded         1  4.00 KiB        -        -        -        -        -
          replayed                      12.3 us  12.3 us  12.3 us  12.3 us  12.3 us
 
+Length: 1.50 ms shorter than the trace at this pace
+In flight: recorded mean 2.50, max 17; replayed mean 1.25, max 32
 Behind schedule: p50 80 ns, p99 1.50 us, p99.9 20.0 us, max 3.00 ms
+The machine's own timer: p50 60 ns, p99 900 ns, max 4.00 us late
 Full queues: 3 times, 4.00 s in all
 
 Failed

@@ -1,4 +1,4 @@
-//! Charts, as SVG.
+//! Charts, as SVG, and what the pages that hold them look like.
 
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
@@ -8,6 +8,19 @@ use plotters::prelude::{
     ChartBuilder, Circle, IntoDrawingArea as _, IntoLogRange as _, LineSeries, PathElement,
     RGBColor, SVGBackend, WHITE,
 };
+
+/// The style of a page.
+pub(crate) const STYLE: &str = "
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 1100px; margin: 2em auto; padding: 0 1em }
+h1, h2 { line-height: 1.2; font-weight: 600 }
+h2 { margin-top: 1.6em }
+table { border-collapse: collapse; margin: 1em 0; font-size: 14px }
+th, td { padding: .25em .8em; border-bottom: 1px solid #ddd; text-align: right; white-space: pre }
+th:first-child, td:first-child { text-align: left }
+svg { max-width: 100%; height: auto }
+.note { color: #666; font-size: 14px }
+.bad { color: #b00020; font-weight: 600 }
+";
 
 const SIZE: (u32, u32) = (1080, 300);
 const GRID: RGBColor = RGBColor(232, 232, 228);
@@ -22,27 +35,27 @@ const COLOURS: [RGBColor; 6] = [
 ];
 
 /// One line of a chart.
-pub(super) struct Line {
-    pub(super) name: String,
-    pub(super) points: Vec<(f64, f64)>,
+pub(crate) struct Line {
+    pub(crate) name: String,
+    pub(crate) points: Vec<(f64, f64)>,
 }
 
 /// What a chart is of.
-pub(super) struct Chart<'a> {
-    pub(super) x: &'a str,
-    pub(super) y: &'a str,
+pub(crate) struct Chart<'a> {
+    pub(crate) x: &'a str,
+    pub(crate) y: &'a str,
     /// Whether both axes, or the vertical one alone, are logarithmic.
-    pub(super) log_x: bool,
-    pub(super) log_y: bool,
+    pub(crate) log_x: bool,
+    pub(crate) log_y: bool,
     /// How values of the vertical axis are written.
-    pub(super) label: fn(f64) -> String,
-    pub(super) label_x: fn(f64) -> String,
+    pub(crate) label: fn(f64) -> String,
+    pub(crate) label_x: fn(f64) -> String,
     /// Whether points are marked.
-    pub(super) marked: bool,
+    pub(crate) marked: bool,
 }
 
 /// Draws the lines; empty where there is nothing to draw.
-pub(super) fn draw(chart: &Chart<'_>, lines: &[Line]) -> Result<String> {
+pub(crate) fn draw(chart: &Chart<'_>, lines: &[Line]) -> Result<String> {
     let points = || lines.iter().flat_map(|line| line.points.iter().copied());
     let bounds = |pick: fn((f64, f64)) -> f64| {
         let all = points().map(pick);

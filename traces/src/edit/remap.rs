@@ -1,0 +1,328 @@
+//! Commands moved: other addresses, blocks of another size, other namespaces
+//! and queues.
+
+use std::collections::BTreeMap;
+
+use nvme::{DsmRange, Lba, NamespaceId, QueueId, ReadWriteCdw12};
+
+use super::Edit;
+use crate::{CommandRecord, Header, Reader, Record, TraceError};
+
+/// The most blocks of one command (`NVM Command Set 1.1 §3.3.4`).
+const BLOCKS_MAX: u64 = 1 << 16;
+
+/// Where addresses go.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub enum Address {
+    /// Where they were.
+    #[default]
+    Same,
+    /// So many blocks further up.
+    Up(u64),
+    /// So many blocks further down; what would be below 0 starts at 0.
+    Down(u64),
+    /// Around the end of a device of so many blocks: a command that would
+    /// reach beyond ends there.
+    Wrap(u64),
+    /// What is touched, moved together.
+    Compact(Extents),
+}
+
+/// How commands are moved. The defaults change nothing.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Remap {
+    /// Where addresses go, in blocks of the trace.
+    pub address: Address,
+    /// Bytes a block of the trace that is written; none for as they are.
+    /// Commands that do not start and end with a larger block are widened.
+    pub block_bytes: Option<u32>,
+    /// Namespaces by their identifiers, and what they become.
+    pub namespaces: BTreeMap<u32, u32>,
+    /// I/O queues by their numbers, and what they become.
+    pub queues: BTreeMap<u16, u16>,
+    /// How many I/O queues are left: numbers above start again from 1.
+    pub fold_queues: Option<u16>,
+    /// Bytes a block of each namespace of the trace that is read.
+    pub from_block_bytes: BTreeMap<u32, u32>,
+    /// Commands that were widened to whole blocks so far.
+    pub widened: u64,
+    /// Commands that were split, as they are longer than 65,536 blocks.
+    pub split: u64,
+}
+
+impl Remap {
+    /// Nothing changed yet, of a trace with this header.
+    #[must_use]
+    pub fn of(header: &Header) -> Self {
+        let namespaces = header.namespaces.iter();
+        Self {
+            from_block_bytes: namespaces.map(|it| (it.id, it.block_bytes)).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// First block and number of blocks, moved.
+    fn moved(&self, namespace: u32, lba: u64, blocks: u64) -> (u64, u64) {
+        match &self.address {
+            Address::Same => (lba, blocks),
+            Address::Up(by) => (lba.saturating_add(*by), blocks),
+            Address::Down(by) => (lba.saturating_sub(*by), blocks),
+            Address::Wrap(size) => {
+                let (size, blocks) = (size.max(&1), blocks.min(*size));
+                ((lba % size).min(size - blocks), blocks)
+            }
+            Address::Compact(extents) => (extents.compact(namespace, lba), blocks),
+        }
+    }
+
+    /// First block and number of blocks, in blocks of the other size; and
+    /// whether that is wider.
+    fn resized(&self, namespace: u32, (lba, blocks): (u64, u64)) -> (u64, u64, bool) {
+        let from = u64::from(*self.from_block_bytes.get(&namespace).unwrap_or(&512)).max(1);
+        let to = self.block_bytes.map_or(from, u64::from).max(1);
+        if from == to || blocks == 0 {
+            return (lba, blocks, false);
+        }
+        let bytes = |blocks: u64| u128::from(blocks) * u128::from(from);
+        let (start, end) = (bytes(lba), bytes(lba) + bytes(blocks));
+        let to = u128::from(to);
+        let (first, last) = (start / to, end.div_ceil(to));
+        let wider = start % to != 0 || end % to != 0;
+        let narrow = |value: u128| u64::try_from(value).unwrap_or(u64::MAX);
+        (narrow(first), narrow(last - first), wider)
+    }
+
+    fn command(
+        &mut self,
+        mut command: CommandRecord,
+        ranges: Vec<DsmRange>,
+        out: &mut Vec<Record>,
+    ) {
+        let namespace = command.nsid.0;
+        self.renumber(&mut command);
+        let Some((lba, blocks)) = command.lba_range() else {
+            let ranges = self.ranges(namespace, &ranges);
+            out.push(Record::Command { command, ranges });
+            return;
+        };
+        let moved = self.moved(namespace, lba.0, blocks.into());
+        let (mut lba, mut blocks, wider) = self.resized(namespace, moved);
+        self.widened += u64::from(wider);
+        self.split += u64::from(blocks > BLOCKS_MAX);
+        while blocks > 0 {
+            let part = blocks.min(BLOCKS_MAX);
+            let mut command = command;
+            command.set_lba(Lba(lba));
+            let cdw12 = ReadWriteCdw12::from_bits(command.cdw10_15[2])
+                // At most 65,535.
+                .with_nlb(u16::try_from(part - 1).unwrap_or(u16::MAX));
+            command.cdw10_15[2] = cdw12.into_bits();
+            out.push(Record::Command {
+                command,
+                ranges: Vec::new(),
+            });
+            lba = lba.saturating_add(part);
+            blocks -= part;
+        }
+    }
+
+    fn ranges(&mut self, namespace: u32, ranges: &[DsmRange]) -> Vec<DsmRange> {
+        let moved = ranges.iter().map(|range| {
+            let moved = self.moved(namespace, range.lba().0, range.blocks.get().into());
+            let (lba, blocks, wider) = self.resized(namespace, moved);
+            let mut range = *range;
+            range.slba.set(lba);
+            range.blocks.set(u32::try_from(blocks).unwrap_or(u32::MAX));
+            (range, wider)
+        });
+        let (ranges, wider): (Vec<_>, Vec<bool>) = moved.unzip();
+        self.widened += u64::from(wider.contains(&true));
+        ranges
+    }
+
+    fn renumber(&self, command: &mut CommandRecord) {
+        if let Some(id) = self.namespaces.get(&command.nsid.0) {
+            command.nsid = NamespaceId(*id);
+        }
+        if command.is_admin() {
+            return;
+        }
+        let queue = self.queues.get(&command.queue.0).copied();
+        let mut queue = queue.unwrap_or(command.queue.0);
+        if let Some(count) = self.fold_queues.filter(|count| *count > 0) {
+            queue = queue.saturating_sub(1) % count + 1;
+        }
+        command.queue = QueueId(queue);
+    }
+}
+
+impl Edit for Remap {
+    fn header(&self, header: &mut Header) {
+        for namespace in &mut header.namespaces {
+            let id = namespace.id;
+            namespace.blocks = match &self.address {
+                Address::Same | Address::Down(_) => namespace.blocks,
+                Address::Up(by) => namespace.blocks.saturating_add(*by),
+                Address::Wrap(size) => *size,
+                Address::Compact(extents) => extents.blocks(id),
+            };
+            let whole = (0, namespace.blocks);
+            let (_, blocks, _) = self.resized(id, whole);
+            namespace.blocks = blocks;
+            if let Some(bytes) = self.block_bytes {
+                namespace.block_bytes = bytes;
+            }
+            if let Some(other) = self.namespaces.get(&id) {
+                namespace.id = *other;
+            }
+        }
+        header.namespaces.sort_by_key(|namespace| namespace.id);
+        if let Some(count) = self.fold_queues {
+            header.io_queues = header.io_queues.min(count.into());
+        }
+    }
+
+    fn edit(&mut self, record: Record, out: &mut Vec<Record>) {
+        match record {
+            Record::Command { command, ranges } => self.command(command, ranges, out),
+            other => out.push(other),
+        }
+    }
+}
+
+/// Which parts of each namespace a trace touches, in granules of some blocks.
+#[derive(Clone, Debug, Default)]
+pub struct Extents {
+    namespaces: BTreeMap<u32, Granules>,
+}
+
+#[derive(Clone, Debug)]
+struct Granules {
+    /// Blocks a granule are 1 << shift.
+    shift: u32,
+    /// Runs of touched granules: the first, and one past the last.
+    runs: BTreeMap<u64, u64>,
+    /// After the scan: the first of each run, and the granules before it.
+    before: BTreeMap<u64, u64>,
+    total: u64,
+}
+
+impl Granules {
+    /// The most runs that are kept apart; beyond, granules grow.
+    const RUNS_MAX: usize = 1 << 18;
+    /// Granules start with 2^11 blocks, 1 MiB of 512 bytes each.
+    const SHIFT: u32 = 11;
+
+    fn new() -> Self {
+        Self {
+            shift: Self::SHIFT,
+            runs: BTreeMap::new(),
+            before: BTreeMap::new(),
+            total: 0,
+        }
+    }
+
+    fn touch(&mut self, lba: u64, blocks: u64) {
+        if blocks == 0 {
+            return;
+        }
+        let first = lba >> self.shift;
+        let last = lba.saturating_add(blocks - 1) >> self.shift;
+        self.add(first, last.saturating_add(1));
+        while self.runs.len() > Self::RUNS_MAX {
+            self.coarsen();
+        }
+    }
+
+    /// Adds the run from `first` up to `end`, joined with those that it meets.
+    fn add(&mut self, mut first: u64, mut end: u64) {
+        if let Some((&at, &until)) = self.runs.range(..=first).next_back()
+            && until >= first
+        {
+            if until >= end {
+                return;
+            }
+            first = at;
+        }
+        while let Some((&at, &until)) = self.runs.range(first..=end).next() {
+            end = end.max(until);
+            self.runs.remove(&at);
+        }
+        self.runs.insert(first, end);
+    }
+
+    fn coarsen(&mut self) {
+        self.shift += 1;
+        for (first, end) in std::mem::take(&mut self.runs) {
+            self.add(first >> 1, end.div_ceil(2));
+        }
+    }
+
+    fn count(&mut self) {
+        self.total = 0;
+        for (first, end) in &self.runs {
+            self.before.insert(*first, self.total);
+            self.total += end - first;
+        }
+    }
+
+    fn compact(&self, lba: u64) -> u64 {
+        let granule = lba >> self.shift;
+        let run = self.before.range(..=granule).next_back();
+        let (first, before) = run.map_or((granule, 0), |(first, before)| (*first, *before));
+        let within = lba & ((1 << self.shift) - 1);
+        (before + (granule - first)) << self.shift | within
+    }
+}
+
+impl Extents {
+    /// Reads all of `reader` for what it touches, in bounded memory: where it
+    /// is more than a quarter of a million pieces, neighbours count as one.
+    ///
+    /// # Errors
+    /// As [`Reader::block`].
+    pub fn scan(reader: &Reader, mut progress: impl FnMut(u64)) -> Result<Self, TraceError> {
+        let mut extents = Self::default();
+        let mut read = 0;
+        for block in reader.blocks() {
+            let block = block?;
+            for (index, command) in block.commands().iter().enumerate() {
+                let mut touch = |lba: Lba, blocks: u32| {
+                    extents
+                        .namespaces
+                        .entry(command.nsid.0)
+                        .or_insert_with(Granules::new)
+                        .touch(lba.0, blocks.into());
+                };
+                if let Some((lba, blocks)) = command.lba_range() {
+                    touch(lba, blocks);
+                }
+                for range in block.ranges(index) {
+                    touch(range.lba(), range.blocks.get());
+                }
+            }
+            // Widens.
+            read += block.commands().len() as u64;
+            progress(read);
+        }
+        for granules in extents.namespaces.values_mut() {
+            granules.count();
+        }
+        Ok(extents)
+    }
+
+    /// Blocks of `namespace` that are touched, in whole granules: the size of
+    /// a device that has room for them.
+    #[must_use]
+    pub fn blocks(&self, namespace: u32) -> u64 {
+        let granules = self.namespaces.get(&namespace);
+        granules.map_or(0, |granules| granules.total << granules.shift)
+    }
+
+    fn compact(&self, namespace: u32, lba: u64) -> u64 {
+        let granules = self.namespaces.get(&namespace);
+        granules.map_or(lba, |granules| granules.compact(lba))
+    }
+}
