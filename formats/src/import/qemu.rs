@@ -2,13 +2,14 @@
 //! backend, on standard error or in the file of `-D`.
 //!
 //! ```text
-//!   [tid@sec.usec:]pci_nvme_io_cmd cid 4 nsid 0x1 sqid 1 opc 0x2 opname 'NVME_NVM_CMD_READ'
+//!   [time]pci_nvme_io_cmd cid 4 nsid 0x1 sqid 1 opc 0x2 opname 'NVME_NVM_CMD_READ'
 //!   pci_nvme_read cid 4 nsid 1 nlb 32 count 16384 lba 0x1324
 //!   pci_nvme_enqueue_req_completion cid 4 cqid 1 dw0 0x0 dw1 0x0 status 0x0
 //! ```
 //!
-//! Times stand there with `-msg timestamp=on` only. Without them, all times
-//! are 0, and commands keep their order. Blocks are of the size that the
+//! Times stand there with `-msg timestamp=on` only: `tid@sec.usec:`, or as new
+//! versions have it, `2026-01-01T00:00:00.000000Z `. Without them, all times are
+//! 0, and commands keep their order. Blocks are of the size that the
 //! drive had, which the log does not say; flags such as force unit access are
 //! not in it. It does not say which of several drives a line is of: the log of
 //! one is read.
@@ -68,8 +69,7 @@ impl<'a> Event<'a> {
         let time_ns = if before.is_empty() {
             None
         } else {
-            let time = before.strip_suffix(':')?.split_once('@')?.1;
-            match billionths(time, "time") {
+            match time(before)? {
                 Ok(time_ns) => Some(time_ns),
                 Err(problem) => return Some(Err(problem)),
             }
@@ -80,6 +80,16 @@ impl<'a> Event<'a> {
             fields,
         }))
     }
+}
+
+/// The time that stands before an event, since 1970; none where it is no time.
+fn time(before: &str) -> Option<Result<u64, String>> {
+    if let Some((_, time)) = before.strip_suffix(':').and_then(|it| it.split_once('@')) {
+        return Some(billionths(time, "time"));
+    }
+    let time: jiff::Timestamp = before.parse().ok()?;
+    let ns = u64::try_from(time.as_nanosecond());
+    Some(ns.map_err(|_| format!("the time {before} is out of range")))
 }
 
 /// A command under way.
@@ -382,7 +392,9 @@ fn admin_operands(event: Event<'_>, waiting: &mut Waiting) -> Result<Option<[u32
                 ..fields
             };
             let word = |name| fields.get::<u16>(name).map(u32::from);
-            let cdw10 = word("cqid")? | word("size")? << 16;
+            // Some versions name it after the other queue's.
+            let size = fields.any::<u16>(&["qsize", "size"]).map(u32::from);
+            let cdw10 = word("cqid")? | size? << 16;
             let cdw11 = word("qflags")? | word("vector")? << 16;
             [cdw10, cdw11, 0, 0, 0, 0]
         }

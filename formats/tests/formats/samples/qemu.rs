@@ -13,6 +13,9 @@ pub(crate) const LOG: &str = "\
 pci_nvme_mmio_start_success setting controller enable bit succeeded
 pci_nvme_admin_cmd cid 9 sqid 0 opc 0xc opname 'NVME_ADM_CMD_ASYNC_EV_REQ'
 pci_nvme_aer cid 9
+pci_nvme_admin_cmd cid 11 sqid 0 opc 0x5 opname 'NVME_ADM_CMD_CREATE_CQ'
+pci_nvme_create_cq create completion queue, addr=0x2000, cqid=1, vector=1, qsize=63, qflags=3, ien=1
+pci_nvme_enqueue_req_completion cid 11 cqid 0 dw0 0x0 dw1 0x0 status 0x0
 pci_nvme_admin_cmd cid 10 sqid 0 opc 0x1 opname 'NVME_ADM_CMD_CREATE_SQ'
 pci_nvme_create_sq create submission queue, addr=0x1000, sqid=2, cqid=1, qsize=63, qflags=1
 pci_nvme_enqueue_req_completion cid 10 cqid 0 dw0 0x0 dw1 0x0 status 0x0
@@ -31,7 +34,10 @@ pci_nvme_enqueue_req_completion cid 7 cqid 1 dw0 0x0 dw1 0x0 status 0x0
 pci_nvme_enqueue_req_completion cid 4428 cqid 1 dw0 0x3 dw1 0x0 status 0x0
 ";
 
-fn read(text: &str) -> (Vec<(CommandRecord, Vec<(u64, u32)>)>, ImportSummary, Reader) {
+/// A command, and the first block and the number of blocks of its ranges.
+type Ranged = (CommandRecord, Vec<(u64, u32)>);
+
+fn read(text: &str) -> (Vec<Ranged>, ImportSummary, Reader) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("qemu.log");
     fs::write(&path, text).unwrap();
@@ -49,7 +55,7 @@ fn read(text: &str) -> (Vec<(CommandRecord, Vec<(u64, u32)>)>, ImportSummary, Re
     (commands.collect(), summary, reader)
 }
 
-fn check(commands: &[(CommandRecord, Vec<(u64, u32)>)]) {
+fn check(commands: &[Ranged]) {
     let ends: Vec<_> = commands
         .iter()
         .map(|(it, _)| {
@@ -61,15 +67,17 @@ fn check(commands: &[(CommandRecord, Vec<(u64, u32)>)]) {
         ends,
         [
             (0, 9, 0xc, None),
+            (0, 11, 5, Some(0)),
             (0, 10, 1, Some(0)),
             (1, 4428, 2, Some(0)),
             (2, 7, 9, Some(0)),
             (1, 8, 1, Some(0x4281)),
         ]
     );
-    let [_, create, read, discard, write] = commands else {
+    let [_, completing, create, read, discard, write] = commands else {
         panic!("{commands:?}");
     };
+    assert_eq!(completing.0.cdw10_15[..2], [63 << 16 | 1, 1 << 16 | 3]);
     assert_eq!(create.0.cdw10_15[..2], [63 << 16 | 2, 1 << 16 | 1]);
     assert_eq!(
         read.0.lba_range(),
@@ -97,7 +105,7 @@ fn without_times_there_are_none_and_the_order_is_kept() {
     for (what, count) in [
         (
             "commands have no time, for the log has none: all are at 0, in their order",
-            5,
+            6,
         ),
         ("commands have no completion in the trace", 1),
         (
@@ -112,22 +120,22 @@ fn without_times_there_are_none_and_the_order_is_kept() {
 
 #[test]
 fn time_stamps_are_times_of_day() {
-    let stamped: String = LOG
-        .lines()
-        .zip(0_u32..)
-        .map(|(line, at)| {
-            if line.starts_with("pci") {
-                format!("4711@1767225600.{at:06}:{line}\n")
-            } else {
-                format!("{line}\n")
-            }
-        })
+    let old = |at: u32| format!("4711@1767225600.{at:06}:");
+    stamped(&old);
+    let new = |at: u32| format!("2026-01-01T00:00:00.{at:06}Z ");
+    stamped(&new);
+}
+
+fn stamped(stamp: &dyn Fn(u32) -> String) {
+    let lines = LOG.lines().zip(0..);
+    let stamped: String = lines
+        .map(|(line, at)| format!("{}{line}\n", stamp(at)))
         .collect();
     let (commands, _, reader) = read(&stamped);
     check(&commands);
     // Line 1 is the first that is a command, and the trace's start.
     assert_eq!(reader.header().start.unix_ns, 1_767_225_600_000_001_000);
     assert_eq!(reader.header().clock.resolution_ns, 1_000);
-    assert_eq!(commands[2].0.submit_ns, 5_000);
-    assert_eq!(commands[2].0.latency_ns(), Some(12_000));
+    assert_eq!(commands[3].0.submit_ns, 8_000);
+    assert_eq!(commands[3].0.latency_ns(), Some(12_000));
 }

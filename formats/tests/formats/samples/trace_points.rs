@@ -62,7 +62,9 @@ fn read(text: &str) -> (Vec<CommandRecord>, ImportSummary, Reader) {
 }
 
 /// Queue, identifier, opcode, status, latency.
-fn ends(commands: &[CommandRecord]) -> Vec<(u16, u16, u8, Option<u16>, Option<u64>)> {
+type End = (u16, u16, u8, Option<u16>, Option<u64>);
+
+fn ends(commands: &[CommandRecord]) -> Vec<End> {
     let ends = commands.iter().map(|it| {
         let status = it.completion.map(|it| it.status.field());
         (it.queue.0, it.cid.0, it.opcode, status, it.latency_ns())
