@@ -14,6 +14,7 @@ pub(crate) mod pairs;
 pub(crate) mod parquet;
 pub(crate) mod pending;
 pub(crate) mod qemu;
+pub(crate) mod rwbs;
 pub(crate) mod trace_points;
 pub(crate) mod vscsi;
 pub(crate) mod vtracer;

@@ -162,7 +162,7 @@ impl IoSink for Blktrace {
     fn finish(&mut self, out: &mut Vec<u8>) {
         let (sequence, clock_ns) = (&mut self.sequence, self.clock_ns);
         self.completions.until(u64::MAX, |moment| {
-            Self::moment(sequence, clock_ns, moment, out)
+            Self::moment(sequence, clock_ns, moment, out);
         });
     }
 }

@@ -7,6 +7,7 @@
 use super::lines::{Line, Lines, Out};
 use super::number::{billionths, integer, times};
 use super::pairs::Pairs;
+use super::rwbs::Letters;
 use super::{Import, ImportClock, ImportOptions};
 use crate::{FormatError, Input, Io, Item, Operation};
 
@@ -62,27 +63,6 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// What RWBS letters say: the operation, whether the cache is flushed before,
-/// and whether the data bypass it.
-pub(super) fn letters(rwbs: &str) -> Option<(Operation, bool, bool)> {
-    let (preflush, rest) = match rwbs.strip_prefix('F') {
-        Some(rest) => (true, rest),
-        None => (false, rwbs),
-    };
-    let (operation, rest) = match rest.as_bytes() {
-        // Zone commands.
-        [b'Z', ..] => return None,
-        [b'W', b'Z', ..] => (Operation::WriteZeroes, &rest[2..]),
-        [b'W', ..] => (Operation::Write, &rest[1..]),
-        [b'R', ..] => (Operation::Read, &rest[1..]),
-        [b'D', b'E', ..] => (Operation::Discard, &rest[2..]),
-        [b'D', ..] => (Operation::Discard, &rest[1..]),
-        [] | [b'N' | b'F' | b'S' | b'A' | b'M', ..] if preflush => (Operation::Flush, rest),
-        _ => return None,
-    };
-    Some((operation, preflush, rest.contains('F')))
-}
-
 impl Line for Blkparse {
     fn line(&mut self, line: &str, out: &mut Out) -> Result<(), String> {
         let Some(fields) = Fields::of(line) else {
@@ -98,25 +78,24 @@ impl Line for Blkparse {
         let Some(letter) = fields.rest.first() else {
             return Err("the letters of the operation are missing".to_owned());
         };
-        let Some((mut operation, preflush, fua)) = letters(letter) else {
-            out.notes
-                .count("commands that are neither reads nor writes were left out");
-            return Ok(());
-        };
         let (sector, sectors) = match fields.rest.as_slice() {
             [_, sector, "+", sectors, ..] => {
                 (integer(sector, "sector")?, integer(sectors, "length")?)
             }
             _ => (0, 0),
         };
-        if sectors == 0 {
-            if !preflush {
-                out.notes
-                    .count("commands that are neither reads nor writes were left out");
-                return Ok(());
-            }
-            operation = Operation::Flush;
-        }
+        let letters = Letters::of(letter, sectors)
+            .filter(|it| sectors > 0 || it.operation == Operation::Flush);
+        let Some(Letters {
+            operation,
+            preflush,
+            fua,
+        }) = letters
+        else {
+            out.notes
+                .count("commands that are neither reads nor writes were left out");
+            return Ok(());
+        };
         let time_ns = billionths(fields.time, "time")?;
         let mut io = Io::new(time_ns, operation, 0, 0);
         if operation != Operation::Flush {
