@@ -7,6 +7,7 @@ mod completions;
 pub(crate) mod fio;
 pub(crate) mod msr;
 pub(crate) mod parquet;
+pub(crate) mod simple;
 pub(crate) mod vscsi;
 
 use std::collections::BTreeMap;

@@ -164,6 +164,115 @@ pub static FORMATS: &[Format] = &[
         create: Some(out::msr::create),
         carries: out::msr::CARRIES,
     },
+    Format {
+        name: "systor",
+        title: "SNIA SYSTOR '17 CSV",
+        extensions: &["csv"],
+        recognize: |head| from::csv_traces::recognize(from::csv_traces::Kind::Systor, head.text),
+        open: Some(|input, options| {
+            from::csv_traces::open(from::csv_traces::Kind::Systor, input, options)
+        }),
+        create: Some(out::simple::systor),
+        carries: out::simple::SYSTOR,
+    },
+    Format {
+        name: "alibaba",
+        title: "Alibaba cloud CSV",
+        extensions: &["csv"],
+        recognize: |head| from::csv_traces::recognize(from::csv_traces::Kind::Alibaba, head.text),
+        open: Some(|input, options| {
+            from::csv_traces::open(from::csv_traces::Kind::Alibaba, input, options)
+        }),
+        create: Some(out::simple::alibaba),
+        carries: out::simple::ALIBABA,
+    },
+    Format {
+        name: "tencent",
+        title: "Tencent cloud CSV",
+        extensions: &["csv"],
+        recognize: |head| from::csv_traces::recognize(from::csv_traces::Kind::Tencent, head.text),
+        open: Some(|input, options| {
+            from::csv_traces::open(from::csv_traces::Kind::Tencent, input, options)
+        }),
+        create: Some(out::simple::tencent),
+        carries: out::simple::TENCENT,
+    },
+    Format {
+        name: "fiu",
+        title: "FIU, text",
+        extensions: &["txt"],
+        recognize: |head| from::csv_traces::recognize(from::csv_traces::Kind::Fiu, head.text),
+        open: Some(|input, options| {
+            from::csv_traces::open(from::csv_traces::Kind::Fiu, input, options)
+        }),
+        create: None,
+        carries: Carries::NOTHING,
+    },
+    Format {
+        name: "spc",
+        title: "UMass SPC CSV",
+        extensions: &["spc"],
+        recognize: |head| from::csv_traces::recognize(from::csv_traces::Kind::Spc, head.text),
+        open: Some(|input, options| {
+            from::csv_traces::open(from::csv_traces::Kind::Spc, input, options)
+        }),
+        create: Some(out::simple::spc),
+        carries: out::simple::SPC,
+    },
+    Format {
+        name: "blkreplay",
+        title: "blkreplay .load",
+        extensions: &["load"],
+        recognize: |head| from::blkreplay::recognize(head.text),
+        open: Some(from::blkreplay::open),
+        create: None,
+        carries: Carries::NOTHING,
+    },
+    Format {
+        name: "etw",
+        title: "Windows disk I/O, as xperf dumps it",
+        extensions: &["txt"],
+        recognize: |head| from::etw::recognize(head.text),
+        open: Some(from::etw::open),
+        create: None,
+        carries: Carries::NOTHING,
+    },
+    Format {
+        name: "jesd219",
+        title: "JESD219A client master trace, without times",
+        extensions: &["txt"],
+        recognize: |head| from::jesd219::recognize(head.text),
+        open: Some(from::jesd219::open),
+        create: None,
+        carries: Carries::NOTHING,
+    },
+    Format {
+        name: "disksim",
+        title: "DiskSim, text",
+        extensions: &["trace"],
+        recognize: |head| from::simulators::recognize_disksim(head.text),
+        open: Some(from::simulators::open_disksim),
+        create: Some(out::simple::disksim),
+        carries: out::simple::SIMULATOR,
+    },
+    Format {
+        name: "mqsim",
+        title: "MQSim and SSDsim, text (name it: it has no mark)",
+        extensions: &["mqsim"],
+        recognize: |_| false,
+        open: Some(from::simulators::open_mqsim),
+        create: Some(out::simple::mqsim),
+        carries: out::simple::SIMULATOR,
+    },
+    Format {
+        name: "csv",
+        title: "any text in columns, with --columns",
+        extensions: &["csv"],
+        recognize: |_| false,
+        open: Some(from::columns::open),
+        create: None,
+        carries: Carries::NOTHING,
+    },
 ];
 
 impl Format {

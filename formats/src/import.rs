@@ -2,10 +2,15 @@
 
 pub(crate) mod binary;
 pub(crate) mod blkparse;
+pub(crate) mod blkreplay;
 pub(crate) mod blktrace;
 pub(crate) mod btrecord;
+pub(crate) mod columns;
+pub(crate) mod csv_traces;
+pub(crate) mod etw;
 pub(crate) mod fields;
 pub(crate) mod fio;
+pub(crate) mod jesd219;
 pub(crate) mod lines;
 pub(crate) mod msr;
 pub(crate) mod number;
@@ -15,6 +20,7 @@ pub(crate) mod parquet;
 pub(crate) mod pending;
 pub(crate) mod qemu;
 pub(crate) mod rwbs;
+pub(crate) mod simulators;
 pub(crate) mod trace_points;
 pub(crate) mod vscsi;
 pub(crate) mod vtracer;

@@ -1,6 +1,7 @@
 //! A few lines or bytes of each format as its own tool writes it, or as its
 //! layout was published.
 
+mod lines;
 mod msr;
 mod parquet;
 pub(crate) mod qemu;

@@ -2,19 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use nvme::{DsmRange, Lba};
+use nvme::{DsmRange, Lba, NvmOpcode};
 
 use super::Edit;
-use crate::{CommandRecord, DeviceIdentity, Header, Record, Start};
+use crate::{CommandRecord, DeviceIdentity, Header, Record};
 
 /// Takes out who and where: the device's serial number and model, labels, the
 /// time of day, reservation keys and other admin data, and the places of data.
 ///
 /// Addresses are permuted in extents by a key, so that equal addresses stay
 /// equal and neighbours within an extent stay neighbours, while the layout of
-/// the disk (where its partitions and files start) is gone. Times, lengths,
-/// order and outcomes stay as they were: they tell what kind of program ran,
-/// and who has the same trace finds it again.
+/// the disk (where its partitions and files start) is gone. Of commands that
+/// have their addresses elsewhere (copies, zones, a vendor's), and of admin
+/// commands, only the opcode is left. Times, lengths, order and outcomes stay
+/// as they were: they tell what kind of program ran, and who has the same trace
+/// finds it again. The permutation is no cipher.
 #[derive(Clone, Debug)]
 pub struct Anonymize {
     seed: u64,
@@ -70,14 +72,26 @@ impl Anonymize {
         if command.is_admin() {
             // Host identifiers, times of day and the like stand in these.
             command.cdw2_3 = [0; 2];
-            command.cdw10_15[1..].fill(0);
+            command.cdw10_15.fill(0);
             if let Some(completion) = &mut command.completion {
                 completion.result = 0;
             }
             return;
         }
+        // Reference tags are addresses, as a rule; other fields may be anything.
+        command.cdw2_3 = [0; 2];
         if let Some((lba, blocks)) = command.lba_range() {
             command.set_lba(Lba(self.moved(namespace, lba.0, blocks.into())));
+            command.cdw10_15[4..].fill(0);
+        } else if command.nvm_opcode() == Some(NvmOpcode::DATASET_MANAGEMENT) {
+            command.cdw10_15[2..].fill(0);
+        } else {
+            // Copies, zones and commands of a vendor's have addresses where
+            // they like.
+            command.cdw10_15.fill(0);
+            if let Some(completion) = &mut command.completion {
+                completion.result = 0;
+            }
         }
         for range in ranges {
             let blocks = range.blocks.get();
@@ -92,10 +106,8 @@ impl Edit for Anonymize {
         header.device = DeviceIdentity::default();
         header.labels.clear();
         header.extra.clear();
-        header.start = Start {
-            unix_ns: 0,
-            ..header.start
-        };
+        header.tool.clear();
+        header.start.unix_ns = 0;
     }
 
     fn edit(&mut self, mut record: Record, out: &mut Vec<Record>) {

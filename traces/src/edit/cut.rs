@@ -119,8 +119,9 @@ impl Edit for Cut {
             }
             Record::Event(event) if !self.in_time(event.at_ns) => return,
             Record::Gap(gap) if !self.in_time(gap.at_ns) => return,
+            // What happened among the commands that are skipped goes with them.
             Record::Event(_) | Record::Gap(_) => {
-                if self.first == Some(0) {
+                if self.first == Some(0) || self.admitted < self.skip {
                     return;
                 }
             }

@@ -321,3 +321,50 @@ fn a_cut_counts_what_it_lets_through() {
     assert_eq!(places, [(56, 8), (72, 8)]);
     assert_eq!(few.totals().commands, 2);
 }
+
+#[test]
+fn no_address_is_left_in_an_anonymous_trace() {
+    const ADDRESS: u32 = 0xabc_d123;
+    let options = WriterOptions::default();
+    let mut writer = Writer::new(Vec::new(), &header(), options).unwrap();
+    for (sequence, (queue, opcode)) in (0..).zip([
+        (1, 0x02),
+        (1, 0x01),
+        (1, 0x19),
+        (1, 0x7d),
+        (1, 0x85),
+        (0, 0x09),
+        (0, 0xc1),
+    ]) {
+        let mut command = CommandRecord::fetched(
+            sequence,
+            5,
+            QueueId(queue),
+            &Sqe::new(opcode, NamespaceId(1)),
+        );
+        command.cdw2_3 = [ADDRESS; 2];
+        command.cdw10_15 = [ADDRESS, 0, 7, 0, ADDRESS, ADDRESS];
+        command.completion = Some(Completion {
+            complete_ns: 6,
+            status: Status::SUCCESS,
+            result: 0,
+        });
+        writer
+            .record(&Record::Command {
+                command,
+                ranges: Vec::new(),
+            })
+            .unwrap();
+    }
+    let whole = Reader::from_bytes(writer.finish().unwrap().0).unwrap();
+    let mut header = whole.header().clone();
+    header.namespaces[0].blocks = 1 << 40;
+    let hidden = edited(&whole, &mut Anonymize::new(&header, 3, 2048));
+    for record in &all(&hidden) {
+        let it = command(record);
+        assert!(
+            !it.cdw2_3.contains(&ADDRESS) && !it.cdw10_15.contains(&ADDRESS),
+            "{it:?}"
+        );
+    }
+}
