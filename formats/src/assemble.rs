@@ -16,6 +16,10 @@ use crate::{ByteRange, Io, Item, Notes, Operation};
 const WINDOW: usize = 1 << 18;
 /// The most blocks of one read or write (`NVM Command Set 1.1 §3.3.4`).
 const BLOCKS_MAX: u64 = 1 << 16;
+/// The longest read or write that is believed, bytes.
+const TRANSFER_MAX: u64 = 1 << 32;
+/// The longest discard that is believed, bytes.
+const DISCARD_MAX: u64 = 1 << 50;
 /// A request that repeats the one before within this time is its double.
 const DOUBLE_NS: u64 = 100_000;
 
@@ -228,6 +232,16 @@ impl Assembler {
             self.notes.count("requests of other devices were left out");
             return;
         };
+        let longest = io.stretches().map(|it| it.length_bytes).max().unwrap_or(0);
+        let believed = match io.operation {
+            Operation::Discard => DISCARD_MAX,
+            _ => TRANSFER_MAX,
+        };
+        if longest > believed {
+            self.notes
+                .count("requests that are longer than any can be were left out");
+            return;
+        }
         if self.options.dedupe && self.is_double(&io) {
             self.notes
                 .count("requests that repeat the one before within 100 us were left out");

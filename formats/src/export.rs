@@ -1,6 +1,12 @@
 //! Writing the formats of other tools.
 
+pub(crate) mod blkparse;
+pub(crate) mod blktrace;
+pub(crate) mod btrecord;
+mod completions;
+pub(crate) mod fio;
 pub(crate) mod msr;
+pub(crate) mod vscsi;
 
 use std::collections::BTreeMap;
 use std::io::Write;

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use traces::Header;
 
-use crate::import::{msr, vtracer};
+use crate::export as out;
+use crate::import as from;
 use crate::{Carries, Export, FormatError, Import, ImportOptions, Input, Stream};
 
 /// A format of another tool.
@@ -59,8 +60,71 @@ pub static FORMATS: &[Format] = &[
         name: "vtracer",
         title: "pynvme vTracer: a PNG with a zip in it, a zip, or a directory",
         extensions: &["png", "zip"],
-        recognize: vtracer::recognize,
-        open: Some(vtracer::open),
+        recognize: from::vtracer::recognize,
+        open: Some(from::vtracer::open),
+        create: None,
+        carries: Carries::NOTHING,
+    },
+    Format {
+        name: "fio",
+        title: "fio iolog: versions 2 and 3 read, 3 written",
+        extensions: &["iolog"],
+        recognize: |head| from::fio::recognize(head.text),
+        open: Some(from::fio::open),
+        create: Some(out::fio::create),
+        carries: out::fio::CARRIES,
+    },
+    Format {
+        name: "fio2",
+        title: "fio iolog, version 2 written",
+        extensions: &["iolog2"],
+        recognize: |_| false,
+        open: Some(from::fio::open),
+        create: Some(out::fio::create_2),
+        carries: out::fio::CARRIES_2,
+    },
+    Format {
+        name: "blktrace",
+        title: "blktrace, binary: versions 7 and 8 read, 7 written",
+        extensions: &["blktrace", "0"],
+        recognize: from::blktrace::recognize,
+        open: Some(from::blktrace::open),
+        create: Some(out::blktrace::create),
+        carries: out::blktrace::CARRIES,
+    },
+    Format {
+        name: "blkparse",
+        title: "blkparse, text",
+        extensions: &["blkparse"],
+        recognize: |head| from::blkparse::recognize(head.text),
+        open: Some(from::blkparse::open),
+        create: Some(out::blkparse::create),
+        carries: out::blkparse::CARRIES,
+    },
+    Format {
+        name: "btrecord",
+        title: "btrecord, for btreplay",
+        extensions: &["replay"],
+        recognize: |head| from::btrecord::recognize(head.bytes),
+        open: Some(from::btrecord::open),
+        create: Some(out::btrecord::create),
+        carries: out::btrecord::CARRIES,
+    },
+    Format {
+        name: "vscsi",
+        title: "CloudPhysics vscsi: versions 1 and 2 read, 2 written",
+        extensions: &["vscsi", "vscsitrace"],
+        recognize: |head| from::vscsi::recognize(head.bytes),
+        open: Some(from::vscsi::open),
+        create: Some(out::vscsi::create),
+        carries: out::vscsi::CARRIES,
+    },
+    Format {
+        name: "oracle",
+        title: "libCacheSim oracleGeneral (name it: it has no mark)",
+        extensions: &["oracleGeneral"],
+        recognize: |_| false,
+        open: Some(from::oracle::open),
         create: None,
         carries: Carries::NOTHING,
     },
@@ -68,10 +132,10 @@ pub static FORMATS: &[Format] = &[
         name: "msr",
         title: "MSR Cambridge CSV",
         extensions: &["csv"],
-        recognize: |head| msr::recognize(head.text),
-        open: Some(msr::open),
-        create: Some(crate::export::msr::create),
-        carries: crate::export::msr::CARRIES,
+        recognize: |head| from::msr::recognize(head.text),
+        open: Some(from::msr::open),
+        create: Some(out::msr::create),
+        carries: out::msr::CARRIES,
     },
 ];
 
@@ -153,6 +217,8 @@ pub fn detect(input: &Input) -> Result<&'static Format, FormatError> {
         return Err(FormatError::Refused { problem });
     }
     let name = input.name();
+    let of_base = from::blktrace::files_of(path);
+    let path = of_base.first().unwrap_or(path);
     let metadata = fs::metadata(path).map_err(|error| FormatError::io("open", &name, error))?;
     let bytes = if metadata.is_dir() {
         Vec::new()

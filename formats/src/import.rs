@@ -1,8 +1,16 @@
 //! Reading the formats of other tools.
 
+pub(crate) mod binary;
+pub(crate) mod blkparse;
+pub(crate) mod blktrace;
+pub(crate) mod btrecord;
+pub(crate) mod fio;
 pub(crate) mod lines;
 pub(crate) mod msr;
 pub(crate) mod number;
+pub(crate) mod oracle;
+pub(crate) mod pairs;
+pub(crate) mod vscsi;
 pub(crate) mod vtracer;
 
 use crate::{FormatError, Item, Notes};

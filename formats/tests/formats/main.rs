@@ -4,5 +4,6 @@
 
 mod common;
 mod hostile;
+mod judges;
 mod round_trip;
 mod samples;

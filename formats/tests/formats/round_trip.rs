@@ -119,6 +119,10 @@ proptest! {
             }
             let path = directory.path().join("without.a.hint");
             export(&reader, format, &path);
+            if format.name == "fio2" {
+                // fio reads either, and so is either recognised.
+                continue;
+            }
             let detected = formats::detect(&Input::new(vec![path])).unwrap();
             prop_assert_eq!(detected.name, format.name);
         }

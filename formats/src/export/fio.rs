@@ -1,0 +1,127 @@
+//! fio's iolog; see its importer.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+
+use traces::Header;
+
+use super::{Carries, Export, IoExport, IoSink};
+use crate::{FormatError, Io, Operation};
+
+const OPERATIONS: &[Operation] = &[
+    Operation::Read,
+    Operation::Write,
+    Operation::Flush,
+    Operation::Discard,
+];
+
+/// What version 3 can hold.
+pub(crate) const CARRIES: Carries = Carries {
+    resolution_ns: 1_000,
+    operations: OPERATIONS,
+    latency: false,
+    queue: false,
+    device: true,
+    fua: false,
+    status: false,
+};
+
+/// What version 2 can hold: its times are those of `wait`.
+pub(crate) const CARRIES_2: Carries = Carries {
+    resolution_ns: 1_000_000,
+    ..CARRIES
+};
+
+/// Starts to write one of version 3.
+pub(crate) fn create(
+    file: Box<dyn Write + Send>,
+    header: &Header,
+) -> Result<Box<dyn Export>, FormatError> {
+    let sink = Iolog::new(3, header);
+    let start = b"fio version 3 iolog\n";
+    Ok(Box::new(IoExport::new(file, header, CARRIES, start, sink)?))
+}
+
+/// Starts to write one of version 2.
+pub(crate) fn create_2(
+    file: Box<dyn Write + Send>,
+    header: &Header,
+) -> Result<Box<dyn Export>, FormatError> {
+    let sink = Iolog::new(2, header);
+    let start = b"fio version 2 iolog\n";
+    Ok(Box::new(IoExport::new(
+        file, header, CARRIES_2, start, sink,
+    )?))
+}
+
+#[derive(Debug)]
+struct Iolog {
+    version: u8,
+    clock_ns: u64,
+    /// Files that were added.
+    open: BTreeSet<u32>,
+    /// The time of the last line, in the unit of the version.
+    at: u64,
+}
+
+impl Iolog {
+    fn new(version: u8, header: &Header) -> Self {
+        Self {
+            version,
+            clock_ns: header.start.clock_ns,
+            open: BTreeSet::new(),
+            at: 0,
+        }
+    }
+
+    fn write(&mut self, io: &Io, out: &mut Vec<u8>) -> std::io::Result<()> {
+        let since_ns = io.submit_ns.saturating_sub(self.clock_ns);
+        let file = format!("namespace{}", io.device.saturating_add(1));
+        let at = if self.version == 3 {
+            // fio does not go back.
+            self.at = self.at.max(since_ns / 1_000);
+            format!("{} ", self.at)
+        } else {
+            String::new()
+        };
+        if self.open.insert(io.device) {
+            writeln!(out, "{at}{file} add\n{at}{file} open")?;
+        }
+        if self.version == 2 && since_ns / 1_000_000 > self.at {
+            self.at = since_ns / 1_000_000;
+            writeln!(out, "{file} wait {} 0", self.at)?;
+        }
+        let action = match io.operation {
+            Operation::Read => "read",
+            Operation::Write | Operation::WriteZeroes => "write",
+            Operation::Flush => "sync",
+            Operation::Discard => "trim",
+        };
+        writeln!(
+            out,
+            "{at}{file} {action} {} {}",
+            io.offset_bytes, io.length_bytes
+        )
+    }
+}
+
+impl IoSink for Iolog {
+    fn io(&mut self, io: &Io, out: &mut Vec<u8>) -> Result<(), &'static str> {
+        if io.length_bytes > u64::from(u32::MAX) {
+            return Err("requests of 4 GiB and more, which fio does not read, were left out");
+        }
+        self.write(io, out)
+            .map_err(|_| "commands could not be written")
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        for device in &self.open {
+            let file = format!("namespace{}", device.saturating_add(1));
+            let line = match self.version {
+                3 => format!("{} {file} close\n", self.at),
+                _ => format!("{file} close\n"),
+            };
+            out.extend_from_slice(line.as_bytes());
+        }
+    }
+}
