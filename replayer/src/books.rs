@@ -45,10 +45,13 @@ pub(crate) struct Books {
 /// Classes of size: up to these, and what is larger.
 const SIZES: [u64; 6] = [0, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20];
 
+/// The class of what is larger.
+const CLASS_MAX: u8 = 6;
+
 /// The class of a command of `bytes` bytes.
 fn class_of(bytes: u64) -> u8 {
     let class = SIZES.partition_point(|most| *most < bytes);
-    u8::try_from(class).unwrap_or(u8::MAX)
+    u8::try_from(class).unwrap_or(CLASS_MAX)
 }
 
 #[derive(Debug)]
@@ -148,7 +151,13 @@ impl Books {
             depth: Depth::default(),
             start_ns: 0,
             series: Series::default(),
-            tallies: BTreeMap::new(),
+            // All that the trace is known to need: none is made on the way.
+            tallies: facts
+                .opcodes
+                .keys()
+                .flat_map(|&opcode| (0..=CLASS_MAX).map(move |class| (opcode, class)))
+                .map(|key| (key, Tally::new()))
+                .collect(),
             recorded_in_flight_ns: 0,
             recorded_depth: facts.depth,
             errors: BTreeMap::new(),
@@ -256,7 +265,8 @@ impl Books {
     /// By opcode, those with the most commands first.
     pub(crate) fn opcodes(&self) -> Vec<OpcodeReport> {
         let mut by_opcode: BTreeMap<u8, Vec<(u8, &Tally)>> = BTreeMap::new();
-        for (&(opcode, class), tally) in &self.tallies {
+        let used = self.tallies.iter().filter(|(_, tally)| tally.commands > 0);
+        for (&(opcode, class), tally) in used {
             by_opcode.entry(opcode).or_default().push((class, tally));
         }
         let mut opcodes: Vec<_> = by_opcode

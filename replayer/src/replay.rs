@@ -14,7 +14,7 @@ use crate::books::Books;
 use crate::buffers::Buffers;
 use crate::check::Checks;
 use crate::jobs::{Core, Jobs};
-use crate::lanes::Layout;
+use crate::lanes::{Lane, Layout};
 use crate::pace::Cap;
 use crate::pace::divide;
 use crate::plan::Planner;
@@ -195,8 +195,6 @@ impl<'r, P: Tap> Replay<'r, P> {
         }
         let info = controller.info().clone();
         let maps = address_maps(facts, &info, &options)?;
-        let pairs = maps.iter().map(|(&recorded, map)| (recorded, map.nsid()));
-        let pairs: Vec<_> = pairs.collect();
         let transfer = transfer_bytes(facts, &info.namespaces);
         let transfer = info.mdts_bytes.map_or(transfer, |mdts| transfer.min(mdts));
         let layout = Layout::new(facts, &options, info.queue_pairs_max, info.depth_max);
@@ -214,19 +212,14 @@ impl<'r, P: Tap> Replay<'r, P> {
         let planner = Planner::new(maps.clone(), &info, transfer);
         let place_of = layout.place_of.clone();
         let source = Source::new(records.into_iter(), planner, place_of, &mut core)?;
-        let lanes = layout.create(controller, transfer, tap)?;
+        let mut lanes = layout.create(controller, transfer, tap)?;
         if options.verify {
-            let sizes = (transfer, &options);
-            match Checks::new(controller, facts, &maps, &lanes, sizes) {
-                Ok(checks) => core.checks = Some(checks),
-                Err(error) => {
-                    for lane in &lanes {
-                        // The first error is the one to report.
-                        let _ = controller.delete_queue_pair(lane.pair.id());
-                    }
-                    return Err(error);
-                }
+            let checks = Checks::new(controller, facts, &maps, &lanes, (transfer, &options));
+            if checks.is_err() {
+                // The first error is the one to report.
+                put_in_order(controller, &mut lanes);
             }
+            core.checks = Some(checks?);
         }
         let never = AtomicBool::new(false);
         let mut silent = |_: &Progress| {};
@@ -248,7 +241,10 @@ impl<'r, P: Tap> Replay<'r, P> {
         let end = run.run();
         let mut report = close(run, end);
         report.timer = timer;
-        report.note(facts, &pairs);
+        report.note(
+            facts,
+            maps.iter().map(|(&recorded, map)| (recorded, map.nsid())),
+        );
         Ok(report)
     }
 
@@ -346,24 +342,12 @@ where
     // Both widen.
     core.books.commands.unfinished += (unsent + core.jobs.count()) as u64;
     let unfinished = core.books.commands.unfinished;
-    let mut notes = Vec::new();
-    let queues: Vec<_> = lanes.iter().map(crate::lanes::Lane::report).collect();
-    let in_flight = lanes.iter().any(|lane| lane.pair.in_flight() > 0);
-    let cleared = if in_flight {
-        notes.push("Commands were in flight at the end: the controller was reset.".to_owned());
-        controller.reset()
-    } else {
-        lanes
-            .iter_mut()
-            .filter(|lane| !lane.pair.is_closed())
-            .try_for_each(|lane| controller.delete_queue_pair(lane.pair.id()))
-    };
-    if let Err(error) = cleared {
-        notes.push(format!("The device could not be put in order: {error}."));
-        if in_flight {
-            // The device may still write to them: nobody else is to have them.
-            std::mem::forget((core.buffers, core.checks.take()));
-        }
+    let queues: Vec<_> = lanes.iter().map(Lane::report).collect();
+    let verified = core.checks.as_ref().map(Checks::report);
+    let (mut notes, is_in_order) = put_in_order(controller, &mut lanes);
+    if !is_in_order {
+        // The device may still write to them: nobody else is to have them.
+        std::mem::forget((core.buffers, core.checks));
     }
     let paced = options.pace.has_deadlines();
     let books = core.books;
@@ -394,7 +378,7 @@ where
         drift_ns: drift_ns(options, books.recorded_span_ns(), replayed_ns)
             .filter(|_| unfinished == 0 && !state.timed_out),
         timer: None,
-        verified: core.checks.as_ref().map(Checks::report),
+        verified,
         resume_at: unsent,
         queues,
         recorded_ns: books.recorded_span_ns(),
@@ -406,6 +390,29 @@ where
     };
     drop(source);
     report
+}
+
+/// Deletes the queues, or resets a device that still has commands. Returns what
+/// there is to say of that, and whether the device has let go of all memory.
+fn put_in_order<T: Transport, C: Clock, P: Tap>(
+    controller: &mut Controller<T, C>,
+    lanes: &mut [Lane<P>],
+) -> (Vec<String>, bool) {
+    let mut notes = Vec::new();
+    let in_flight = lanes.iter().any(|lane| lane.pair.in_flight() > 0);
+    let cleared = if in_flight {
+        notes.push("Commands were in flight at the end: the controller was reset.".to_owned());
+        controller.reset()
+    } else {
+        lanes
+            .iter_mut()
+            .filter(|lane| !lane.pair.is_closed())
+            .try_for_each(|lane| controller.delete_queue_pair(lane.pair.id()))
+    };
+    if let Err(error) = &cleared {
+        notes.push(format!("The device could not be put in order: {error}."));
+    }
+    (notes, cleared.is_ok() || !in_flight)
 }
 
 /// How much longer than the trace at this pace the replay took.

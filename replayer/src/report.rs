@@ -274,7 +274,11 @@ impl Report {
 
     /// Adds what `facts` tell beside the numbers, and the namespaces that were
     /// replayed to another, as pairs of recorded and target.
-    pub(crate) fn note(&mut self, facts: &TraceFacts, namespaces: &[(NamespaceId, NamespaceId)]) {
+    pub(crate) fn note(
+        &mut self,
+        facts: &TraceFacts,
+        namespaces: impl Iterator<Item = (NamespaceId, NamespaceId)>,
+    ) {
         for (recorded, target) in namespaces {
             if recorded != target {
                 self.notes.push(format!(

@@ -89,6 +89,13 @@ where
     /// Replays to the end, or to what keeps it from getting there. Whatever
     /// is still in flight then is given up.
     pub(crate) fn run(&mut self) -> Result<(), ReplayError> {
+        let result = self.go();
+        // Whatever is left is counted, and where it begins.
+        self.end();
+        result
+    }
+
+    fn go(&mut self) -> Result<(), ReplayError> {
         self.state.start_ns = self.clock.now_ns();
         self.core.books.start_ns = self.state.start_ns;
         self.state.next_check_ns = self.state.start_ns;

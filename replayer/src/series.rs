@@ -15,6 +15,10 @@ pub struct Series {
     pub bucket_ns: u64,
     /// The stretches from the start on.
     pub buckets: Vec<Bucket>,
+    /// The stretch that was used last: its start and its place. It spares a
+    /// division for each command.
+    #[serde(skip)]
+    last: (u64, usize),
 }
 
 /// A stretch of a replay.
@@ -37,6 +41,7 @@ impl Default for Series {
             bucket_ns: BUCKET_NS,
             // All there will be: nothing is allocated on the way.
             buckets: Vec::with_capacity(BUCKETS_MAX),
+            last: (0, 0),
         }
     }
 }
@@ -61,6 +66,14 @@ impl Series {
     }
 
     fn at(&mut self, ns: u64) -> Option<&mut Bucket> {
+        let (start_ns, index) = self.last;
+        if ns.wrapping_sub(start_ns) < self.bucket_ns && index < self.buckets.len() {
+            return self.buckets.get_mut(index);
+        }
+        self.find(ns)
+    }
+
+    fn find(&mut self, ns: u64) -> Option<&mut Bucket> {
         let mut index = usize::try_from(ns / self.bucket_ns).unwrap_or(usize::MAX);
         while index >= BUCKETS_MAX {
             self.widen();
@@ -69,12 +82,15 @@ impl Series {
         if index >= self.buckets.len() {
             self.buckets.resize(index + 1, Bucket::default());
         }
+        // Widens.
+        self.last = (index as u64 * self.bucket_ns, index);
         self.buckets.get_mut(index)
     }
 
     #[cold]
     fn widen(&mut self) {
         self.bucket_ns = self.bucket_ns.saturating_mul(2);
+        self.last = (0, 0);
         let half = self.buckets.len().div_ceil(2);
         for index in 0..half {
             let part = |at: usize| self.buckets.get(at).copied().unwrap_or_default();

@@ -234,12 +234,16 @@ fn a_slow_queue_does_not_hold_up_the_thinking_of_another() {
     commands.extend((0..20).map(|index| read(100 + index, 2, 500 + index * 1_000, 900)));
     commands.sort_by_key(|io| io.at_ns);
     let trace = records(&commands);
-    let device = device(1_000_000..=1_000_000, 1);
-    let mut options = options();
-    options.pace = Pace::Think;
-    let replayed = replay(&device, &device.header(), &trace, options).unwrap();
-    // Both queues work at the same time: 20 ms and not 40.
-    let took_ns = replayed.report.replayed_ns;
-    assert!((20_000_000..21_000_000).contains(&took_ns), "{took_ns}");
-    assert_eq!(seen(&replayed.device_side).len(), 40);
+    // On a queue of its own for each, and folded onto one.
+    for queues in [None, Some(1)] {
+        let device = device(1_000_000..=1_000_000, 1);
+        let mut options = options();
+        options.pace = Pace::Think;
+        options.queues = queues;
+        let replayed = replay(&device, &device.header(), &trace, options).unwrap();
+        // Both work at the same time: 20 ms and not 40.
+        let took_ns = replayed.report.replayed_ns;
+        assert!((20_000_000..21_000_000).contains(&took_ns), "{took_ns}");
+        assert_eq!(seen(&replayed.device_side).len(), 40);
+    }
 }

@@ -53,7 +53,7 @@ fn the_boot_of_windows_replays_completely() {
     };
     let mut options = options();
     options.pace = Pace::Max;
-    let replayed = replay(&device, &header, &trace, options).unwrap();
+    let replayed = replay(&device, &header, &trace, options.clone()).unwrap();
     let report = &replayed.report;
     assert!(report.is_success(), "{report}");
     assert_eq!(report.commands.recorded, 49_997);

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context as _, Result};
 use recorder::{Recorder, RecorderOptions};
 use replayer::{
-    Mapping, Outlook, Playlist, Position, Progress, Replay, Report, TimerJitter, TraceFacts,
+    End, Mapping, Outlook, Playlist, Position, Progress, Replay, Report, TimerJitter, TraceFacts,
 };
 use traces::{Clock as _, Header, MonotonicClock, Reader, Start};
 
@@ -100,13 +100,16 @@ pub(super) fn one(work: &Work<'_>, device: &Device, stopped: &AtomicBool) -> Res
         .map_or(Position::default(), Resume::position);
     let live = Live::new(work, from, None);
     let report = to(work, device, (from, stopped), &live, &mut || {})?;
-    if let Some(resume) = &resume {
-        let at = report
-            .resume_at
-            .map(|commands| from.after(commands, work.pass.commands));
-        resume.close(at)?;
-    } else if report.resume_at.is_some() && report.end != replayer::End::Complete {
-        log::info!("it could go on from there another time: {}", resume::HINT);
+    let at = report
+        .resume_at
+        .map(|commands| from.after(commands, work.pass.commands));
+    match (&resume, at) {
+        (Some(resume), Some(at)) => resume.note(at)?,
+        (Some(resume), None) if report.end == End::Complete => resume.remove()?,
+        (None, Some(_)) if report.end != End::Complete => {
+            log::info!("it could go on from there another time: {}", resume::HINT);
+        }
+        _ => {}
     }
     Ok(report)
 }

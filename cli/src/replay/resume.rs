@@ -110,17 +110,19 @@ impl Resume {
         self.state.position
     }
 
-    /// The replay has ended: at the end, or at a place that is written down.
-    pub(super) fn close(&self, at: Option<Position>) -> Result<()> {
+    /// The replay is complete: the file goes.
+    pub(super) fn remove(&self) -> Result<()> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", self.path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The replay has ended at this place, which is written down.
+    pub(super) fn note(&self, position: Position) -> Result<()> {
         let name = self.path.display();
-        let Some(position) = at else {
-            return match fs::remove_file(&self.path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    Err(error).with_context(|| format!("cannot remove {name}"))
-                }
-                _ => Ok(()),
-            };
-        };
         let state = State {
             position,
             ..self.state.clone()
@@ -193,7 +195,7 @@ mod tests {
             passes: 2,
             commands: 17,
         };
-        first.close(Some(position)).unwrap();
+        first.note(position).unwrap();
         let again = Resume::open(&state, &traces, &choices).unwrap();
         assert_eq!(again.position(), position);
 
@@ -204,8 +206,8 @@ mod tests {
         let other = Resume::open(&state, &traces, &filtered).unwrap_err();
         assert!(other.to_string().contains("other filters"), "{other}");
 
-        again.close(None).unwrap();
+        again.remove().unwrap();
         assert!(!state.exists(), "a replay that is complete leaves nothing");
-        again.close(None).unwrap();
+        again.remove().unwrap();
     }
 }

@@ -7,6 +7,12 @@ use crate::books::{Books, Outcome};
 use crate::report::{CommandCounts, Pacing, QueueReport, Stalls};
 use crate::{Mapping, SkipReason, TraceFacts};
 
+const TIMER: crate::TimerJitter = crate::TimerJitter {
+    p50_ns: 60,
+    p99_ns: 900,
+    max_ns: 4_000,
+};
+
 fn report() -> Report {
     let mut books = Books::new(&TraceFacts::default());
     let outcome = Outcome {
@@ -60,11 +66,7 @@ fn report() -> Report {
             max: 32,
         },
         drift_ns: Some(-1_500_000),
-        timer: Some(crate::TimerJitter {
-            p50_ns: 60,
-            p99_ns: 900,
-            max_ns: 4_000,
-        }),
+        timer: Some(TIMER),
         verified: None,
         series: crate::Series::default(),
         resume_at: None,
