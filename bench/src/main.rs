@@ -7,12 +7,13 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its results")]
 
 mod client;
+mod codec;
 mod driver;
 mod record;
 mod replay;
 mod server;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -30,6 +31,8 @@ enum Benchmark {
     Record(Common),
     /// IOPS and instructions of the driver, beside fio on the same data.
     Driver(Common),
+    /// Bytes a command and speed of the trace format, beside others.
+    Codec(CodecArguments),
     /// How faithfully a trace is replayed, beside fio.
     Replay(ReplayArguments),
     /// The driver's side of that, to be counted.
@@ -43,6 +46,26 @@ struct ClientArguments {
     socket: PathBuf,
     depth: u16,
     count: u64,
+}
+
+/// What the benchmark of the format takes.
+#[derive(Debug, Args)]
+struct CodecArguments {
+    /// The program, which this benchmark does not run.
+    #[arg(long, hide = true)]
+    vssd: Option<PathBuf>,
+    /// More traces to measure.
+    #[arg(long = "trace", value_name = "FILE")]
+    traces: Vec<PathBuf>,
+    /// Commands of the synthetic trace, in millions.
+    #[arg(long, default_value_t = 10)]
+    millions: u64,
+    /// Runs, of which the median counts.
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// Where to write the results as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 /// What the benchmark of replays takes.
@@ -83,9 +106,24 @@ fn main() -> Result<()> {
     match Arguments::parse().benchmark {
         Benchmark::Record(common) => record::run(&common),
         Benchmark::Driver(common) => driver::run(&common),
+        Benchmark::Codec(arguments) => codec::run(&arguments),
         Benchmark::Replay(arguments) => replay::run(&arguments),
         Benchmark::Client(arguments) => driver::client(&arguments),
     }
+}
+
+/// The boot of Windows that pynvme's users have, where it is: in the directory
+/// `VSSD_TEST_DATA`, or in `shared/data` beside the checkout or above it.
+fn windows_boot() -> Option<PathBuf> {
+    let named = std::env::var_os("VSSD_TEST_DATA").map(PathBuf::from);
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .map(|above| above.join("shared/data"));
+    named
+        .into_iter()
+        .chain(beside)
+        .map(|directory| directory.join("win10_boot.trace.png"))
+        .find(|path| path.is_file())
 }
 
 /// The middle of `values`; the upper one of two.

@@ -3,8 +3,9 @@
 //! Both replay the same trace onto the same file in memory, in turn: `vssd
 //! replay` into a `vssd serve` of it, fio's `read_iolog` through the kernel.
 //! What each is judged by is not its own word: for ours the recording that the
-//! server makes, for fio its log of each request (`write_lat_log`), whose times
-//! are whole milliseconds.
+//! server makes, which has the server's own delay in it, for fio its log of each
+//! request (`write_lat_log`), whose times are whole milliseconds. What our
+//! replay says of itself stands below.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File};
@@ -17,10 +18,8 @@ use serde::Serialize;
 use traces::{Clock as _, CommandRecord, MonotonicClock, Reader, Record};
 
 use crate::server::{Cores, Server, pin};
-use crate::{ReplayArguments, median};
+use crate::{ReplayArguments, median, windows_boot};
 
-/// The trace that is taken where none is named.
-const WINDOWS_BOOT: &str = "win10_boot.trace.png";
 /// fio's ways to send requests that keep their times at all.
 const ENGINES: [(&str, &str); 2] = [("psync", "1"), ("libaio", "64")];
 
@@ -121,10 +120,9 @@ fn round(
     };
     tell(&spin(recorded, cores)?, "this machine");
     fresh()?;
-    tell(
-        &ours(arguments, trace, &disk, directory, cores)?,
-        "vssd replay",
-    );
+    let (sent, own) = ours(arguments, trace, &disk, directory, cores)?;
+    tell(&sent, "vssd replay");
+    println!("{:<14} {own}", "  by itself");
     let Some(iolog) = iolog(arguments, trace, directory)? else {
         return Ok(());
     };
@@ -181,18 +179,6 @@ fn trace(arguments: &ReplayArguments, directory: &Path) -> Result<PathBuf> {
     Ok(trace)
 }
 
-fn windows_boot() -> Option<PathBuf> {
-    let named = std::env::var_os("VSSD_TEST_DATA").map(PathBuf::from);
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .map(|above| above.join("shared/data"));
-    named
-        .into_iter()
-        .chain(beside)
-        .map(|directory| directory.join(WINDOWS_BOOT))
-        .find(|path| path.is_file())
-}
-
 /// The trace as fio reads it; none where there is no fio.
 fn iolog(arguments: &ReplayArguments, trace: &Path, directory: &Path) -> Result<Option<PathBuf>> {
     let fio = Command::new("fio").arg("--version").output();
@@ -242,13 +228,14 @@ fn spin(recorded: &[Sent], cores: Cores) -> Result<Vec<Sent>> {
     Ok(sent.collect())
 }
 
+/// What the server saw of our replay, and what that says of itself.
 fn ours(
     arguments: &ReplayArguments,
     trace: &Path,
     disk: &Path,
     directory: &Path,
     cores: Cores,
-) -> Result<Vec<Sent>> {
+) -> Result<(Vec<Sent>, String)> {
     let seen = directory.join("seen.vtr");
     let (disk, record) = (disk.display().to_string(), seen.display().to_string());
     let socket = directory.join("replay.sock");
@@ -260,12 +247,24 @@ fn ours(
         .arg("replay")
         .arg(trace)
         .arg(format!("vfio-user:{}", server.socket().display()))
+        .arg("--json")
         .output()
         .context("cannot start the replay")?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "the replay failed: {said}");
     server.stop()?;
-    requests(&Reader::open(&seen)?)
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let late = |what: &str| {
+        let ns = report.pointer(&format!("/pacing/{what}_ns"));
+        microseconds(ns.and_then(serde_json::Value::as_u64).unwrap_or(0))
+    };
+    let own = format!(
+        "sent {:.1} us late at p50, {:.1} us at p99, {:.1} us at most",
+        late("p50"),
+        late("p99"),
+        late("max")
+    );
+    Ok((requests(&Reader::open(&seen)?)?, own))
 }
 
 /// What fio sent; none where it did not end in time.

@@ -12,8 +12,10 @@
 //! its replay on a drive can be laid side by side.
 //!
 //! It also owns the file: [`Writer`] and [`Reader`] of `.vtr`, which FORMAT.md
-//! beside this crate specifies to the byte. It does not decide what is
-//! recorded, runs no threads and never waits: that is `recorder`'s.
+//! beside this crate specifies to the byte, and what is made of files: other
+//! traces ([`edit`]), differences ([`diff`]), figures ([`Summary`], [`stats`]) and
+//! pictures ([`plot`]). It does not decide what is recorded, runs no threads and
+//! never waits: that is `recorder`'s. Formats of other tools are `formats`'.
 
 mod block;
 mod clock;
