@@ -27,8 +27,9 @@ pub(crate) fn create(
     let sink = Btrecord {
         clock_ns: header.start.clock_ns,
     };
-    // The counts at the start are not known yet; btreplay reads to the end.
-    let start: Vec<u8> = [0x10000_u64, 0, 0, 0]
+    // The counts are not known yet. btreplay reads to the end whatever they are,
+    // but takes a file of 0 bunches for an empty one.
+    let start: Vec<u8> = [0x10000_u64, 0, 1, 1]
         .into_iter()
         .flat_map(u64::to_le_bytes)
         .collect();

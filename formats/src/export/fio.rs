@@ -78,8 +78,9 @@ impl Iolog {
         let since_ns = io.submit_ns.saturating_sub(self.clock_ns);
         let file = format!("namespace{}", io.device.saturating_add(1));
         let at = if self.version == 3 {
-            // fio does not go back.
-            self.at = self.at.max(since_ns / 1_000);
+            // fio does not go back, and takes a time of 0 for none: the first
+            // gap would be lost.
+            self.at = self.at.max(since_ns / 1_000 + 1);
             format!("{} ", self.at)
         } else {
             String::new()

@@ -59,6 +59,7 @@ pub(crate) fn open(input: &Input, options: &ImportOptions) -> Result<Box<dyn Imp
         devices: Names::default(),
         unix_minus_ns: None,
         started: false,
+        queued: 0,
         notes: Notes::default(),
         ended: false,
     }))
@@ -80,6 +81,8 @@ struct Blktrace {
     /// before its first request.
     unix_minus_ns: Option<u64>,
     started: bool,
+    /// Requests that were queued.
+    queued: u64,
     notes: Notes,
     ended: bool,
 }
@@ -112,6 +115,7 @@ impl Blktrace {
                     self.unix_minus_ns = Some(unix_ns.saturating_sub(event.time_ns));
                 }
             }
+            Action::Queue => self.queued += 1,
             Action::Notice(Notice::Other) | Action::Other => {}
             Action::Issue | Action::Complete | Action::Requeue => {
                 let Some(operation) = event.operation() else {
@@ -178,6 +182,12 @@ impl Import for Blktrace {
                     Some(io) => self.ready.push_back(Item::Io(io)),
                     None => {
                         self.ended = true;
+                        if !self.started {
+                            // A stacked device hands on what it is given.
+                            let what = "requests were queued and never issued, as by a stacked \
+                                        device: trace the devices below";
+                            self.notes.add(what, self.queued);
+                        }
                         for source in &self.sources {
                             self.notes.extend(source.events.notes());
                         }

@@ -151,6 +151,29 @@ fn fio_replays_what_is_written_for_it() {
 }
 
 #[test]
+fn fio_keeps_the_first_gap() {
+    if !is_here("fio") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("disk"), vec![0; 1 << 20]).unwrap();
+    let ios = [0, 700_000_000].map(|at_ns| Io::new(at_ns, Operation::Read, 4096, 4096));
+    let log = directory.path().join("log");
+    export(&trace(&ios), formats::find("fio").unwrap(), &log);
+    let output = Command::new("fio")
+        .args(["--name=replay", "--ioengine=psync", "--output-format=json"])
+        .args(["--replay_redirect=disk", "--read_iolog=log"])
+        .current_dir(directory.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let runtime = text.split("\"job_runtime\" : ").nth(1).unwrap();
+    let runtime_ms: u64 = runtime.split(',').next().unwrap().trim().parse().unwrap();
+    // It can only take longer.
+    assert!(runtime_ms >= 690, "{runtime_ms} ms");
+}
+
+#[test]
 fn what_fio_writes_is_read() {
     if !is_here("fio") {
         return;

@@ -13,6 +13,7 @@ const HEAD_8: usize = 64;
 /// What an event tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
+    Queue,
     Issue,
     Complete,
     Requeue,
@@ -237,6 +238,7 @@ impl Fields<'_> {
             Action::Notice(Notice::Other)
         } else {
             match number {
+                1 => Action::Queue,
                 6 => Action::Requeue,
                 7 => Action::Issue,
                 8 => Action::Complete,

@@ -256,6 +256,25 @@ fn bunches_of_btrecord_share_a_time() {
     );
 }
 
+#[test]
+fn a_request_that_never_completes_stands_in_its_place() {
+    let mut bytes = event(7, false, [500, 8, 512, 7, 1]);
+    for number in 1..100_000 {
+        bytes.extend(event(7, false, [number * 1_000, 64, 512, 7, 1]));
+        bytes.extend(event(7, false, [number * 1_000 + 500, 64, 512, 8, 1]));
+    }
+    let said = read("blktrace", &bytes, &ImportOptions::default()).unwrap();
+    assert_eq!(said[0], "0 - Read 8+1 3/1");
+    assert_eq!(said.len(), 100_000);
+    // Queued, and handed on to a device below.
+    let queued = event(7, false, [1_000, 64, 4096, 1, 1]);
+    assert!(
+        read("blktrace", &queued, &ImportOptions::default())
+            .unwrap()
+            .is_empty()
+    );
+}
+
 /// An event of blktrace: version, time, sector, bytes, action, and category.
 fn event(
     version: u64,
