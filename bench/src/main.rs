@@ -57,8 +57,9 @@ struct CodecArguments {
     /// More traces to measure.
     #[arg(long = "trace", value_name = "FILE")]
     traces: Vec<PathBuf>,
-    /// Commands of the synthetic trace, in millions.
-    #[arg(long, default_value_t = 10)]
+    /// Commands of the synthetic trace, in millions: each takes minutes, most of
+    /// them zstd's.
+    #[arg(long, default_value_t = 1)]
     millions: u64,
     /// Runs, of which the median counts.
     #[arg(long, default_value_t = 3)]
