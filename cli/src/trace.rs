@@ -10,6 +10,7 @@ mod merge;
 pub(crate) mod pack;
 pub(crate) mod plot;
 mod remap;
+mod report;
 mod rewrite;
 mod scale;
 mod show;
@@ -39,6 +40,8 @@ enum What {
     Show(show::ShowArguments),
     /// Draw a trace: addresses, IOPS, bandwidth and latency over time.
     Plot(plot::PlotArguments),
+    /// Show a trace as a page with charts that zoom.
+    Report(report::ReportArguments),
     /// Write a trace again, as small as it gets.
     Pack(pack::PackArguments),
     /// Keep a part of a trace.
@@ -67,6 +70,7 @@ pub(crate) fn run(arguments: &TraceArguments) -> Result<Answer> {
         What::Info(info) => info::run(info)?,
         What::Show(show) => show::run(show)?,
         What::Plot(plot) => plot::run(plot)?,
+        What::Report(report) => report::run(report)?,
         What::Pack(pack) => pack::run(pack)?,
         What::Cut(cut) => cut::run(cut)?,
         What::Merge(merge) => merge::run(merge)?,

@@ -14,7 +14,7 @@
 //! It also owns the file: [`Writer`] and [`Reader`] of `.vtr`, which FORMAT.md
 //! beside this crate specifies to the byte, and what is made of files: other
 //! traces ([`edit`]), differences ([`diff`]), figures ([`Summary`], [`stats`]) and
-//! pictures ([`plot`]). It does not decide what is recorded, runs no threads and
+//! pictures ([`plot`]) and pages ([`report`]). It does not decide what is recorded, runs no threads and
 //! never waits: that is `recorder`'s. Formats of other tools are `formats`'.
 
 mod block;
@@ -30,6 +30,7 @@ pub mod plot;
 mod reader;
 mod record;
 mod records;
+pub mod report;
 pub mod show;
 mod source;
 pub mod stats;
