@@ -366,7 +366,7 @@ fn traces_are_replayed_into_a_drive() {
     for name in commands.keys() {
         job.push_str(&format!(
             "echo '<{name}>'\n\
-             vssd replay /payload/{name}.vtr 01:00.0 --pace max --allow-write --json\n\
+             vssd replay /payload/{name}.vtr 01:00.0 --pace max --allow-write --json 2>/tmp/plan\n\
              echo '</{name}>'\n"
         ));
     }
