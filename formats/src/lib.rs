@@ -25,6 +25,8 @@ mod assemble;
 mod error;
 mod export;
 mod format;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod import;
 mod input;
 mod item;

@@ -24,6 +24,8 @@ pub mod diff;
 pub mod edit;
 mod error;
 mod format;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod header;
 mod pack;
 pub mod plot;
