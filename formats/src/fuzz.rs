@@ -84,6 +84,25 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::FORMATS;
+
+    #[test]
+    #[ignore = "writes into fuzz/corpus: files to start from"]
+    fn make_the_seeds() {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let data = std::fs::read(here.join("../fuzz/corpus/vtr/packed-as-it-is")).unwrap();
+        let reader = Reader::from_bytes(data[1..].to_vec()).unwrap();
+        for format in FORMATS.iter().filter(|it| it.is_written()) {
+            let path = here.join(format!("../fuzz/corpus/import/{}-written", format.name));
+            let written = std::env::temp_dir().join(format!("vssd-seed-{}", format.name));
+            let sink = std::fs::File::create(&written).unwrap();
+            crate::export(&reader, format, Box::new(sink), |_| ()).unwrap();
+            let file = std::fs::read(&written).unwrap();
+            std::fs::remove_file(written).unwrap();
+            let line = format!("{}\n", format.name);
+            std::fs::write(path, [line.as_bytes(), &file].concat()).unwrap();
+        }
+    }
 
     #[test]
     fn files_of_the_corpus_are_read_or_refused() {

@@ -104,6 +104,28 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::Effort;
+    use crate::edit::{Cut, rewrite};
+
+    #[test]
+    #[ignore = "writes into fuzz/corpus: traces to start from"]
+    fn make_the_seeds() {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let reader = Reader::open(here.join("samples/v1.0/packed.vtr")).unwrap();
+        for (name, effort) in [("fast", Effort::Fast), ("packed", Effort::Packed)] {
+            let mut cut = Cut::default();
+            cut.skip = 485;
+            cut.first = Some(30);
+            let options = WriterOptions::default().effort(effort).block_commands(12);
+            let writer = Writer::new(Vec::new(), reader.header(), options).unwrap();
+            let (file, _) = rewrite(&reader, reader.records(), &mut cut, writer, |_| ()).unwrap();
+            for (mending, how) in [(0, "as-it-is"), (1, "mended")] {
+                let data = [&[mending], file.as_slice()].concat();
+                let path = here.join(format!("../fuzz/corpus/vtr/{name}-{how}"));
+                std::fs::write(path, data).unwrap();
+            }
+        }
+    }
 
     #[test]
     fn traces_of_the_corpus_are_read_or_refused() {

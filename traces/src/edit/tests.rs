@@ -13,7 +13,9 @@ use crate::{
     CommandRecord, Completion, Header, NamespaceInfo, Reader, Record, Start, Writer, WriterOptions,
 };
 
+mod bounds;
 mod commands;
+mod headers;
 mod marks;
 
 const BLOCKS: u64 = 1 << 22;

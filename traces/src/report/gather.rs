@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{BINS, POINTS_MAX};
+use super::{BINS, POINTS_MAX, commands};
 use crate::plot::Operation;
 use crate::summary::event_name;
 use crate::{CommandRecord, Reader, Record, Summary, TraceError};
@@ -128,7 +128,7 @@ impl Gathered {
                 self.command(command, place, bytes(moved), number);
             }
             Record::Event(event) => self.mark(event.at_ns, event_name(event.event).to_owned()),
-            Record::Gap(gap) => self.mark(gap.at_ns, format!("{} commands were lost", gap.lost)),
+            Record::Gap(gap) => self.mark(gap.at_ns, format!("lost: {}", commands(gap.lost))),
         }
     }
 
