@@ -84,9 +84,9 @@ impl Coder for Meter {
 }
 
 /// What a bit costs, in 256ths of one, by its chance in 1,024.
-static COSTS: [u16; 1 << 10] = costs();
+static COSTS: [u32; 1 << 10] = costs();
 
-const fn costs() -> [u16; 1 << 10] {
+const fn costs() -> [u32; 1 << 10] {
     let mut costs = [0; 1 << 10];
     let mut index = 0;
     while index < costs.len() {
@@ -98,11 +98,11 @@ const fn costs() -> [u16; 1 << 10] {
 
 /// 256 times the binary logarithm of 2,048 / `chance`, digit by digit: what is
 /// squared doubles its logarithm.
-const fn cost(chance: u64) -> u16 {
+const fn cost(chance: u64) -> u32 {
     let whole = chance.ilog2();
     // From 1 to 2, with 30 bits behind the point.
     let mut value = (chance << 30) >> whole;
-    let mut log = whole as u16;
+    let mut log = whole;
     let mut digit = 0;
     while digit < 8 {
         value = (value * value) >> 30;
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_bit_costs_the_logarithm_of_its_chance() {
-        for (index, cost) in (0_u16..).zip(COSTS) {
+        for (index, cost) in (0_u32..).zip(COSTS) {
             let chance = (f64::from(index) + 0.5) / 1_024.0;
             let wanted = -chance.log2() * 256.0;
             let wrong = f64::from(cost) - wanted;

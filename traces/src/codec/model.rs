@@ -109,10 +109,11 @@ static STEPS: [u32; 1 << 10] = steps();
 const fn steps() -> [u32; 1 << 10] {
     let mut steps = [0; 1 << 10];
     let mut seen = 0;
+    let mut divisor = 3;
     while seen < steps.len() {
-        // At most 2^10.
-        steps[seen] = 131_072 / (2 * seen as u32 + 3);
+        steps[seen] = 131_072 / divisor;
         seen += 1;
+        divisor += 2;
     }
     steps
 }
