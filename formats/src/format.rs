@@ -62,8 +62,8 @@ pub static FORMATS: &[Format] = &[
         extensions: &["png", "zip"],
         recognize: from::vtracer::recognize,
         open: Some(from::vtracer::open),
-        create: None,
-        carries: Carries::NOTHING,
+        create: Some(out::vtracer::create),
+        carries: out::vtracer::CARRIES,
     },
     Format {
         name: "fio",

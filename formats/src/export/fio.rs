@@ -107,10 +107,10 @@ impl Iolog {
 }
 
 impl IoSink for Iolog {
+    /// Lengths have 32 bits.
+    const LONGEST_BYTES: u64 = u32::MAX as u64;
+
     fn io(&mut self, io: &Io, out: &mut Vec<u8>) -> Result<(), &'static str> {
-        if io.length_bytes > u64::from(u32::MAX) {
-            return Err("requests of 4 GiB and more, which fio does not read, were left out");
-        }
         self.write(io, out)
             .map_err(|_| "commands could not be written")
     }

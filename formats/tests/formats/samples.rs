@@ -2,7 +2,9 @@
 //! layout was published.
 
 mod lines;
+mod long;
 mod msr;
 mod parquet;
 pub(crate) mod qemu;
 pub(crate) mod trace_points;
+mod vtracer;
