@@ -9,7 +9,7 @@ use super::number::{billionths, integer, times};
 use super::pairs::Pairs;
 use super::rwbs::Letters;
 use super::{Import, ImportClock, ImportOptions};
-use crate::{FormatError, Input, Io, Item, Operation};
+use crate::{FormatError, Input, Io, Operation};
 
 /// Whether `text` starts as such a file does.
 pub(crate) fn recognize(text: &str) -> bool {
@@ -110,10 +110,14 @@ impl Line for Blkparse {
                     .last()
                     .map_or("", |it| it.trim_matches(['[', ']']));
                 let failed = error.parse().is_ok_and(|error: i64| error != 0);
-                let done = self.pairs.complete(&io, failed, &mut out.notes);
-                out.items.extend(done.map(Item::Io));
+                if !self.pairs.complete(&io, failed, &mut out.items) {
+                    out.notes
+                        .count("completions without an issue were left out");
+                }
             }
-            "R" => self.pairs.requeue(&io),
+            "R" => {
+                self.pairs.requeue(&io, &mut out.items);
+            }
             _ => {
                 let cpu = integer(fields.cpu, "processor")?;
                 io.queue = u16::try_from(cpu.saturating_add(1)).unwrap_or(u16::MAX);
@@ -123,16 +127,14 @@ impl Line for Blkparse {
                     (flush.device, flush.queue) = (io.device, io.queue);
                     out.io(flush);
                 }
-                out.items.extend(self.pairs.issue(io).map(Item::Io));
+                self.pairs.issue(io, &mut out.items);
             }
         }
         Ok(())
     }
 
     fn finish(&mut self, out: &mut Out) {
-        while let Some(io) = self.pairs.first() {
-            out.io(io);
-        }
+        self.pairs.finish(&mut out.items);
     }
 
     fn clock(&self) -> ImportClock {

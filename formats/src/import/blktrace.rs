@@ -147,10 +147,15 @@ impl Blktrace {
         }
         match event.action {
             Action::Complete => {
-                let done = self.pairs.complete(&io, event.error != 0, &mut self.notes);
-                self.ready.extend(done.map(Item::Io));
+                let failed = event.error != 0;
+                if !self.pairs.complete(&io, failed, &mut self.ready) {
+                    self.notes
+                        .count("completions without an issue were left out");
+                }
             }
-            Action::Requeue => self.pairs.requeue(&io),
+            Action::Requeue => {
+                self.pairs.requeue(&io, &mut self.ready);
+            }
             _ => {
                 self.started = true;
                 io.fua = event.is_fua();
@@ -160,7 +165,7 @@ impl Blktrace {
                     (flush.device, flush.queue) = (io.device, io.queue);
                     self.ready.push_back(Item::Io(flush));
                 }
-                self.ready.extend(self.pairs.issue(io).map(Item::Io));
+                self.pairs.issue(io, &mut self.ready);
             }
         }
         Ok(())
@@ -178,21 +183,19 @@ impl Import for Blktrace {
             }
             match self.event()? {
                 Some(event) => self.take(&event)?,
-                None => match self.pairs.first() {
-                    Some(io) => self.ready.push_back(Item::Io(io)),
-                    None => {
-                        self.ended = true;
-                        if !self.started {
-                            // A stacked device hands on what it is given.
-                            let what = "requests were queued and never issued, as by a stacked \
-                                        device: trace the devices below";
-                            self.notes.add(what, self.queued);
-                        }
-                        for source in &self.sources {
-                            self.notes.extend(source.events.notes());
-                        }
+                None => {
+                    self.ended = true;
+                    self.pairs.finish(&mut self.ready);
+                    if !self.started {
+                        // A stacked device hands on what it is given.
+                        let what = "requests were queued and never issued, as by a stacked \
+                                    device: trace the devices below";
+                        self.notes.add(what, self.queued);
                     }
-                },
+                    for source in &self.sources {
+                        self.notes.extend(source.events.notes());
+                    }
+                }
             }
         }
     }
