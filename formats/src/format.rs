@@ -359,7 +359,7 @@ pub fn detect(input: &Input) -> Result<&'static Format, FormatError> {
     let bytes = if metadata.is_dir() {
         Vec::new()
     } else {
-        Stream::open(path)?.head()?
+        crate::input::decoded(Stream::open(path)?.head()?)
     };
     let head = Head {
         path,

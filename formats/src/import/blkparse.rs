@@ -36,7 +36,8 @@ struct Fields<'a> {
     cpu: &'a str,
     time: &'a str,
     action: &'a str,
-    rest: Vec<&'a str>,
+    /// What stands after the action.
+    rest: std::str::SplitAsciiWhitespace<'a>,
 }
 
 impl<'a> Fields<'a> {
@@ -58,13 +59,15 @@ impl<'a> Fields<'a> {
                 cpu,
                 time,
                 action,
-                rest: fields.collect(),
+                rest: fields,
             })
     }
 }
 
 impl Line for Blkparse {
-    fn line(&mut self, line: &str, out: &mut Out) -> Result<(), String> {
+    type File = ();
+
+    fn line(&mut self, (): &mut (), line: &str, out: &mut Out) -> Result<(), String> {
         let Some(fields) = Fields::of(line) else {
             if line.contains(',') && line.as_bytes().first().is_some_and(u8::is_ascii_digit) {
                 return Err("it is no event".to_owned());
@@ -75,11 +78,12 @@ impl Line for Blkparse {
         if !matches!(fields.action, "D" | "C" | "R") {
             return Ok(());
         }
-        let Some(letter) = fields.rest.first() else {
+        let mut rest = fields.rest.clone();
+        let Some(letter) = rest.next() else {
             return Err("the letters of the operation are missing".to_owned());
         };
-        let (sector, sectors) = match fields.rest.as_slice() {
-            [_, sector, "+", sectors, ..] => {
+        let (sector, sectors) = match (rest.next(), rest.next(), rest.next()) {
+            (Some(sector), Some("+"), Some(sectors)) => {
                 (integer(sector, "sector")?, integer(sectors, "length")?)
             }
             _ => (0, 0),
@@ -131,6 +135,10 @@ impl Line for Blkparse {
             }
         }
         Ok(())
+    }
+
+    fn time(&self, (): &mut (), line: &str) -> Option<u64> {
+        billionths(Fields::of(line)?.time, "").ok()
     }
 
     fn finish(&mut self, out: &mut Out) {

@@ -57,6 +57,7 @@ pub(crate) fn open(input: &Input, options: &ImportOptions) -> Result<Box<dyn Imp
         ready: VecDeque::new(),
         pairs: Pairs::default(),
         devices: Names::default(),
+        latest: None,
         unix_minus_ns: None,
         started: false,
         queued: 0,
@@ -77,6 +78,8 @@ struct Blktrace {
     ready: VecDeque<Item>,
     pairs: Pairs,
     devices: Names,
+    /// The device of the last event, and its index.
+    latest: Option<(u32, u32)>,
     /// What is added to a time for one since 1970, where the trace says so
     /// before its first request.
     unix_minus_ns: Option<u64>,
@@ -129,12 +132,22 @@ impl Blktrace {
         Ok(())
     }
 
-    fn request(&mut self, event: &Event, operation: Operation) -> Result<(), FormatError> {
-        let (major, minor) = (event.device >> 20, event.device & 0xf_ffff);
-        let device = self
+    /// The index of the device with this number.
+    fn device(&mut self, number: u32) -> Result<u32, FormatError> {
+        if let Some((_, index)) = self.latest.filter(|it| it.0 == number) {
+            return Ok(index);
+        }
+        let (major, minor) = (number >> 20, number & 0xf_ffff);
+        let index = self
             .devices
-            .index(&format!("{major},{minor}"))
+            .index_of(format_args!("{major},{minor}"))
             .map_err(|problem| FormatError::Refused { problem })?;
+        self.latest = Some((number, index));
+        Ok(index)
+    }
+
+    fn request(&mut self, event: &Event, operation: Operation) -> Result<(), FormatError> {
+        let device = self.device(event.device)?;
         let time_ns = event
             .time_ns
             .saturating_add(self.unix_minus_ns.unwrap_or(0));

@@ -120,7 +120,9 @@ struct Qemu {
 }
 
 impl Line for Qemu {
-    fn line(&mut self, line: &str, out: &mut Out) -> Result<(), String> {
+    type File = ();
+
+    fn line(&mut self, (): &mut (), line: &str, out: &mut Out) -> Result<(), String> {
         let Some(event) = Event::of(line) else {
             out.notes.count("lines of other events were left out");
             return Ok(());
@@ -135,6 +137,10 @@ impl Line for Qemu {
             "dsm_deallocate" => self.range(event),
             _ => self.operands(event),
         }
+    }
+
+    fn time(&self, (): &mut (), line: &str) -> Option<u64> {
+        Event::of(line)?.ok()?.time_ns
     }
 
     fn finish(&mut self, out: &mut Out) {

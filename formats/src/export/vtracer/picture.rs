@@ -9,9 +9,9 @@ use std::io;
 use crate::Operation;
 
 /// Points in a row of the chart.
-const COLUMNS: usize = 960;
+const COLUMNS: usize = 640;
 /// Rows of the chart.
-const ROWS: usize = 480;
+const ROWS: usize = 320;
 /// White around it, points.
 const MARGIN: usize = 12;
 /// Kinds of requests that have a colour of their own.

@@ -72,7 +72,7 @@ fn a_recording_is_a_picture_and_an_archive_of_five_minutes_each() {
         .unwrap();
     let mut pixels = vec![0; picture.output_buffer_size().unwrap()];
     let info = picture.next_frame(&mut pixels).unwrap();
-    assert!(info.width >= 640 && info.height >= 360);
+    assert!(info.width >= 640 && info.height >= 320);
     assert!(pixels.iter().any(|it| *it != 255));
 
     let input = Input::new(vec![path.clone()]);
