@@ -4,6 +4,7 @@ pub(crate) mod blkparse;
 pub(crate) mod blktrace;
 pub(crate) mod btrecord;
 mod completions;
+pub(crate) mod csv;
 pub(crate) mod fio;
 pub(crate) mod msr;
 pub(crate) mod parquet;
@@ -321,6 +322,12 @@ impl Io {
             device: command.nsid.0.saturating_sub(1),
         })
     }
+}
+
+/// What the command is called where rows have a column for it: "write_zeroes".
+fn operation_name(command: &CommandRecord) -> String {
+    let name = command.opcode_name();
+    name.to_ascii_lowercase().replace([' ', '/', '-'], "_")
 }
 
 /// What is said of commands that a format has no word for.

@@ -266,12 +266,12 @@ pub static FORMATS: &[Format] = &[
     },
     Format {
         name: "csv",
-        title: "any text in columns, with --columns",
+        title: "CSV with all of each command, or any text in columns, with --columns",
         extensions: &["csv"],
-        recognize: |_| false,
+        recognize: |head| from::commands::recognize(head.text),
         open: Some(from::columns::open),
-        create: None,
-        carries: Carries::NOTHING,
+        create: Some(out::csv::create),
+        carries: out::csv::CARRIES,
     },
 ];
 

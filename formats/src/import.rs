@@ -6,6 +6,7 @@ pub(crate) mod blkreplay;
 pub(crate) mod blktrace;
 pub(crate) mod btrecord;
 pub(crate) mod columns;
+pub(crate) mod commands;
 pub(crate) mod csv_traces;
 pub(crate) mod etw;
 pub(crate) mod fields;

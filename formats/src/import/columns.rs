@@ -1,4 +1,5 @@
-//! Any text in columns: which is what, the user says.
+//! Any text in columns: which is what, the user says. What was written here
+//! says it itself; see [`crate::csv`].
 //!
 //! `--columns` is a list of `FIELD=COLUMN` or `FIELD=UNIT:COLUMN`, by commas. A
 //! column is its number, from 1, or its name in the first line. Fields:
@@ -23,11 +24,19 @@ use super::lines::{Line, Lines, Out};
 use super::number::{integer, integer_or_hex, time, times};
 use super::splitter::{Columns as Fields, Splitter};
 use super::{Import, ImportClock, ImportOptions};
+use crate::input::decoded;
 use crate::{FormatError, Input, Io, Operation};
 
 /// Opens `input`.
 pub(crate) fn open(input: &Input, options: &ImportOptions) -> Result<Box<dyn Import>, FormatError> {
     let refused = |problem: String| FormatError::Refused { problem };
+    let mut streams = input.streams()?;
+    if options.columns.is_none()
+        && let Some(first) = streams.first_mut()
+        && is_ours(first.head()?)
+    {
+        return super::commands::open(streams, options);
+    }
     let text = options.columns.as_deref().ok_or_else(|| {
         refused(
             "which column is what? say it by --columns, such as \
@@ -40,7 +49,14 @@ pub(crate) fn open(input: &Input, options: &ImportOptions) -> Result<Box<dyn Imp
         columns,
         unix: None,
     };
-    Ok(Box::new(Lines::new(input.streams()?, options, parser)))
+    Ok(Box::new(Lines::new(streams, options, parser)))
+}
+
+/// Whether a file that starts with `head` was written here.
+fn is_ours(head: Vec<u8>) -> bool {
+    let head = decoded(head);
+    let line = head.split(|it| *it == b'\n').next().unwrap_or_default();
+    std::str::from_utf8(line).is_ok_and(super::commands::recognize)
 }
 
 /// Of times that are counted from 1970, those of this century.

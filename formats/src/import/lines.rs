@@ -93,6 +93,16 @@ impl<L: Line> Lines<L> {
         }
     }
 
+    /// What the lines so far made of it.
+    pub(crate) fn parser(&self) -> &L {
+        &self.parser
+    }
+
+    /// One more of `what`, in the notes.
+    pub(crate) fn count(&mut self, what: &'static str) {
+        self.out.notes.count(what);
+    }
+
     /// Reads the next line of the source `number` that is not blank.
     fn fetch(&mut self, number: usize) -> Result<(), FormatError> {
         let alone = self.sources.len() == 1;

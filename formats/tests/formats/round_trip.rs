@@ -8,7 +8,7 @@ use crate::common::{BLOCK, export, import, requests, trace, whole};
 
 /// The formats that hold all of a trace: whole commands, events, gaps and what
 /// it says of itself.
-const WHOLE: &[&str] = &["parquet"];
+const WHOLE: &[&str] = &["parquet", "csv"];
 
 /// A request, as far as a format holds it: time, latency, operation, offset,
 /// length, queue, device, force unit access, failure.

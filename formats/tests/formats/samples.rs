@@ -1,6 +1,7 @@
 //! A few lines or bytes of each format as its own tool writes it, or as its
 //! layout was published.
 
+mod csv;
 mod details;
 mod lines;
 mod long;
