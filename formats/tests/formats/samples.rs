@@ -6,6 +6,7 @@ mod details;
 mod lines;
 mod long;
 mod msr;
+pub(crate) mod named;
 mod parquet;
 pub(crate) mod qemu;
 pub(crate) mod trace_points;
