@@ -297,17 +297,13 @@ impl Io {
                 length_bytes: blocks.checked_mul(block_bytes.into())?,
             })
         };
-        let mut stretches = Vec::new();
-        if let Some((lba, blocks)) = command.lba_range() {
-            stretches.push(bytes(lba.0, blocks.into())?);
-        }
-        for range in ranges {
-            stretches.push(bytes(range.lba().0, range.blocks.get().into())?);
-        }
-        let first = match stretches.first() {
-            Some(first) => *first,
-            None if operation == Operation::Flush => ByteRange::default(),
-            None => return None,
+        let of_range = |range: &DsmRange| bytes(range.lba().0, range.blocks.get().into());
+        let own = command.lba_range();
+        let (first, more) = match (own, ranges.split_first()) {
+            (Some((lba, blocks)), _) => (bytes(lba.0, blocks.into())?, ranges),
+            (None, Some((first, more))) => (of_range(first)?, more),
+            (None, None) if operation == Operation::Flush => (ByteRange::default(), ranges),
+            (None, None) => return None,
         };
         Some(Self {
             submit_ns: command.submit_ns,
@@ -315,7 +311,8 @@ impl Io {
             operation,
             offset_bytes: first.offset_bytes,
             length_bytes: first.length_bytes,
-            more: stretches.get(1..).unwrap_or_default().to_vec(),
+            // Of one range, this takes no memory.
+            more: more.iter().map(of_range).collect::<Option<_>>()?,
             fua: command.fua(),
             failed: command.completion.is_some_and(|it| !it.status.is_success()),
             queue: command.queue.0,

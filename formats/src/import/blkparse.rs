@@ -54,7 +54,7 @@ impl<'a> Fields<'a> {
         [major, minor, cpu, sequence, seconds.0, seconds.1, pid]
             .iter()
             .all(|it| digits(it))
-            .then(|| Self {
+            .then_some(Self {
                 device,
                 cpu,
                 time,

@@ -205,16 +205,25 @@ fn unit_of(field: &str, unit: Option<&str>, block_bytes: u32) -> Result<u64, Str
 
 /// An operation, as people write it.
 fn word(text: &str) -> Result<Operation, String> {
-    match text.trim().to_ascii_lowercase().as_str() {
-        "r" | "rs" | "read" => Ok(Operation::Read),
-        "w" | "ws" | "write" => Ok(Operation::Write),
-        "f" | "flush" | "sync" => Ok(Operation::Flush),
-        "d" | "t" | "discard" | "trim" | "unmap" | "deallocate" => Ok(Operation::Discard),
-        "z" | "zero" | "write_zeroes" | "write zeroes" => Ok(Operation::WriteZeroes),
-        _ => Err(format!(
-            "the operation {text:?} is not known: op=COLUMN({text}=read) would make it one"
-        )),
-    }
+    const WORDS: [(Operation, &[&str]); 5] = [
+        (Operation::Read, &["r", "rs", "read"]),
+        (Operation::Write, &["w", "ws", "write"]),
+        (Operation::Flush, &["f", "flush", "sync"]),
+        (
+            Operation::Discard,
+            &["d", "t", "discard", "trim", "unmap", "deallocate"],
+        ),
+        (
+            Operation::WriteZeroes,
+            &["z", "zero", "write_zeroes", "write zeroes"],
+        ),
+    ];
+    let said = text.trim();
+    let says = |words: &[&str]| words.iter().any(|it| it.eq_ignore_ascii_case(said));
+    let found = WORDS.iter().find(|(_, words)| says(words));
+    found.map(|it| it.0).ok_or_else(|| {
+        format!("the operation {text:?} is not known: op=COLUMN({text}=read) would make it one")
+    })
 }
 
 #[derive(Debug)]

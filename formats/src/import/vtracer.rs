@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use zip::ZipArchive;
 
 use super::number::{integer, times};
+use super::splitter::exactly;
 use super::{Import, ImportClock, ImportOptions};
 use crate::format::Head;
 use crate::{ByteRange, FormatError, Input, Io, Item, Notes, Operation, Stream};
@@ -232,14 +233,11 @@ impl Import for Vtracer {
 }
 
 fn parse(line: &str, segment: u64, queue: u16) -> Result<Option<Io>, String> {
-    let fields: Vec<&str> = line.split_whitespace().collect();
-    let [us, operation, lba, blocks] = fields.as_slice() else {
-        if fields.is_empty() {
-            return Ok(None);
-        }
-        return Err(format!("{} fields, where 4 belong", fields.len()));
-    };
-    let operation = match *operation {
+    if line.trim().is_empty() {
+        return Ok(None);
+    }
+    let [us, operation, lba, blocks] = exactly(line.split_ascii_whitespace())?;
+    let operation = match operation {
         "read" => Operation::Read,
         "write" => Operation::Write,
         "trims" => Operation::Discard,
