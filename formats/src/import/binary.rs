@@ -1,6 +1,6 @@
 //! What all formats of rows of one length have in common.
 
-use super::merged::{Merged, Requests};
+use super::merged::{Merged, Source};
 use super::{Import, ImportClock, ImportOptions, Names};
 use crate::{Filled, FormatError, Io, Item, Notes, Stream};
 
@@ -24,13 +24,15 @@ struct File<R, const N: usize> {
     salvage: bool,
 }
 
-impl<R: Row<N>, const N: usize> Requests for File<R, N> {
-    fn request(&mut self, notes: &mut Notes) -> Result<Option<Io>, FormatError> {
+impl<R: Row<N>, const N: usize> Source for File<R, N> {
+    type Shared = Notes;
+
+    fn item(&mut self, notes: &mut Notes) -> Result<Option<Item>, FormatError> {
         let mut row = [0; N];
         loop {
             match self.stream.fill(&mut row)? {
                 Filled::Whole => match self.parser.row(&row, notes) {
-                    Ok(Some(io)) => return Ok(Some(io)),
+                    Ok(Some(io)) => return Ok(Some(Item::Io(io))),
                     Ok(None) => {}
                     Err(_) if self.salvage => {
                         notes.count("rows could not be read, and were left out");
@@ -74,8 +76,7 @@ impl<R: Row<N> + Clone, const N: usize> Rows<R, N> {
 
 impl<R: Row<N>, const N: usize> Import for Rows<R, N> {
     fn next(&mut self) -> Result<Option<Item>, FormatError> {
-        let io = self.files.next(&mut self.notes)?;
-        Ok(io.map(Item::Io))
+        self.files.next(&mut self.notes)
     }
 
     fn devices(&self) -> &[String] {

@@ -4,7 +4,7 @@
 //! reads, 4 unused }.
 
 use super::binary::{u32_at, u64_at};
-use super::merged::{Merged, Requests};
+use super::merged::{Merged, Source};
 use super::number::times;
 use super::{Import, ImportClock, ImportOptions};
 use crate::{Filled, FormatError, Input, Io, Item, Notes, Operation, Stream};
@@ -96,11 +96,13 @@ enum Step {
     Cut,
 }
 
-impl Requests for File {
-    fn request(&mut self, notes: &mut Notes) -> Result<Option<Io>, FormatError> {
+impl Source for File {
+    type Shared = Notes;
+
+    fn item(&mut self, notes: &mut Notes) -> Result<Option<Item>, FormatError> {
         while let Some(stream) = &mut self.stream {
             match Self::step(stream, &mut self.left, &mut self.at_ns) {
-                Ok(Step::Packet(io)) => return Ok(Some(io)),
+                Ok(Step::Packet(io)) => return Ok(Some(Item::Io(io))),
                 Ok(Step::Head) => {}
                 Ok(Step::End) => self.stream = None,
                 Ok(Step::Cut) => {
@@ -126,8 +128,7 @@ struct Btrecord {
 
 impl Import for Btrecord {
     fn next(&mut self) -> Result<Option<Item>, FormatError> {
-        let io = self.files.next(&mut self.notes)?;
-        Ok(io.map(Item::Io))
+        self.files.next(&mut self.notes)
     }
 
     fn devices(&self) -> &[String] {

@@ -1,30 +1,34 @@
-//! Requests of several files, by their times.
+//! Items of several files, by their times.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::{FormatError, Io, Notes};
+use crate::{FormatError, Item};
 
-/// One file of requests.
-pub(crate) trait Requests: Send {
-    /// The next request; none at the end. What was left out is counted.
+/// One file.
+pub(crate) trait Source: Send {
+    /// What all files share: notes, and whatever else is added to.
+    type Shared;
+
+    /// The next item; none at the end.
     ///
     /// # Errors
     /// As those of [`Import::next`](super::Import::next).
-    fn request(&mut self, notes: &mut Notes) -> Result<Option<Io>, FormatError>;
+    fn item(&mut self, shared: &mut Self::Shared) -> Result<Option<Item>, FormatError>;
 }
 
-/// Merges files by the times of their requests, and where these are the same,
-/// in the order in which the files were named.
+/// Merges files by the times of their items, and where these are the same, in
+/// the order in which the files were named.
 #[derive(Debug)]
 pub(crate) struct Merged<S> {
-    sources: Vec<(S, Option<Io>)>,
-    /// Time and number of each source that has a request, the earliest first.
+    /// Each with its next item.
+    sources: Vec<(S, Option<Item>)>,
+    /// Time and number of each source that has an item, the earliest first.
     next: BinaryHeap<Reverse<(u64, usize)>>,
     started: bool,
 }
 
-impl<S: Requests> Merged<S> {
+impl<S: Source> Merged<S> {
     pub(crate) fn new(sources: impl IntoIterator<Item = S>) -> Self {
         let sources = sources.into_iter().map(|source| (source, None));
         Self {
@@ -34,33 +38,38 @@ impl<S: Requests> Merged<S> {
         }
     }
 
-    /// Reads the next request of the source `number`.
-    fn fetch(&mut self, number: usize, notes: &mut Notes) -> Result<(), FormatError> {
+    /// The files.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &S> {
+        self.sources.iter().map(|(source, _)| source)
+    }
+
+    /// Reads the next item of the source `number`.
+    fn fetch(&mut self, number: usize, shared: &mut S::Shared) -> Result<(), FormatError> {
         if let Some((source, held)) = self.sources.get_mut(number) {
-            *held = source.request(notes)?;
-            if let Some(io) = held {
-                self.next.push(Reverse((io.submit_ns, number)));
+            *held = source.item(shared)?;
+            if let Some(item) = held {
+                self.next.push(Reverse((item.submit_ns(), number)));
             }
         }
         Ok(())
     }
 
-    /// The next request of all; none at the end.
-    pub(crate) fn next(&mut self, notes: &mut Notes) -> Result<Option<Io>, FormatError> {
+    /// The next item of all; none at the end.
+    pub(crate) fn next(&mut self, shared: &mut S::Shared) -> Result<Option<Item>, FormatError> {
         if !self.started {
             self.started = true;
             for number in 0..self.sources.len() {
-                self.fetch(number, notes)?;
+                self.fetch(number, shared)?;
             }
         }
         let Some(Reverse((_, number))) = self.next.pop() else {
             return Ok(None);
         };
-        let io = self
+        let item = self
             .sources
             .get_mut(number)
             .and_then(|(_, held)| held.take());
-        self.fetch(number, notes)?;
-        Ok(io)
+        self.fetch(number, shared)?;
+        Ok(item)
     }
 }

@@ -176,6 +176,7 @@ mod tests {
         let long = "x,".repeat(5_000);
         assert_eq!(of(b',', &long).len(), 5_001);
         assert_eq!(exactly("1; 2".split(';')), Ok(["1", "2"]));
-        assert!(exactly::<3>("1; 2".split(';')).is_err());
+        let missing = exactly::<3>("1; 2".split(';'));
+        assert_eq!(missing.unwrap_err(), "2 fields, where 3 belong");
     }
 }

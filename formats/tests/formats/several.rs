@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use formats::{ImportOptions, Io, Operation};
+use formats::{ImportOptions, Input, Io, Operation};
 use proptest::prelude::*;
 use traces::{Reader, Record};
 
@@ -91,50 +91,34 @@ proptest! {
     }
 }
 
-/// One request each millisecond, for so long that two files of them cannot be
-/// put in order after they were read one after the other.
-fn long(device: u64, count: u64) -> Vec<Io> {
-    let io = |it| {
-        let mut io = Io::new(
-            it * 1_000_000 + device * 1_000,
-            Operation::Read,
-            it % 1_000 * 4096,
-            4096,
-        );
-        io.latency_ns = Some(500);
-        io
-    };
-    (0..count).map(io).collect()
-}
-
 #[test]
-fn files_of_devices_are_merged_by_time_however_long_they_are() {
+fn files_of_devices_are_merged_by_time_and_not_read_one_after_the_other() {
+    const COUNT: u64 = 3_000;
     let directory = tempfile::tempdir().unwrap();
-    // More than are held to be put in order.
-    let count = 300_000;
-    for name in ["alibaba", "vscsi"] {
-        let paths: Vec<PathBuf> = (0..2)
-            .map(|device| {
-                let path = directory.path().join(format!("{name}.{device}"));
-                let mut ios = long(device, count);
-                // Both clocks are the same.
-                ios.insert(0, Io::new(0, Operation::Read, 0, 512));
-                export(&trace(&ios), formats::find(name).unwrap(), &path);
-                path
-            })
-            .collect();
-        let merged = read(name, paths);
-        let mut latest = 0;
-        let mut found = 0;
-        for record in merged.records() {
-            let Record::Command { command, .. } = record.unwrap() else {
-                panic!("{name}");
-            };
-            assert!(command.submit_ns >= latest, "{name}: {found}");
-            latest = command.submit_ns;
+    for name in ["alibaba", "btrecord", "vscsi", "parquet", "csv"] {
+        let format = formats::find(name).unwrap();
+        let write = |device: u64| {
+            let path = directory.path().join(format!("{name}.{device}"));
+            // All clocks start at the same time.
+            let mut ios = vec![Io::new(0, Operation::Read, 0, 512)];
+            ios.extend((0..COUNT).map(|it| {
+                let at_ns = it * 1_000_000 + (device + 1) * 7_000;
+                Io::new(at_ns, Operation::Read, it % 1_000 * 4096, 4096)
+            }));
+            export(&trace(&ios), format, &path);
+            path
+        };
+        let paths = (0..3).map(write).collect();
+        // As they come, before anything is put in order.
+        let options = ImportOptions::default();
+        let mut opened = format.open(&Input::new(paths), &options).unwrap();
+        let (mut latest_ns, mut found) = (0, 0);
+        while let Some(item) = opened.next().unwrap() {
+            assert!(item.submit_ns() >= latest_ns, "{name}: {found}");
+            latest_ns = item.submit_ns();
             found += 1;
         }
-        assert_eq!(found, 2 * count + 2, "{name}");
+        assert_eq!(found, 3 * (COUNT + 1), "{name}");
     }
 }
 
