@@ -95,7 +95,7 @@ proptest! {
 fn files_of_devices_are_merged_by_time_and_not_read_one_after_the_other() {
     const COUNT: u64 = 3_000;
     let directory = tempfile::tempdir().unwrap();
-    for name in ["alibaba", "btrecord", "vscsi", "parquet", "csv"] {
+    for name in ["alibaba", "btrecord", "vscsi", "parquet", "csv", "vtracer"] {
         let format = formats::find(name).unwrap();
         let write = |device: u64| {
             let path = directory.path().join(format!("{name}.{device}"));

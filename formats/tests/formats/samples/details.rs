@@ -142,3 +142,35 @@ fn a_file_of_prose_is_told_to_be_one() {
     let empty = "files had no request of blkreplay in them";
     assert_eq!(summary.notes.get(empty), 1);
 }
+
+/// A loop of flushes as blkparse prints it: each is issued a little after the
+/// one before has completed, in 1 ms; the completion of `lost` is not there.
+fn flushes(lost: u64) -> String {
+    let mut lines = String::new();
+    for number in 0..50_u64 {
+        let issued_us = number * 1_100;
+        let mut event = |at_us: u64, action: &str, end: &str| {
+            let (seconds, us) = (at_us / 1_000_000, at_us % 1_000_000);
+            lines += &format!("259,0 0 {number} {seconds}.{us:06}000 7 {action} FN 0 + 0 {end}\n");
+        };
+        event(issued_us, "D", "[sync]");
+        if number != lost {
+            event(issued_us + 1_000, "C", "[0]");
+        }
+    }
+    lines
+}
+
+#[test]
+fn a_completion_that_was_lost_is_not_made_up_of_the_next() {
+    for lost in [0, 20, 49] {
+        let (reader, _) = whole("blkparse", &flushes(lost)).unwrap();
+        let expected: Vec<String> = (0..50)
+            .map(|number| {
+                let took = if number == lost { "-" } else { "1000000" };
+                format!("{} {took} Flush - 1/1", number * 1_100_000)
+            })
+            .collect();
+        assert_eq!(said(&reader), expected, "{lost}");
+    }
+}
