@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use tempfile::TempDir;
-use traces::{MonotonicClock, Tap};
+use traces::{MonotonicClock, Resolution, Tap};
 use vssd::front::vfio_user::{Options, ServeError, Server};
 use vssd::media::{Ram, RawFile, RawFileOptions};
 use vssd::profile::{BUILT_IN, Profile};
@@ -20,6 +20,7 @@ use crate::Answer;
 use crate::device::size;
 use crate::disk::{Disk, parse_bytes};
 use crate::stop;
+use crate::trace::parse_resolution;
 use recorded::{RecordPlan, Recorded};
 
 /// The guest memory in the options that are printed, MiB.
@@ -56,6 +57,10 @@ pub(crate) struct DriveArguments {
     /// Overwrite a trace that exists.
     #[arg(long, requires = "record")]
     overwrite: bool,
+    /// Keep times to 1ns, 100ns or 1us: the coarser, the smaller the trace.
+    #[arg(long, value_name = "TIME", requires = "record", default_value = "1ns",
+          value_parser = parse_resolution)]
+    resolution: Resolution,
     /// Say something about the recording, such as os=windows11; may be repeated.
     #[arg(long, value_name = "NAME=VALUE", requires = "record")]
     label: Vec<Label>,
@@ -117,6 +122,7 @@ impl DriveArguments {
             vfio_user: Some(socket),
             record,
             overwrite: true,
+            resolution: Resolution::default(),
             label: Vec::new(),
             serial: None,
             profile: BUILT_IN[0].name.into(),
@@ -205,6 +211,7 @@ impl DriveArguments {
         Some(RecordPlan {
             path,
             overwrite: self.overwrite,
+            resolution: self.resolution,
             labels: self.label.clone(),
         })
     }

@@ -50,4 +50,4 @@ pub use records::Records;
 pub use summary::{Latency, OpcodeSummary, Summary};
 pub use tap::Tap;
 pub use totals::{End, OpcodeCount, Totals};
-pub use writer::{Effort, Writer, WriterOptions};
+pub use writer::{Effort, Resolution, Writer, WriterOptions};
