@@ -41,7 +41,7 @@ use nvme::PAGE_BYTES;
 pub(crate) use access::Window;
 pub(crate) use bounce::{BounceId, Bounces};
 pub use error::{MapError, Unmapped};
-pub(crate) use segments::OwnBuffer;
+pub(crate) use segments::{Kept, OwnBuffer};
 pub(crate) use segments::SegmentBuffer;
 pub use segments::Segments;
 
