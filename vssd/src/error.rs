@@ -83,6 +83,14 @@ pub enum VssdError {
         /// Who has it, as far as that is known.
         by: String,
     },
+    /// A qcow2 image cannot be used.
+    #[error("cannot use the qcow2 image {}: {source}", path.display())]
+    Qcow2 {
+        /// The image.
+        path: PathBuf,
+        /// What keeps it from that.
+        source: io::Error,
+    },
     /// The kernel has no io_uring for us.
     #[error("the kernel refuses io_uring ({source}): use --aio sync")]
     Uring {

@@ -12,11 +12,13 @@ mod contract;
 mod image;
 mod lock;
 mod null;
+mod qcow2;
 mod ram;
 mod raw_file;
 mod uring;
 
 pub use null::Null;
+pub use qcow2::Qcow2;
 pub use ram::Ram;
 pub use raw_file::{RawFile, RawFileOptions};
 pub use uring::Uring;

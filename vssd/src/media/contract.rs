@@ -402,6 +402,20 @@ pub(crate) fn pattern(fill: u8, blocks: u64) -> Vec<u8> {
 
 /// Random requests do what the model does, whatever is under way beside them.
 pub(crate) fn matches_the_model<M: Media>(cases: u32, mut make: impl FnMut() -> M) {
+    let zeroes = |media: M| {
+        let bytes = usize::try_from(media.info().bytes).unwrap();
+        (media, vec![0; bytes])
+    };
+    matches_a_model(cases, || zeroes(make()), |_| {});
+}
+
+/// As [`matches_the_model`], on media that are not empty at first; `after` looks at
+/// the model once the medium is closed.
+pub(crate) fn matches_a_model<M: Media>(
+    cases: u32,
+    mut make: impl FnMut() -> (M, Vec<u8>),
+    after: impl Fn(&[u8]),
+) {
     let config = ProptestConfig {
         cases,
         failure_persistence: None,
@@ -410,16 +424,20 @@ pub(crate) fn matches_the_model<M: Media>(cases: u32, mut make: impl FnMut() -> 
     };
     let mut runner = proptest::test_runner::TestRunner::new(config);
     let first = make();
-    let blocks = first.info().bytes / BLOCK;
+    let blocks = first.0.info().bytes / BLOCK;
     drop(first);
     let make = std::cell::RefCell::new(make);
     let run = |actions: Vec<Action>| {
-        let media = (make.borrow_mut())();
+        let (media, model) = (make.borrow_mut())();
         let mut tester = Tester::new(media);
+        tester.model = model;
         for action in &actions {
             tester.act(action);
         }
         tester.check_all();
+        let Tester { media, model, .. } = tester;
+        drop(media);
+        after(&model);
         Ok(())
     };
     if let Err(error) = runner.run(&actions(blocks), run) {

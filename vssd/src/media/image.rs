@@ -2,13 +2,16 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::lock::{self, Locked};
 use super::{MediaError, RawFileOptions};
 use crate::VssdError;
+
+/// How often a lock is tried again, every 10 ms.
+const LOCK_TRIES: u32 = 20;
 
 /// An image that is open and locked.
 #[derive(Debug)]
@@ -82,7 +85,17 @@ impl Image {
 
     /// Locks `file`, as QEMU would.
     pub(super) fn lock(file: &File, path: &Path, written: bool) -> Result<(), VssdError> {
-        match lock::lock(std::os::fd::AsFd::as_fd(file), written) {
+        // A process that is about to start another shares its locks with that
+        // for a moment, even with one that it gives back just then.
+        let mut locked = lock::lock(file.as_fd(), written);
+        for _ in 0..LOCK_TRIES {
+            if !matches!(locked, Locked::InUse) {
+                break;
+            }
+            wait_a_moment();
+            locked = lock::lock(file.as_fd(), written);
+        }
+        match locked {
             Locked::Yes => Ok(()),
             Locked::InUse => Err(VssdError::InUse {
                 path: path.to_owned(),
@@ -107,6 +120,15 @@ impl Image {
             .custom_flags(flags)
             .open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
     }
+}
+
+fn wait_a_moment() {
+    let moment = rustix::time::Timespec {
+        tv_sec: 0,
+        tv_nsec: 10_000_000,
+    };
+    // One that is cut short only has the lock tried earlier.
+    let _ = rustix::thread::nanosleep(&moment);
 }
 
 /// Refuses to write to a drive with partitions, or that others hold.
