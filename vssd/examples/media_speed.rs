@@ -124,7 +124,11 @@ impl<M: Media> Bench<M> {
 
     /// Keeps `depth` commands under way until `next` has no more; how many there
     /// were.
-    fn run(&mut self, depth: u16, mut next: impl FnMut(&mut u64) -> Option<(NvmOpcode, u64)>) -> u64 {
+    fn run(
+        &mut self,
+        depth: u16,
+        mut next: impl FnMut(&mut u64) -> Option<(NvmOpcode, u64)>,
+    ) -> u64 {
         let mut free: Vec<u16> = (0..depth).collect();
         let (mut sent, mut done) = (0_u64, 0_u64);
         loop {
@@ -217,7 +221,8 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().expect("give the path of a file to make");
     let path = Path::new(&path);
-    let number = |text: Option<String>, otherwise| text.map_or(otherwise, |text| text.parse().unwrap());
+    let number =
+        |text: Option<String>, otherwise| text.map_or(otherwise, |text| text.parse().unwrap());
     let bytes = number(arguments.next(), 1024) << 20;
     let duration = Duration::from_millis(number(arguments.next(), 1500));
     let options = RawFileOptions {

@@ -136,7 +136,9 @@ fn refuse_used(path: &Path) -> io::Result<()> {
     let device = std::fs::metadata(path)?.rdev();
     let (major, minor) = (libc::major(device), libc::minor(device));
     let about = PathBuf::from(format!("/sys/dev/block/{major}:{minor}"));
-    let holders = std::fs::read_dir(about.join("holders")).into_iter().flatten();
+    let holders = std::fs::read_dir(about.join("holders"))
+        .into_iter()
+        .flatten();
     if let Some(holder) = holders.flatten().next() {
         let name = holder.file_name();
         return Err(io::Error::other(format!(
@@ -145,7 +147,10 @@ fn refuse_used(path: &Path) -> io::Result<()> {
         )));
     }
     let parts = std::fs::read_dir(&about).into_iter().flatten().flatten();
-    if let Some(part) = parts.into_iter().find(|at| at.path().join("partition").exists()) {
+    if let Some(part) = parts
+        .into_iter()
+        .find(|at| at.path().join("partition").exists())
+    {
         let name = part.file_name();
         return Err(io::Error::other(format!(
             "it has partitions ({}); remove them first (wipefs), or serve it read-only",

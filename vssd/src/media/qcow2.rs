@@ -243,7 +243,11 @@ impl Media for Qcow2 {
             bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
         };
         match request {
-            Request::Read { offset, to: guest } | Request::Compare { offset, with: guest } => {
+            Request::Read { offset, to: guest }
+            | Request::Compare {
+                offset,
+                with: guest,
+            } => {
                 let work = if matches!(request, Request::Read { .. }) {
                     Work::Read
                 } else {
@@ -310,9 +314,8 @@ impl Media for Qcow2 {
 
     fn let_go(&mut self, sink: Sink<'_>) {
         // Only what is read goes to guest memory; writes were copied.
-        let holds = |slot: &Slot| {
-            slot.ticket.is_some() && matches!(slot.work, Work::Read | Work::Compare)
-        };
+        let holds =
+            |slot: &Slot| slot.ticket.is_some() && matches!(slot.work, Work::Read | Work::Compare);
         while self.slots.iter().any(holds) {
             let Some(answer) = self.pool.wait() else {
                 return;

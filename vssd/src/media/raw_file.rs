@@ -71,14 +71,14 @@ impl RawFile {
             bytes,
             read_only,
         } = Image::open(path, options)?;
-        let syncer = file
-            .try_clone()
-            .and_then(Syncer::start)
-            .map_err(|source| VssdError::File {
-                action: "start the flush thread of",
-                path: path.clone(),
-                source,
-            })?;
+        let syncer =
+            file.try_clone()
+                .and_then(Syncer::start)
+                .map_err(|source| VssdError::File {
+                    action: "start the flush thread of",
+                    path: path.clone(),
+                    source,
+                })?;
         Ok(Self {
             name,
             path,

@@ -1,7 +1,7 @@
 //! A medium in a raw image or on a block device, through io_uring.
 //!
 //! ```text
-//!   submit -- in the page cache? --> Done
+//!   submit -- does the page cache do? --> Done
 //!      | no
 //!      v            poll                      poll
 //!   queued ------------> submission ring --> kernel --> completion ring --> sink
@@ -45,8 +45,8 @@ const SYNC: u64 = u64::MAX;
 /// writes while others go on: byte `n` of the medium is byte `n` of the file.
 ///
 /// Data goes straight between guest memory and the kernel. What the page cache
-/// has is read at once, and the rest by way of io_uring, with one system call a
-/// turn. No buffers are registered: guest memory comes and goes, and with it
+/// has or takes is read or written at once, and the rest by way of io_uring, with
+/// one system call a turn. No buffers are registered: guest memory comes and goes, and with it
 /// every registration would.
 #[derive(Debug)]
 pub struct Uring {
@@ -64,9 +64,23 @@ pub struct Uring {
     lost: bool,
     /// What is done, and not handed back.
     ended: VecDeque<(Ticket, Outcome)>,
-    /// Whether the page cache can be asked not to wait.
-    reads_now: bool,
-    writes_now: bool,
+    reads: Way,
+    writes: Way,
+    /// Whether the file is in memory, where nothing is waited for.
+    in_memory: bool,
+}
+
+/// How plain reads, or plain writes, go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// At once where the system does not have to wait, else by the ring.
+    Now,
+    /// At once, by a plain call: the system cannot tell whether it has to wait,
+    /// and would hand it to a thread of its own, which takes three times as long
+    /// as to do it.
+    Plain,
+    /// By the ring.
+    Ring,
 }
 
 impl Uring {
@@ -82,6 +96,8 @@ impl Uring {
         let probe = io_uring::IoUring::new(2).map_err(|source| VssdError::Uring { source })?;
         drop(probe);
         let image = Image::open(path, options)?;
+        let system = rustix::fs::fstatfs(&image.file);
+        let in_memory = system.is_ok_and(|system| system.f_type == libc::TMPFS_MAGIC);
         let again = |flags| {
             image.reopen(flags).map_err(|source| VssdError::File {
                 action: "open once more",
@@ -92,8 +108,7 @@ impl Uring {
         let others = [again(0)?, again(0)?];
         // The kernel closes these some time after the ring is gone. The one with
         // the lock is not among them, so that the image is free at once.
-        let ring = Ring::new(others.each_ref())
-            .map_err(|source| VssdError::Uring { source })?;
+        let ring = Ring::new(others.each_ref()).map_err(|source| VssdError::Uring { source })?;
         Ok(Self {
             image,
             ring,
@@ -105,8 +120,9 @@ impl Uring {
             is_syncing: false,
             lost: false,
             ended: VecDeque::new(),
-            reads_now: true,
-            writes_now: true,
+            reads: Way::Now,
+            writes: Way::Now,
+            in_memory,
         })
     }
 
@@ -346,33 +362,50 @@ impl Uring {
         handed
     }
 
-    /// Reads what is there already; how the request ended, or how much is done.
-    fn read_now(&mut self, offset: u64, to: &Segments<'_>) -> usize {
-        if !self.reads_now {
-            return 0;
-        }
-        match to.read_file_now(self.image.file.as_fd(), offset) {
-            Ok(done) => done,
-            Err(error) => {
-                // Some file systems always may wait.
-                self.reads_now = error.raw_os_error() != Some(libc::EOPNOTSUPP);
-                0
+    /// Reads what can be read at once; how much that was.
+    fn read_now(&mut self, offset: u64, to: &Segments<'_>) -> io::Result<usize> {
+        let file = self.image.file.as_fd();
+        if self.reads == Way::Now {
+            match to.read_file_now(file, offset) {
+                Ok(done) => return Ok(done),
+                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                    self.reads = if self.in_memory {
+                        Way::Plain
+                    } else {
+                        Way::Ring
+                    };
+                }
+                Err(_) => return Ok(0),
             }
         }
+        if self.reads == Way::Ring {
+            return Ok(0);
+        }
+        to.read_file(file, offset)?;
+        Ok(to.bytes())
     }
 
     /// Writes what can be written at once; how much that was.
-    fn write_now(&mut self, offset: u64, from: &Segments<'_>) -> usize {
-        if !self.writes_now {
-            return 0;
-        }
-        match from.write_file_now(self.image.file.as_fd(), offset) {
-            Ok(done) => done,
-            Err(error) => {
-                self.writes_now = error.raw_os_error() != Some(libc::EOPNOTSUPP);
-                0
+    fn write_now(&mut self, offset: u64, from: &Segments<'_>) -> io::Result<usize> {
+        let file = self.image.file.as_fd();
+        if self.writes == Way::Now {
+            match from.write_file_now(file, offset) {
+                Ok(done) => return Ok(done),
+                // A copy into the page cache, on most file systems.
+                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                    self.writes = Way::Plain;
+                }
+                Err(_) => return Ok(0),
             }
         }
+        // A part of a page may have to be read first.
+        let bytes = u64::try_from(from.bytes()).unwrap_or(u64::MAX);
+        let whole = (offset | bytes).is_multiple_of(nvme::PAGE_BYTES);
+        if self.writes == Way::Ring || !(whole || self.in_memory) {
+            return Ok(0);
+        }
+        from.write_file(file, offset)?;
+        Ok(from.bytes())
     }
 
     /// Queues a transfer of which `done` bytes are done.
@@ -381,8 +414,15 @@ impl Uring {
         ticket: Ticket,
         work: Work,
         (offset, memory): (u64, &Segments<'_>),
-        done: usize,
+        done: io::Result<usize>,
     ) -> Submission {
+        let done = match done {
+            Ok(done) => done,
+            Err(error) => {
+                let error = self.failed(work, of(offset, memory.bytes()), &error);
+                return Submission::Done(ticket, Err(error));
+            }
+        };
         if done >= memory.bytes() {
             return Submission::Done(ticket, Ok(()));
         }
@@ -399,7 +439,10 @@ impl Uring {
             self.push_queued();
             self.ring.enter(false);
             self.collect();
-            let left = self.slots.iter().any(|slot| slot.place != Place::Free && matters(slot));
+            let left = self
+                .slots
+                .iter()
+                .any(|slot| slot.place != Place::Free && matters(slot));
             if !left {
                 return;
             }
@@ -451,7 +494,11 @@ impl Media for Uring {
                 from,
                 durable,
             } => {
-                let done = if durable { 0 } else { self.write_now(offset, &from) };
+                let done = if durable {
+                    Ok(0)
+                } else {
+                    self.write_now(offset, &from)
+                };
                 return self.transfer(ticket, Work::Write { durable }, (offset, &from), done);
             }
             Request::Compare { offset, with } => {

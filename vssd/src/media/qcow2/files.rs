@@ -84,7 +84,9 @@ pub(super) fn open(path: &Path, write: bool, gate: Gate) -> io::Result<Driver<Fi
     let (file, other) = storage(path, write)?;
     let summary = header::look_at(&other)?;
     if !summary.is_qcow2 {
-        return Err(io::Error::other("it is not a qcow2 image: use --format raw"));
+        return Err(io::Error::other(
+            "it is not a qcow2 image: use --format raw",
+        ));
     }
     Driver::<File>::builder(file).write(write).open(gate)
 }
@@ -93,7 +95,9 @@ pub(super) fn open(path: &Path, write: bool, gate: Gate) -> io::Result<Driver<Fi
 pub(super) fn open_raw(path: &Path) -> io::Result<FormatAccess<File>> {
     let (file, _) = storage(path, true)?;
     let raw = Raw::builder(file).write(true);
-    Ok(FormatAccess::new(raw.open(DenyImplicitOpenGate::default())?))
+    Ok(FormatAccess::new(
+        raw.open(DenyImplicitOpenGate::default())?,
+    ))
 }
 
 /// Makes an image of `bytes` bytes at `path`, where there is nothing yet, that

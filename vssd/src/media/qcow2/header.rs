@@ -106,7 +106,9 @@ fn refusal(header: &Header) -> Option<String> {
         ));
     }
     if has(EXTERNAL_DATA) {
-        return Some("it keeps its data in another file: convert it with `qemu-img convert`".into());
+        return Some(
+            "it keeps its data in another file: convert it with `qemu-img convert`".into(),
+        );
     }
     if has(COMPRESSION) || has(EXTENDED_L2) {
         let what = if has(COMPRESSION) {

@@ -136,7 +136,9 @@ fn check_base(path: &Path, base: &Path) -> io::Result<()> {
 fn commit(path: &Path) -> io::Result<(PathBuf, u64)> {
     header::look_at(&std::fs::File::open(path)?)?;
     let Some((base_path, is_qcow2)) = backing(path)? else {
-        return Err(io::Error::other("it builds on nothing: there is nowhere to commit to"));
+        return Err(io::Error::other(
+            "it builds on nothing: there is nowhere to commit to",
+        ));
     };
     let base = if is_qcow2 {
         FormatAccess::new(files::open(&base_path, true, Gate::new(true))?)
@@ -164,7 +166,10 @@ fn commit(path: &Path) -> io::Result<(PathBuf, u64)> {
         let mut length = length;
         match mapping {
             // Nothing of its own.
-            ShallowMapping::Indirect { .. } | ShallowMapping::Zero { explicit: false, .. } => {}
+            ShallowMapping::Indirect { .. }
+            | ShallowMapping::Zero {
+                explicit: false, ..
+            } => {}
             ShallowMapping::Zero { .. } => {
                 base.write_zeroes(at, length)?;
                 written += length;

@@ -135,7 +135,14 @@ fn qemu_reads_what_was_made_and_what_it_made_is_read() {
 
     // A compressed image, which can be read and written over.
     let small = dir.path().join("small.qcow2");
-    let convert = ["convert", "-c", "-O", "qcow2", name, small.to_str().unwrap()];
+    let convert = [
+        "convert",
+        "-c",
+        "-O",
+        "qcow2",
+        name,
+        small.to_str().unwrap(),
+    ];
     let (made, text) = qemu("qemu-img", &convert).unwrap();
     assert!(made, "{text}");
     let mut tester = Tester::new(Qcow2::open(&small, false, false).unwrap());

@@ -18,6 +18,13 @@ fn create(path: &Path, bytes: u64) -> Uring {
     Uring::open(path, options).unwrap()
 }
 
+/// A medium that does nothing at once.
+fn create_on_ring(path: &Path, bytes: u64) -> Uring {
+    let mut media = create(path, bytes);
+    (media.reads, media.writes) = (Way::Ring, Way::Ring);
+    media
+}
+
 /// Directories on a file system that has memory behind it, and on one that has a
 /// drive.
 fn places() -> Vec<TempDir> {
@@ -29,25 +36,29 @@ fn places() -> Vec<TempDir> {
 #[test]
 fn it_matches_the_model() {
     for dir in places() {
-        let mut count = 0;
-        contract::matches_the_model(32, || {
-            count += 1;
-            create(&dir.path().join(format!("{count}")), MIB)
-        });
+        for make in [create, create_on_ring] {
+            let mut count = 0;
+            contract::matches_the_model(24, || {
+                count += 1;
+                let path = dir.path().join(format!("{count}"));
+                let _ = std::fs::remove_file(&path);
+                make(&path, MIB)
+            });
+        }
     }
 }
 
 #[test]
 fn it_gives_up_what_is_abandoned() {
     for dir in places() {
-        contract::gives_up_what_is_abandoned(create(&dir.path().join("disk"), MIB));
+        contract::gives_up_what_is_abandoned(create_on_ring(&dir.path().join("disk"), MIB));
     }
 }
 
 #[test]
 fn it_lets_go_of_memory() {
     for dir in places() {
-        contract::lets_go_of_memory(create(&dir.path().join("disk"), MIB));
+        contract::lets_go_of_memory(create_on_ring(&dir.path().join("disk"), MIB));
     }
 }
 
@@ -111,7 +122,12 @@ fn a_file_that_shrinks_under_us_is_a_read_error() {
         file.set_len(4096).unwrap();
         let mut own = OwnBuffer::new(8192);
         // A part of the first is there still.
-        for (offset, verify) in [(2048, false), (65_536, false), (2048, true), (65_536, true)] {
+        let cases = [(2048, false), (65_536, false), (2048, true), (65_536, true)];
+        for (way, (offset, verify)) in [Way::Now, Way::Ring]
+            .into_iter()
+            .flat_map(|way| cases.map(|case| (way, case)))
+        {
+            media.reads = way;
             let request = if verify {
                 let bytes = 8192;
                 Request::Verify {
@@ -259,4 +275,62 @@ fn readers_share_and_cannot_write() {
         assert_eq!(outcome, Err(MediaError::ReadOnly));
     }
     assert_eq!(run(&mut one, NvmOpcode::FLUSH, Request::Flush), Ok(()));
+}
+
+/// A limit on the size of files stands for a full disk: what does not fit is an
+/// error to the guest, and nothing else suffers.
+#[test]
+fn what_does_not_fit_is_an_error_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk");
+    if let Some(path) = std::env::var_os(LIMITED) {
+        return limited(Path::new(&path));
+    }
+    // The limit is one of the process, so that a process of its own has it.
+    let name = "media::uring::tests::what_does_not_fit_is_an_error_and_nothing_else";
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(LIMITED, &path)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    let image = std::fs::read(&path).unwrap();
+    assert!(image[..65_536].iter().all(|&byte| byte == 5));
+    assert!(image[65_536..].iter().all(|&byte| byte == 0));
+}
+
+const LIMITED: &str = "VSSD_TEST_FILE_LIMIT";
+
+fn limited(path: &Path) {
+    // SAFETY: the signal is one that the limit sends, and nobody waits for it.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    let mut media = create(path, MIB);
+    let limit = libc::rlimit {
+        rlim_cur: 65_536,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: the limit is ours, and outlives the call.
+    let done = unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
+    assert_eq!(done, 0);
+    let mut own = OwnBuffer::new(65_536);
+    own.data_mut().fill(5);
+    for way in [Way::Now, Way::Ring] {
+        media.writes = way;
+        for durable in [false, true] {
+            let mut write = |offset| {
+                let from = own.drain(0, 65_536).unwrap();
+                let write = Request::Write {
+                    offset,
+                    from,
+                    durable,
+                };
+                run(&mut media, NvmOpcode::WRITE, write)
+            };
+            assert_eq!(write(65_536), Err(MediaError::NoSpace));
+            assert_eq!(write(0), Ok(()));
+        }
+        let flush = run(&mut media, NvmOpcode::FLUSH, Request::Flush);
+        assert_eq!(flush, Ok(()));
+    }
 }
