@@ -8,7 +8,9 @@ use nvme::Registers;
 use recorder::{Recorder, RecorderHandle, RecorderOptions, RingTap};
 use traces::{Clock as _, DeviceIdentity, Header, MonotonicClock, NamespaceInfo, Start};
 use vssd::front::{CmbFile, DoorbellFile, Function};
-use vssd::{Controller, Interrupts, MapError, Media, PciIdentity, Protection};
+use vssd::{
+    BlockDevice, Controller, DmaTable, Interrupts, MapError, Media, PciIdentity, Protection, Rings,
+};
 
 use super::Label;
 use crate::terminal;
@@ -256,6 +258,18 @@ impl<M: Media> Function for Recorded<M> {
 
     fn vectors(&self) -> u16 {
         Function::vectors(&self.controller)
+    }
+
+    fn rings(&mut self) -> (&mut Rings, &DmaTable) {
+        self.controller.rings()
+    }
+
+    fn block_device(&self) -> Option<BlockDevice> {
+        self.controller.block_device()
+    }
+
+    fn set_write_cache(&mut self, enabled: bool) {
+        self.controller.set_write_cache(enabled);
     }
 }
 

@@ -17,8 +17,8 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::event::Event;
 use crate::Interrupts;
+use crate::front::Event;
 
 /// The pin.
 #[derive(Debug)]
