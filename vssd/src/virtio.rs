@@ -286,6 +286,17 @@ impl Rings {
     }
 }
 
+#[cfg(test)]
+impl Rings {
+    fn has_event_idx(&self, index: u16) -> bool {
+        self.rings[usize::from(index)].has_event_idx()
+    }
+
+    fn forget_for_tests(&mut self, index: u16) {
+        self.rings[usize::from(index)].forget();
+    }
+}
+
 /// What the driver is told of a command that ended so.
 fn status_of(status: Status) -> BlockStatus {
     if status.is_success() {

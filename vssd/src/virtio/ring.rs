@@ -396,6 +396,11 @@ impl Ring {
         }
     }
 
+    #[cfg(test)]
+    pub(super) const fn has_event_idx(&self) -> bool {
+        self.event_idx
+    }
+
     /// Does not serve the queue any more, because the driver has spoilt it.
     pub(crate) fn spoil(&mut self) {
         self.state = State::Broken;
@@ -408,7 +413,7 @@ impl Ring {
 
 /// Whether the index `event` lies among those from `old` up to but without
 /// `new` (`Virtio 1.2 §2.7.10`).
-const fn crosses(event: u16, old: u16, new: u16) -> bool {
+pub(super) const fn crosses(event: u16, old: u16, new: u16) -> bool {
     new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
 }
 

@@ -128,8 +128,8 @@ impl Interrupts for Line {
 mod tests {
     use rustix::event::EventfdFlags;
 
-    use super::super::event::tests::{event, take};
     use super::*;
+    use crate::front::event::tests::{event, take};
 
     #[test]
     fn it_masks_itself_until_it_is_unmasked() {
