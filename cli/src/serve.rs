@@ -250,12 +250,13 @@ impl DriveArguments {
         })
     }
 
-    fn plan(&self) -> Option<RecordPlan> {
+    fn plan(&self, front: &Front) -> Option<RecordPlan> {
         let path = self.record.clone()?;
         Some(RecordPlan {
             path,
             overwrite: self.overwrite,
             labels: self.label.clone(),
+            transfers_are_limited: *front == Front::Nvme,
         })
     }
 }
@@ -331,7 +332,7 @@ impl Serving {
         disk: &Disk,
     ) -> Result<Self> {
         let bytes = media.info().bytes;
-        let plan = arguments.plan();
+        let plan = arguments.plan(&front);
         if let Some(plan) = &plan {
             plan.check()?;
         }

@@ -81,14 +81,18 @@ pub struct Rings {
     turn: usize,
 }
 
+/// The most virtqueues: clients number them with 8 bits.
+const QUEUES_MAX: u16 = 256;
+
 /// The NVMe queue that virtqueue `index` appears as.
 const fn queue_of(index: u16) -> QueueId {
     QueueId(index.saturating_add(1))
 }
 
 impl Rings {
-    /// `count` virtqueues, none of which is started.
+    /// `count` virtqueues, or as many as there can be, none of which is started.
     pub(crate) fn new(count: u16) -> Self {
+        let count = count.min(QUEUES_MAX);
         let mut rings = Vec::new();
         rings.resize_with(usize::from(count), Ring::new);
         Self {

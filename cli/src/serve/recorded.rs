@@ -24,6 +24,8 @@ pub(crate) struct RecordPlan {
     pub(crate) overwrite: bool,
     /// What the user says of the recording.
     pub(crate) labels: Vec<Label>,
+    /// Whether the guest sees a limit to the size of a transfer.
+    pub(crate) transfers_are_limited: bool,
 }
 
 impl RecordPlan {
@@ -125,7 +127,9 @@ impl<M: Media> Recorded<M> {
                 })
                 .collect(),
             io_queues: u32::from(config.queue_pairs_max),
-            mdts_bytes: nvme::PAGE_BYTES.checked_shl(u32::from(config.mdts)),
+            mdts_bytes: nvme::PAGE_BYTES
+                .checked_shl(u32::from(config.mdts))
+                .filter(|_| plan.transfers_are_limited),
             start: Start {
                 unix_ns: terminal::unix_ns(),
                 clock_ns: self.controller.clock().now_ns(),
@@ -284,6 +288,7 @@ mod tests {
             path: path.to_owned(),
             overwrite: false,
             labels: Vec::new(),
+            transfers_are_limited: true,
         }
     }
 

@@ -103,6 +103,10 @@ impl InflightFile {
         if end.is_none_or(|end| end > size) {
             return Err(io::Error::other("the file is too short for its queues"));
         }
+        // Widens.
+        if !offset.is_multiple_of(ALIGN as u64) {
+            return Err(io::Error::other("its place in the file is not aligned"));
+        }
         let mapping = MmapOptions::new()
             .offset(offset)
             .len(bytes)

@@ -86,6 +86,9 @@ pub(crate) struct Ring {
     log: Option<InflightLog>,
     call: Option<Event>,
     error: Option<Event>,
+    /// Whether the driver is to be told once, whatever it wants: the server
+    /// before may have died between using a request and telling of it.
+    owes_call: bool,
 }
 
 impl Ring {
@@ -108,6 +111,7 @@ impl Ring {
             log: None,
             call: None,
             error: None,
+            owes_call: false,
         }
     }
 
@@ -131,6 +135,16 @@ impl Ring {
 
     pub(crate) fn set_call(&mut self, call: Option<Event>) {
         self.call = call;
+        self.settle_call();
+    }
+
+    fn settle_call(&mut self) {
+        if self.owes_call
+            && let Some(call) = &self.call
+        {
+            call.signal();
+            self.owes_call = false;
+        }
     }
 
     pub(crate) fn set_error(&mut self, error: Option<Event>) {
@@ -174,6 +188,8 @@ impl Ring {
         self.slots = vec![Slot::default(); usize::from(place.entries)].into_boxed_slice();
         self.in_flight = 0;
         self.state = State::Running;
+        self.owes_call = self.used_index != 0;
+        self.settle_call();
         Ok(())
     }
 
@@ -210,6 +226,7 @@ impl Ring {
     pub(crate) fn stop(&mut self) -> u16 {
         self.state = State::Stopped;
         self.enabled = false;
+        self.owes_call = false;
         self.in_flight = 0;
         self.slots = Box::default();
         self.again.clear();

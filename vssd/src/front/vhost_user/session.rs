@@ -160,7 +160,7 @@ impl Session {
         name: String,
         function: &mut dyn Function,
     ) -> Result<Self, ConnectionError> {
-        let count = function.rings().0.count().min(u16::from(u8::MAX));
+        let count = function.rings().0.count();
         Ok(Self {
             connection,
             name,

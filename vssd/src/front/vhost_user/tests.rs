@@ -2,6 +2,7 @@
 //! which virtual machine monitors use.
 
 mod client;
+mod messages;
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
