@@ -144,7 +144,7 @@ fn record_guest(files: &Files, trace: &Path) -> Result<DriveCounters> {
     kit.copy_root_image(&image)?;
     let drive = DriveArguments::plain(files.at("nvme.sock"), Some(trace.to_owned()))
         .labelled("guest", "Debian, boot and demonstration job");
-    let serving = Serving::start(&Disk::Raw(image), &drive)?;
+    let serving = Serving::start(&Disk::Image(image), &drive)?;
     let socket = serving.socket().to_owned();
     let mut guest = Launch::job(&kit, JOB)
         .drive(Drive::VfioUser { socket })

@@ -11,7 +11,6 @@ use clap::Args;
 use tempfile::TempDir;
 use traces::{MonotonicClock, Resolution, Tap};
 use vssd::front::vfio_user::{Options, ServeError, Server};
-use vssd::media::{Ram, RawFile, RawFileOptions};
 use vssd::profile::{BUILT_IN, Profile};
 use vssd::worker::StopHandle;
 use vssd::{Controller, ControllerConfig, FileStore, Media};
@@ -19,6 +18,7 @@ use vssd::{Controller, ControllerConfig, FileStore, Media};
 use crate::Answer;
 use crate::device::size;
 use crate::disk::{Disk, parse_bytes};
+use crate::media::{MediaArguments, Opened};
 use crate::stop;
 use crate::trace::parse_resolution;
 use recorded::{RecordPlan, Recorded};
@@ -36,7 +36,7 @@ What to add to QEMU's command line is printed once the socket is there. One gues
 at a time attaches; each session is recorded into a file of its own: day.vtr,
 day-2.vtr, and so on. SIGINT or SIGTERM ends it, with the recording complete.")]
 pub(crate) struct ServeArguments {
-    /// The disk: a raw image, or ram:SIZE.
+    /// The disk: an image, raw or qcow2; a drive; ram:SIZE; or null:SIZE.
     disk: Disk,
     #[command(flatten)]
     drive: DriveArguments,
@@ -89,6 +89,8 @@ pub(crate) struct DriveArguments {
     /// Remember nothing, and start as a new drive.
     #[arg(long, conflicts_with = "state")]
     no_state: bool,
+    #[command(flatten)]
+    media: MediaArguments,
 }
 
 /// A `--label`.
@@ -131,6 +133,7 @@ impl DriveArguments {
             read_only: false,
             state: None,
             no_state: true,
+            media: MediaArguments::default(),
         }
     }
 
@@ -140,12 +143,12 @@ impl DriveArguments {
             _ if self.no_state => None,
             _ if self.state.is_some() => self.state.clone(),
             // An image that nobody writes is as it was.
-            Disk::Raw(path) if !self.read_only => {
-                let mut name = path.clone().into_os_string();
+            Disk::Image(path) if !self.read_only => {
+                let mut name = self.media.changed(path).as_os_str().to_owned();
                 name.push(".vssd");
                 Some(name.into())
             }
-            Disk::Raw(_) | Disk::Ram(_) => None,
+            Disk::Image(_) | Disk::Ram(_) | Disk::Null(_) => None,
         }
     }
 
@@ -221,8 +224,8 @@ impl DriveArguments {
 /// guest refuses a second drive of the same name.
 fn serial_of(disk: &Disk) -> String {
     let hash = match disk {
-        Disk::Ram(_) => std::process::id(),
-        Disk::Raw(path) => {
+        Disk::Ram(_) | Disk::Null(_) => std::process::id(),
+        Disk::Image(path) => {
             let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
             crc32fast::hash(whole.as_os_str().as_encoded_bytes())
         }
@@ -253,19 +256,13 @@ pub(crate) struct Serving {
 impl Serving {
     /// Opens `disk` and serves it. The socket is there when this returns.
     pub(crate) fn start(disk: &Disk, arguments: &DriveArguments) -> Result<Self> {
-        match disk {
-            Disk::Ram(bytes) => Self::start_on(Ram::new(*bytes)?, arguments, disk),
-            Disk::Raw(path) if arguments.create.is_none() && !path.exists() => bail!(
-                "{} does not exist: name an image, or give --create SIZE to make one",
-                path.display()
-            ),
-            Disk::Raw(path) => {
-                let options = RawFileOptions {
-                    create: arguments.create,
-                    read_only: arguments.read_only,
-                };
-                Self::start_on(RawFile::open(path, options)?, arguments, disk)
-            }
+        let media = &arguments.media;
+        match media.open(disk, arguments.create, arguments.read_only)? {
+            Opened::Ram(media) => Self::start_on(media, arguments, disk),
+            Opened::Null(media) => Self::start_on(media, arguments, disk),
+            Opened::Uring(media) => Self::start_on(media, arguments, disk),
+            Opened::Sync(media) => Self::start_on(media, arguments, disk),
+            Opened::Qcow2(media) => Self::start_on(media, arguments, disk),
         }
     }
 
@@ -371,7 +368,7 @@ mod tests {
             std::fs::write(path, "").unwrap();
         }
         let [one, other, roundabout] =
-            [one, other, roundabout].map(|path| serial_of(&Disk::Raw(path)));
+            [one, other, roundabout].map(|path| serial_of(&Disk::Image(path)));
         assert_eq!(one, roundabout);
         assert_ne!(one, other);
         assert_eq!(one.len(), 12);

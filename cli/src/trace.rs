@@ -105,6 +105,15 @@ pub(crate) fn parse_resolution(text: &str) -> Result<Resolution, String> {
     })
 }
 
+/// Opens what is whole of a damaged trace, and says what is not.
+pub(crate) fn salvage(path: &Path) -> Result<Reader> {
+    let reader = Reader::salvage(path)?;
+    if let Some(salvaged) = reader.salvaged() {
+        log::warn!("{}: {salvaged}", path.display());
+    }
+    Ok(reader)
+}
+
 /// A duration as people write it: `1.42ms`.
 pub(crate) fn duration(ns: u64) -> String {
     format!("{:.2?}", Duration::from_nanos(ns))

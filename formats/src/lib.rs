@@ -26,6 +26,8 @@ mod csv;
 mod error;
 mod export;
 mod format;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod import;
 mod input;
 mod item;

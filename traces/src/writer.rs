@@ -154,7 +154,8 @@ pub struct Writer<W> {
     /// Where the next block goes: the length of the file up to its last whole
     /// block.
     offset: u64,
-    /// One more than the largest sequence number so far.
+    /// One more than the largest sequence number of a command so far, or the
+    /// largest of an event: where a gap stands.
     next_sequence: u64,
     counter: Counter,
 }
@@ -305,6 +306,7 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// As [`Writer::command`].
     pub fn event(&mut self, record: &EventRecord) -> Result<(), TraceError> {
+        self.reach(record.sequence);
         self.mark(Mark::Event(EventRecord {
             at_ns: self.options.resolution.floor(record.at_ns),
             ..*record
@@ -312,7 +314,7 @@ impl<W: Write> Writer<W> {
     }
 
     /// Adds a gap; it stands after the command with the largest sequence
-    /// number so far.
+    /// number so far, and after the events so far.
     ///
     /// # Errors
     /// As [`Writer::command`].
@@ -324,6 +326,13 @@ impl<W: Write> Writer<W> {
                 ..*gap
             },
         })
+    }
+
+    /// Says that the command with this sequence number is next: a gap that is
+    /// added now stands before it, and after all before it, whether those are
+    /// in the trace or not.
+    pub fn reach(&mut self, sequence: u64) {
+        self.next_sequence = self.next_sequence.max(sequence);
     }
 
     fn mark(&mut self, mark: Mark) -> Result<(), TraceError> {
