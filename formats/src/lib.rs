@@ -22,6 +22,7 @@
 //! draws and sums up nothing.
 
 mod assemble;
+mod csv;
 mod error;
 mod export;
 mod format;

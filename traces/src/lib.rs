@@ -17,6 +17,7 @@
 //! pictures ([`plot`]) and pages ([`report`]). It does not decide what is recorded, runs no threads and
 //! never waits: that is `recorder`'s. Formats of other tools are `formats`'.
 
+mod ahead;
 mod block;
 mod clock;
 mod codec;
@@ -54,4 +55,4 @@ pub use summary::{Latency, OpcodeSummary, Summary};
 pub use tap::Tap;
 pub use totals::{End, OpcodeCount, Totals};
 pub use touched::Touched;
-pub use writer::{Effort, Writer, WriterOptions};
+pub use writer::{Effort, Resolution, Writer, WriterOptions};

@@ -120,7 +120,8 @@ pub(crate) fn run(arguments: &ConvertArguments) -> Result<()> {
     let to = target(arguments)?;
     if to.is_none() && is_vtr(arguments)? {
         let file = only(arguments)?;
-        return super::pack::pack(&opened(arguments, file)?, file, output, arguments.overwrite);
+        let options = WriterOptions::default().overwrite(arguments.overwrite);
+        return super::pack::pack(&opened(arguments, file)?, file, output, options);
     }
     // What is there is replaced by a whole file, or not at all.
     let part = Part::beside(output);
