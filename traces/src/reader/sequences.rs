@@ -27,13 +27,16 @@ pub(super) struct Sequences {
 }
 
 impl Sequences {
-    /// Adds `commands`, which are sorted by sequence.
+    /// Adds `commands`, which are sorted by sequence, but for those of forged
+    /// blocks.
     pub(super) fn add(&mut self, commands: &[CommandRecord]) {
         let mut run: Option<(u64, u64, u64)> = None;
         for command in commands {
             let (sequence, at_ns) = (command.sequence, command.submit_ns);
             match &mut run {
-                Some((_, last, last_ns)) if last.saturating_add(1) >= sequence => {
+                Some((_, last, last_ns))
+                    if sequence >= *last && last.saturating_add(1) >= sequence =>
+                {
                     (*last, *last_ns) = (sequence, at_ns);
                 }
                 _ => {
@@ -105,6 +108,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn commands_in_disorder_are_survived() {
+        let mut sequences = Sequences::default();
+        let sqe = Sqe::new(2, NamespaceId(1));
+        let command = |at| CommandRecord::fetched(at, 0, QueueId(1), &sqe);
+        sequences.add(&[5, 3, 4, 9, u64::MAX, 0].map(command));
+        let missing = sequences.missing().unwrap();
+        let found: Vec<(u64, u64)> = missing.iter().map(|it| (it.first, it.count)).collect();
+        assert_eq!(found, [(1, 2), (6, 3), (10, u64::MAX - 10)]);
+    }
 
     proptest! {
         #[test]
