@@ -78,7 +78,7 @@ proptest! {
                 command.submit_ns = command.sequence.saturating_mul(1_234);
                 if let Some(completion) = &mut command.completion {
                     let latency = completion.complete_ns % 1_000_000;
-                    completion.complete_ns = (command.submit_ns + latency).saturating_sub(999);
+                    completion.complete_ns = command.submit_ns.saturating_add(latency).saturating_sub(999);
                 }
             }
         }
