@@ -104,8 +104,15 @@ fn measure(name: &str, reader: &Reader, runs: usize) -> Result<Vec<Row>> {
     let part = head(&records, reader.header())?;
     let records = records.get(..PART).unwrap_or(&records);
     let row = |kept_as: &str, holds, bytes: usize, [write, read]: [Option<f64>; 2]| {
-        let kept_as = if is_long { format!("{kept_as} *") } else { kept_as.to_owned() };
-        Row { bytes_a_command: per(bytes, records.len()), ..row(&kept_as, holds, 0, [write, read]) }
+        let kept_as = if is_long {
+            format!("{kept_as} *")
+        } else {
+            kept_as.to_owned()
+        };
+        Row {
+            bytes_a_command: per(bytes, records.len()),
+            ..row(&kept_as, holds, 0, [write, read])
+        }
     };
     let (bytes, speeds) = theirs(&part, "parquet", runs)?;
     rows.push(row("Parquet, zstd", WHOLE, bytes.len(), speeds));
@@ -116,7 +123,12 @@ fn measure(name: &str, reader: &Reader, runs: usize) -> Result<Vec<Row>> {
     for (format, holds) in [("fio", "no queue, in us"), ("blktrace", "no queue")] {
         let (bytes, _) = theirs(&part, format, 1)?;
         let small = zstd::bulk::compress(&bytes, 19).context("zstd does not compress")?;
-        rows.push(row(&format!("{format}, zstd -19"), holds, small.len(), [None; 2]));
+        rows.push(row(
+            &format!("{format}, zstd -19"),
+            holds,
+            small.len(),
+            [None; 2],
+        ));
     }
     Ok(rows)
 }
