@@ -13,7 +13,7 @@
 //!        queue -> command -> transfer -> admin | namespace
 //!                   |  Ticket, Request
 //!                   v
-//!   media       Ram · RawFile · Null
+//!   media       Ram · Uring · RawFile · Qcow2 · Null
 //! ```
 //!
 //! [`Controller`] is one NVMe function, whose namespaces share a medium. It is driven: by
