@@ -12,12 +12,12 @@
 //!
 //!   Flush, or zeroes that are to last: waiting --> one fdatasync for all --> sink
 //! ```
+
 mod engine;
 mod ring;
 mod slot;
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -36,8 +36,8 @@ use crate::{Segments, Ticket, VssdError};
 ///
 /// Data goes straight between guest memory and the kernel. What the page cache
 /// has or takes is read or written at once, and the rest by way of io_uring, with
-/// one system call a turn. No buffers are registered: guest memory comes and goes, and with it
-/// every registration would.
+/// one system call a turn. No buffers are registered: guest memory comes and
+/// goes, and with it every registration would.
 #[derive(Debug)]
 pub struct Uring {
     image: Image,

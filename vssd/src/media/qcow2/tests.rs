@@ -308,7 +308,7 @@ fn qemu_and_we_keep_off_each_others_images() {
         locks.contains(&format!(":{inode} "))
     };
     while !locked() {
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        std::thread::yield_now();
     }
     let error = Qcow2::open(&path, false, false).unwrap_err().to_string();
     let who = format!("process {} (qemu-io)", theirs.id());

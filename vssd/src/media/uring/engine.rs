@@ -93,7 +93,11 @@ impl Uring {
                 !place.is_multiple_of(alignment.offset) || !slot.memory.is_aligned(alignment.memory)
             }
             Work::Compare | Work::Verify => true,
-            Work::Zero { .. } => slot.fill,
+            // Parts of pages are zeroed in the page cache.
+            Work::Zero { .. } => {
+                let place = slot.extent.offset | slot.extent.bytes;
+                slot.fill || !place.is_multiple_of(alignment.offset.max(nvme::PAGE_BYTES))
+            }
         }
     }
 
