@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use qemu::{Drive, DriveCounters, Guest, Kit, KitOptions, Launch};
 use replayer::{Pace, Report};
-use traces::{Clock as _, MonotonicClock, NamespaceInfo, Reader};
+use traces::{Clock as _, MonotonicClock, NamespaceInfo, Reader, WriterOptions};
 
 use crate::Answer;
 use crate::device::Device;
@@ -91,7 +91,12 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<Answer> {
         println!("\n{agreement}");
     }
     let packed = files.at("recorded.packed.vtr");
-    pack::pack(&reader, &trace, &packed, true)?;
+    pack::pack(
+        &reader,
+        &trace,
+        &packed,
+        WriterOptions::default().overwrite(true),
+    )?;
 
     step(
         2,

@@ -17,6 +17,7 @@
 //! pictures ([`plot`]) and pages ([`report`]). It does not decide what is recorded, runs no threads and
 //! never waits: that is `recorder`'s. Formats of other tools are `formats`'.
 
+mod ahead;
 mod block;
 mod clock;
 mod codec;
@@ -24,6 +25,8 @@ pub mod diff;
 pub mod edit;
 mod error;
 mod format;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod header;
 mod pack;
 pub mod plot;
@@ -37,6 +40,7 @@ pub mod stats;
 mod summary;
 mod tap;
 mod totals;
+mod touched;
 mod writer;
 
 pub use block::{Block, BlockInfo};
@@ -44,10 +48,11 @@ pub use clock::{Clock, MonotonicClock, VirtualClock};
 pub use error::TraceError;
 pub use header::{ClockInfo, DeviceIdentity, Header, NamespaceInfo, PciIdentity, Start};
 pub use pack::pack;
-pub use reader::{Reader, Recovery};
+pub use reader::{Hole, Reader, Recovery, Salvage};
 pub use record::{CommandRecord, Completion, Event, EventRecord, Gap, Record};
 pub use records::Records;
 pub use summary::{Latency, OpcodeSummary, Summary};
 pub use tap::Tap;
 pub use totals::{End, OpcodeCount, Totals};
-pub use writer::{Effort, Writer, WriterOptions};
+pub use touched::Touched;
+pub use writer::{Effort, Resolution, Writer, WriterOptions};

@@ -19,8 +19,8 @@ pub use arrival::{Arrival, Burst, Depth, Idle};
 pub use reuse::{Overlap, Reuse};
 pub use streams::Sequentiality;
 
-use crate::{CommandRecord, Reader, Record, TraceError};
-use nvme::NvmOpcode;
+use crate::{CommandRecord, Reader, Record, Records, TraceError};
+use nvme::{DsmRange, NvmOpcode};
 
 /// What kind of work a trace is. Bytes are of data; times nanoseconds.
 #[derive(Clone, Debug, Serialize)]
@@ -94,22 +94,7 @@ impl Stats {
     /// As [`Reader::block`].
     pub fn of(reader: &Reader, mut progress: impl FnMut(u64)) -> Result<Self, TraceError> {
         let mut gatherer = Gatherer::new();
-        let mut read = 0_u64;
-        for record in reader.records() {
-            if let Record::Command { command, ranges } = record?
-                && !command.is_admin()
-            {
-                let block = u64::from(reader.header().block_bytes(command.nsid));
-                let blocks = ranges.iter().map(|it| u64::from(it.blocks.get()));
-                gatherer.wear.discarded_bytes += blocks.sum::<u64>().saturating_mul(block);
-                gatherer.add(&command, block);
-            }
-            read += 1;
-            if read.is_multiple_of(1 << 14) {
-                progress(read);
-            }
-        }
-        progress(read);
+        reader.with_records(|records| gatherer.add_all(reader, records, &mut progress))?;
         Ok(gatherer.finish())
     }
 }
@@ -140,12 +125,34 @@ impl Gatherer {
         }
     }
 
-    fn add(&mut self, command: &CommandRecord, block_bytes: u64) {
+    fn add_all(
+        &mut self,
+        reader: &Reader,
+        records: Records<'_>,
+        progress: &mut impl FnMut(u64),
+    ) -> Result<(), TraceError> {
+        let mut read = 0_u64;
+        for record in records {
+            if let Record::Command { command, ranges } = record?
+                && !command.is_admin()
+            {
+                let block = u64::from(reader.header().block_bytes(command.nsid));
+                self.add(&command, &ranges, block);
+            }
+            read += 1;
+            if read.is_multiple_of(1 << 14) {
+                progress(read);
+            }
+        }
+        progress(read);
+        Ok(())
+    }
+
+    fn add(&mut self, command: &CommandRecord, ranges: &[DsmRange], block_bytes: u64) {
         let opcode = NvmOpcode(command.opcode);
-        let bytes = command
-            .lba_range()
-            .map_or(0, |(_, blocks)| u64::from(blocks) * block_bytes);
-        let (reads, writes) = (opcode == NvmOpcode::READ, opcode == NvmOpcode::WRITE);
+        let bytes = u64::from(command.data_blocks()) * block_bytes;
+        let reads = opcode == NvmOpcode::READ;
+        let writes = opcode == NvmOpcode::WRITE || opcode == NvmOpcode::ZONE_APPEND;
         let volume = Volume {
             commands: 1,
             read_bytes: if reads { bytes } else { 0 },
@@ -159,7 +166,13 @@ impl Gatherer {
             .add(volume);
         self.arrival.add(command);
         self.wear.flushes += u64::from(opcode == NvmOpcode::FLUSH);
-        let Some((lba, _)) = command.lba_range().filter(|_| reads || writes) else {
+        let touched = command.touched(ranges);
+        if opcode == NvmOpcode::DATASET_MANAGEMENT {
+            let blocks = touched.extents().map(|(_, blocks)| blocks).sum::<u64>();
+            let discarded = &mut self.wear.discarded_bytes;
+            *discarded = discarded.saturating_add(blocks.saturating_mul(block_bytes));
+        }
+        let Some((lba, _)) = touched.extents().next().filter(|_| reads || writes) else {
             return;
         };
         if self.sizes.len() < SIZES_MAX || self.sizes.contains_key(&bytes) {
