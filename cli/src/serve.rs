@@ -187,14 +187,22 @@ impl DriveArguments {
         }
     }
 
+    /// The disk that changes when `disk` is written: its overlay, if it has one.
+    pub(crate) fn changed(&self, disk: &Disk) -> Disk {
+        match disk {
+            Disk::Image(path) => Disk::Image(self.media.changed(path).to_owned()),
+            other => other.clone(),
+        }
+    }
+
     /// Where the drive on `disk` keeps what it remembers.
     fn state_file(&self, disk: &Disk) -> Option<PathBuf> {
-        match disk {
+        match self.changed(disk) {
             _ if self.no_state => None,
             _ if self.state.is_some() => self.state.clone(),
             // An image that nobody writes is as it was.
             Disk::Image(path) if !self.read_only => {
-                let mut name = self.media.changed(path).as_os_str().to_owned();
+                let mut name = path.into_os_string();
                 name.push(".vssd");
                 Some(name.into())
             }
