@@ -57,9 +57,9 @@ struct CodecArguments {
     /// More traces to measure.
     #[arg(long = "trace", value_name = "FILE")]
     traces: Vec<PathBuf>,
-    /// Commands of the synthetic trace, in millions: each takes minutes, most of
-    /// them zstd's.
-    #[arg(long, default_value_t = 1)]
+    /// Commands of the synthetic trace, in millions; others' formats get the
+    /// first one only.
+    #[arg(long, default_value_t = 10)]
     millions: u64,
     /// Runs, of which the median counts.
     #[arg(long, default_value_t = 3)]

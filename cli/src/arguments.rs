@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::demo::DemoArguments;
 use crate::device::DeviceArguments;
+use crate::disk::DiskArguments;
 use crate::generate::GenerateArguments;
 use crate::ioworker::IoworkerArguments;
 use crate::profile::ProfileArguments;
@@ -51,6 +52,8 @@ pub(crate) enum Command {
     Trace(TraceArguments),
     /// Look at devices.
     Device(DeviceArguments),
+    /// Work on disks that nobody serves: commit an overlay.
+    Disk(DiskArguments),
     /// List, print and check profiles: what drive a virtual SSD is.
     Profile(ProfileArguments),
     /// Record a Linux guest's boot, replay it, and draw both.

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use qemu::{Drive, DriveCounters, Guest, Kit, KitOptions, Launch};
 use replayer::{Pace, Report};
-use traces::{Clock as _, MonotonicClock, NamespaceInfo, Reader};
+use traces::{Clock as _, MonotonicClock, NamespaceInfo, Reader, WriterOptions};
 
 use crate::Answer;
 use crate::device::Device;
@@ -91,7 +91,12 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<Answer> {
         println!("\n{agreement}");
     }
     let packed = files.at("recorded.packed.vtr");
-    pack::pack(&reader, &trace, &packed, true)?;
+    pack::pack(
+        &reader,
+        &trace,
+        &packed,
+        WriterOptions::default().overwrite(true),
+    )?;
 
     step(
         2,
@@ -139,7 +144,7 @@ fn record_guest(files: &Files, trace: &Path) -> Result<DriveCounters> {
     kit.copy_root_image(&image)?;
     let drive = DriveArguments::plain(files.at("nvme.sock"), Some(trace.to_owned()))
         .labelled("guest", "Debian, boot and demonstration job");
-    let serving = Serving::start(&Disk::Raw(image), &drive)?;
+    let serving = Serving::start(&Disk::Image(image), &drive)?;
     let socket = serving.socket().to_owned();
     let mut guest = Launch::job(&kit, JOB)
         .drive(Drive::VfioUser { socket })

@@ -18,6 +18,7 @@ mod device;
 mod disk;
 mod generate;
 mod ioworker;
+mod media;
 mod monitor;
 mod profile;
 mod replay;
@@ -71,6 +72,7 @@ fn run(arguments: Arguments) -> anyhow::Result<Answer> {
         Command::Ioworker(ioworker) => ioworker::run(&ioworker),
         Command::Trace(trace) => trace::run(&trace),
         Command::Device(device) => device::run(&device),
+        Command::Disk(disk) => disk::run(&disk),
         Command::Profile(profile) => profile::run(&profile),
         Command::Demo(demo) => demo::run(&demo),
         Command::Generate(generate) => generate::run(&generate),

@@ -1,5 +1,6 @@
 //! `vssd serve`: a virtual SSD on a socket, recorded.
 
+mod front;
 mod recorded;
 
 use std::path::{Path, PathBuf};
@@ -9,9 +10,8 @@ use std::thread::JoinHandle;
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use tempfile::TempDir;
-use traces::{MonotonicClock, Tap};
-use vssd::front::{Function, Options, ServeError, vfio_user, vhost_user};
-use vssd::media::{Ram, RawFile, RawFileOptions};
+use traces::{MonotonicClock, Resolution, Tap};
+use vssd::front::ServeError;
 use vssd::profile::{BUILT_IN, Profile};
 use vssd::worker::StopHandle;
 use vssd::{Controller, ControllerConfig, FileStore, Media};
@@ -19,7 +19,10 @@ use vssd::{Controller, ControllerConfig, FileStore, Media};
 use crate::Answer;
 use crate::device::size;
 use crate::disk::{Disk, parse_bytes};
+use crate::media::{MediaArguments, Opened};
 use crate::stop;
+use crate::trace::parse_resolution;
+use front::{Front, Server};
 use recorded::{RecordPlan, Recorded};
 
 /// The guest memory in the options that are printed, MiB.
@@ -32,10 +35,10 @@ Example: serve an image of 64 GiB, made if need be, and record what the guest do
   vssd serve disk.img --create 64G --vfio-user /tmp/vssd.sock --record day.vtr
 
 What to add to QEMU's command line is printed once the socket is there. One guest
-at a time attaches, as NVMe (--vfio-user) or as a virtio disk (--vhost-user); each session is recorded into a file of its own: day.vtr,
+at a time attaches; each session is recorded into a file of its own: day.vtr,
 day-2.vtr, and so on. SIGINT or SIGTERM ends it, with the recording complete.")]
 pub(crate) struct ServeArguments {
-    /// The disk: a raw image, or ram:SIZE.
+    /// The disk: an image, raw or qcow2; a drive; ram:SIZE; or null:SIZE.
     disk: Disk,
     /// Be a virtio disk on this socket, for QEMU 7.2 or later and its like.
     #[arg(long, value_name = "SOCKET")]
@@ -54,7 +57,7 @@ impl ServeArguments {
         if self.drive.vfio_user.is_none() {
             return Ok(vec![virtio]);
         }
-        if matches!(self.disk, Disk::Ram(_)) || !self.drive.read_only {
+        if !matches!(self.disk, Disk::Image(_)) || !self.drive.read_only {
             bail!(
                 "two guests that write one disk destroy it: give --vfio-user or --vhost-user, or \
                  both with --read-only for an image"
@@ -64,30 +67,6 @@ impl ServeArguments {
             bail!("--record is for one guest: give --vfio-user or --vhost-user, and not both");
         }
         Ok(vec![Front::Nvme, virtio])
-    }
-}
-
-/// How a guest sees a drive.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Front {
-    /// As an NVMe drive over vfio-user.
-    Nvme,
-    /// As a virtio disk over vhost-user, on this socket.
-    Virtio(PathBuf),
-}
-
-/// A socket, listening.
-enum Server {
-    Nvme(vfio_user::Server),
-    Virtio(vhost_user::Server),
-}
-
-impl Server {
-    fn run(&mut self, function: &mut dyn Function, stop: &StopHandle) -> Result<(), ServeError> {
-        match self {
-            Self::Nvme(server) => server.run(function, stop),
-            Self::Virtio(server) => server.run(function, stop),
-        }
     }
 }
 
@@ -106,6 +85,10 @@ pub(crate) struct DriveArguments {
     /// Overwrite a trace that exists.
     #[arg(long, requires = "record")]
     overwrite: bool,
+    /// Keep times to 1ns, 100ns or 1us: the coarser, the smaller the trace.
+    #[arg(long, value_name = "TIME", requires = "record", default_value = "1ns",
+          value_parser = parse_resolution)]
+    resolution: Resolution,
     /// Say something about the recording, such as os=windows11; may be repeated.
     #[arg(long, value_name = "NAME=VALUE", requires = "record")]
     label: Vec<Label>,
@@ -134,6 +117,8 @@ pub(crate) struct DriveArguments {
     /// Remember nothing, and start as a new drive.
     #[arg(long, conflicts_with = "state")]
     no_state: bool,
+    #[command(flatten)]
+    media: MediaArguments,
 }
 
 /// A `--label`.
@@ -167,6 +152,7 @@ impl DriveArguments {
             vfio_user: Some(socket),
             record,
             overwrite: true,
+            resolution: Resolution::default(),
             label: Vec::new(),
             serial: None,
             profile: BUILT_IN[0].name.into(),
@@ -175,6 +161,7 @@ impl DriveArguments {
             read_only: false,
             state: None,
             no_state: true,
+            media: MediaArguments::default(),
         }
     }
 
@@ -184,12 +171,12 @@ impl DriveArguments {
             _ if self.no_state => None,
             _ if self.state.is_some() => self.state.clone(),
             // An image that nobody writes is as it was.
-            Disk::Raw(path) if !self.read_only => {
-                let mut name = path.clone().into_os_string();
+            Disk::Image(path) if !self.read_only => {
+                let mut name = self.media.changed(path).as_os_str().to_owned();
                 name.push(".vssd");
                 Some(name.into())
             }
-            Disk::Raw(_) | Disk::Ram(_) => None,
+            Disk::Image(_) | Disk::Ram(_) | Disk::Null(_) => None,
         }
     }
 
@@ -255,6 +242,7 @@ impl DriveArguments {
         Some(RecordPlan {
             path,
             overwrite: self.overwrite,
+            resolution: self.resolution,
             labels: self.label.clone(),
             transfers_are_limited: *front == Front::Nvme,
         })
@@ -265,8 +253,8 @@ impl DriveArguments {
 /// guest refuses a second drive of the same name.
 fn serial_of(disk: &Disk) -> String {
     let hash = match disk {
-        Disk::Ram(_) => std::process::id(),
-        Disk::Raw(path) => {
+        Disk::Ram(_) | Disk::Null(_) => std::process::id(),
+        Disk::Image(path) => {
             let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
             crc32fast::hash(whole.as_os_str().as_encoded_bytes())
         }
@@ -309,19 +297,13 @@ impl Serving {
     }
 
     fn start_as(front: Front, disk: &Disk, arguments: &DriveArguments) -> Result<Self> {
-        match disk {
-            Disk::Ram(bytes) => Self::start_on(Ram::new(*bytes)?, front, arguments, disk),
-            Disk::Raw(path) if arguments.create.is_none() && !path.exists() => bail!(
-                "{} does not exist: name an image, or give --create SIZE to make one",
-                path.display()
-            ),
-            Disk::Raw(path) => {
-                let options = RawFileOptions {
-                    create: arguments.create,
-                    read_only: arguments.read_only,
-                };
-                Self::start_on(RawFile::open(path, options)?, front, arguments, disk)
-            }
+        let media = &arguments.media;
+        match media.open(disk, arguments.create, arguments.read_only)? {
+            Opened::Ram(media) => Self::start_on(media, front, arguments, disk),
+            Opened::Null(media) => Self::start_on(media, front, arguments, disk),
+            Opened::Uring(media) => Self::start_on(media, front, arguments, disk),
+            Opened::Sync(media) => Self::start_on(media, front, arguments, disk),
+            Opened::Qcow2(media) => Self::start_on(media, front, arguments, disk),
         }
     }
 
@@ -349,15 +331,7 @@ impl Serving {
                 (directory.path().join("nvme.sock"), Some(directory))
             }
         };
-        let options = Options::default();
-        let mut server = match front {
-            Front::Nvme => Server::Nvme(vfio_user::Server::bind(&socket, options)?),
-            Front::Virtio(_) if controller.block_device().is_none() => bail!(
-                "a virtio guest can use nothing but namespace 1, without metadata and zones: \
-                 format it (`vssd device format`), or give --no-state for a new drive"
-            ),
-            Front::Virtio(_) => Server::Virtio(vhost_user::Server::bind(&socket, options)?),
-        };
+        let mut server = Server::bind(&front, &socket, &controller)?;
         let stop = StopHandle::new().context("cannot make an event descriptor")?;
         let handle = stop.clone();
         let mut recorded = Recorded::new(controller, plan);
@@ -448,7 +422,7 @@ mod tests {
             std::fs::write(path, "").unwrap();
         }
         let [one, other, roundabout] =
-            [one, other, roundabout].map(|path| serial_of(&Disk::Raw(path)));
+            [one, other, roundabout].map(|path| serial_of(&Disk::Image(path)));
         assert_eq!(one, roundabout);
         assert_ne!(one, other);
         assert_eq!(one.len(), 12);

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use traces::Reader;
+use traces::{Reader, Resolution};
 
 use crate::Answer;
 
@@ -91,6 +91,25 @@ pub(crate) fn open(path: &Path) -> Result<Reader> {
     let reader = Reader::open(path)?;
     if let Some(recovery) = reader.recovery() {
         log::warn!("{}: {recovery}", path.display());
+    }
+    Ok(reader)
+}
+
+/// A `--resolution`.
+pub(crate) fn parse_resolution(text: &str) -> Result<Resolution, String> {
+    Ok(match text {
+        "1ns" => Resolution::Nanosecond,
+        "100ns" => Resolution::HundredNanoseconds,
+        "1us" => Resolution::Microsecond,
+        _ => return Err("it is 1ns, 100ns or 1us".to_owned()),
+    })
+}
+
+/// Opens what is whole of a damaged trace, and says what is not.
+pub(crate) fn salvage(path: &Path) -> Result<Reader> {
+    let reader = Reader::salvage(path)?;
+    if let Some(salvaged) = reader.salvaged() {
+        log::warn!("{}: {salvaged}", path.display());
     }
     Ok(reader)
 }

@@ -26,7 +26,7 @@ Examples:
 What it runs is printed first, to be used without this command too. A QEMU that is
 10.1 or later is taken from the system, else from Debian (kept in ~/.cache/vssd).")]
 pub(crate) struct VmArguments {
-    /// The disk: a raw image, or ram:SIZE.
+    /// The disk: an image, raw or qcow2; a drive; ram:SIZE; or null:SIZE.
     #[arg(long)]
     disk: Disk,
     #[command(flatten)]
@@ -174,8 +174,8 @@ fn wait(guest: &mut Guest, serving: &Serving, signals: &AtomicU32) -> Result<()>
 /// belong to what is installed there.
 fn uefi_vars(disk: &Disk) -> Option<PathBuf> {
     match disk {
-        Disk::Ram(_) => None,
-        Disk::Raw(image) => Some(image.with_extension("uefi-vars.fd")),
+        Disk::Ram(_) | Disk::Null(_) => None,
+        Disk::Image(image) => Some(image.with_extension("uefi-vars.fd")),
     }
 }
 

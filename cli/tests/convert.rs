@@ -107,3 +107,35 @@ fn what_is_of_no_format_is_told_with_how_it_starts() {
         "{errors}"
     );
 }
+
+#[test]
+fn what_is_whole_of_a_damaged_trace_is_kept() {
+    let directory = directory();
+    let file = |name: &str| directory.path().join(name);
+    assert_eq!(
+        told(&convert(directory.path(), &["usr.csv", "usr.vtr"])).0,
+        Some(0)
+    );
+    let mut bytes = fs::read(file("usr.vtr")).unwrap();
+    // The header of the file, whose magic is how it is known.
+    bytes[1] ^= 1;
+    fs::write(file("bad.vtr"), &bytes).unwrap();
+    let (code, _, errors) = told(&convert(directory.path(), &["bad.vtr", "good.vtr"]));
+    assert_eq!(code, Some(2), "{errors}");
+    let salvaged = convert(directory.path(), &["bad.vtr", "good.vtr", "--salvage"]);
+    let (code, out, errors) = told(&salvaged);
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(out.starts_with("good.vtr: 3 commands, "), "{out}");
+    assert!(
+        errors.contains("1 block, 3 records are whole") && errors.contains("the header is damaged"),
+        "{errors}"
+    );
+    let reader = traces::Reader::open(file("good.vtr")).unwrap();
+    assert_eq!(reader.totals().commands, 3);
+    // Into another format as well.
+    let salvaged = convert(
+        directory.path(),
+        &["bad.vtr", "good.csv", "--to", "msr", "--salvage"],
+    );
+    assert_eq!(told(&salvaged).0, Some(0));
+}

@@ -4,11 +4,13 @@ pub(crate) mod blkparse;
 pub(crate) mod blktrace;
 pub(crate) mod btrecord;
 mod completions;
+pub(crate) mod csv;
 pub(crate) mod fio;
 pub(crate) mod msr;
 pub(crate) mod parquet;
 pub(crate) mod simple;
 pub(crate) mod vscsi;
+pub(crate) mod vtracer;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -71,6 +73,14 @@ impl Carries {
 
 /// Makes text or bytes of requests.
 pub(crate) trait IoSink: Send {
+    /// The longest request that the format has room for, bytes. What is longer
+    /// comes in pieces.
+    const LONGEST_BYTES: u64 = u64::MAX;
+
+    /// A command comes next: a request, or several where it has more ranges
+    /// than one or is too long.
+    fn begin(&mut self) {}
+
     /// Appends what `io` is in this format to `out`.
     ///
     /// # Errors
@@ -82,7 +92,18 @@ pub(crate) trait IoSink: Send {
     fn finish(&mut self, out: &mut Vec<u8>) {
         let _ = out;
     }
+
+    /// Writes what stands at the end of the file and is too much to be held in
+    /// memory, and counts what could not be expressed.
+    fn close(&mut self, file: &mut dyn Write, notes: &mut Notes) -> std::io::Result<()> {
+        let _ = (file, notes);
+        Ok(())
+    }
 }
+
+/// The longest range that is written in pieces, bytes: what claims more is no
+/// range of a drive, and would be pieces without end.
+const SPLIT_MAX: u64 = 1 << 47;
 
 /// Writes requests, and counts what the format has no words for.
 pub(crate) struct IoExport<S> {
@@ -122,13 +143,40 @@ impl<S: IoSink> IoExport<S> {
             return Ok(());
         };
         self.losses(command, &io);
+        self.sink.begin();
         // Formats have a line for each range; so has the trace's reader, which
         // joins them again.
-        self.put(&io)?;
-        for range in std::mem::take(&mut io.more) {
+        let more = std::mem::take(&mut io.more);
+        self.pieces(&mut io)?;
+        for range in more {
             io.offset_bytes = range.offset_bytes;
             io.length_bytes = range.length_bytes;
-            self.put(&io)?;
+            self.pieces(&mut io)?;
+        }
+        Ok(())
+    }
+
+    /// Writes `io`, of one range: in pieces where the format has no room for
+    /// it whole.
+    fn pieces(&mut self, io: &mut Io) -> Result<(), FormatError> {
+        if io.length_bytes <= S::LONGEST_BYTES {
+            return self.put(io);
+        }
+        if io.length_bytes > SPLIT_MAX {
+            self.notes
+                .count("requests of 128 TiB and more were left out");
+            return Ok(());
+        }
+        self.notes
+            .count("requests of 4 GiB and more were split, as the format has no longer ones");
+        // A power of two, so that all pieces are whole blocks.
+        let piece = S::LONGEST_BYTES / 2 + 1;
+        let mut left = io.length_bytes;
+        while left > 0 {
+            io.length_bytes = left.min(piece);
+            self.put(io)?;
+            io.offset_bytes = io.offset_bytes.saturating_add(io.length_bytes);
+            left -= io.length_bytes;
         }
         Ok(())
     }
@@ -227,6 +275,7 @@ impl<S: IoSink> Export for IoExport<S> {
         self.sink.finish(&mut self.bytes);
         self.file
             .write_all(&self.bytes)
+            .and_then(|()| self.sink.close(&mut self.file, &mut self.notes))
             .and_then(|()| self.file.flush())
             .map_err(write_error)?;
         Ok(self.notes)
@@ -248,17 +297,13 @@ impl Io {
                 length_bytes: blocks.checked_mul(block_bytes.into())?,
             })
         };
-        let mut stretches = Vec::new();
-        if let Some((lba, blocks)) = command.lba_range() {
-            stretches.push(bytes(lba.0, blocks.into())?);
-        }
-        for range in ranges {
-            stretches.push(bytes(range.lba().0, range.blocks.get().into())?);
-        }
-        let first = match stretches.first() {
-            Some(first) => *first,
-            None if operation == Operation::Flush => ByteRange::default(),
-            None => return None,
+        let of_range = |range: &DsmRange| bytes(range.lba().0, range.blocks.get().into());
+        let own = command.lba_range();
+        let (first, more) = match (own, ranges.split_first()) {
+            (Some((lba, blocks)), _) => (bytes(lba.0, blocks.into())?, ranges),
+            (None, Some((first, more))) => (of_range(first)?, more),
+            (None, None) if operation == Operation::Flush => (ByteRange::default(), ranges),
+            (None, None) => return None,
         };
         Some(Self {
             submit_ns: command.submit_ns,
@@ -266,13 +311,20 @@ impl Io {
             operation,
             offset_bytes: first.offset_bytes,
             length_bytes: first.length_bytes,
-            more: stretches.get(1..).unwrap_or_default().to_vec(),
+            // Of one range, this takes no memory.
+            more: more.iter().map(of_range).collect::<Option<_>>()?,
             fua: command.fua(),
             failed: command.completion.is_some_and(|it| !it.status.is_success()),
             queue: command.queue.0,
             device: command.nsid.0.saturating_sub(1),
         })
     }
+}
+
+/// What the command is called where rows have a column for it: "write_zeroes".
+fn operation_name(command: &CommandRecord) -> String {
+    let name = command.opcode_name();
+    name.to_ascii_lowercase().replace([' ', '/', '-'], "_")
 }
 
 /// What is said of commands that a format has no word for.

@@ -62,8 +62,8 @@ pub static FORMATS: &[Format] = &[
         extensions: &["png", "zip"],
         recognize: from::vtracer::recognize,
         open: Some(from::vtracer::open),
-        create: None,
-        carries: Carries::NOTHING,
+        create: Some(out::vtracer::create),
+        carries: out::vtracer::CARRIES,
     },
     Format {
         name: "fio",
@@ -238,6 +238,42 @@ pub static FORMATS: &[Format] = &[
         carries: Carries::NOTHING,
     },
     Format {
+        name: "wpa",
+        title: "Windows Performance Analyzer's table of disk usage, CSV",
+        extensions: &["csv"],
+        recognize: |head| from::named::recognize(from::named::Kind::Wpa, head.text),
+        open: Some(|input, options| from::named::open(from::named::Kind::Wpa, input, options)),
+        create: None,
+        carries: Carries::NOTHING,
+    },
+    Format {
+        name: "hfplayer",
+        title: "hfplayer and NetApp WLC, CSV",
+        extensions: &["csv"],
+        recognize: |head| from::named::recognize(from::named::Kind::Wlc, head.text),
+        open: Some(|input, options| from::named::open(from::named::Kind::Wlc, input, options)),
+        create: None,
+        carries: Carries::NOTHING,
+    },
+    Format {
+        name: "iotrace",
+        title: "Open CAS iotrace, CSV",
+        extensions: &["csv"],
+        recognize: |head| from::named::recognize(from::named::Kind::Iotrace, head.text),
+        open: Some(|input, options| from::named::open(from::named::Kind::Iotrace, input, options)),
+        create: None,
+        carries: Carries::NOTHING,
+    },
+    Format {
+        name: "spdk",
+        title: "SPDK's NVMe driver, as spdk_trace prints it",
+        extensions: &["txt"],
+        recognize: |head| from::spdk::recognize(head.text),
+        open: Some(from::spdk::open),
+        create: None,
+        carries: Carries::NOTHING,
+    },
+    Format {
         name: "jesd219",
         title: "JESD219A client master trace, without times",
         extensions: &["txt"],
@@ -266,12 +302,12 @@ pub static FORMATS: &[Format] = &[
     },
     Format {
         name: "csv",
-        title: "any text in columns, with --columns",
+        title: "CSV with all of each command, or any text in columns, with --columns",
         extensions: &["csv"],
-        recognize: |_| false,
+        recognize: |head| from::commands::recognize(head.text),
         open: Some(from::columns::open),
-        create: None,
-        carries: Carries::NOTHING,
+        create: Some(out::csv::create),
+        carries: out::csv::CARRIES,
     },
 ];
 
@@ -359,7 +395,7 @@ pub fn detect(input: &Input) -> Result<&'static Format, FormatError> {
     let bytes = if metadata.is_dir() {
         Vec::new()
     } else {
-        Stream::open(path)?.head()?
+        crate::input::decoded(Stream::open(path)?.head()?)
     };
     let head = Head {
         path,

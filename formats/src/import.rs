@@ -6,13 +6,16 @@ pub(crate) mod blkreplay;
 pub(crate) mod blktrace;
 pub(crate) mod btrecord;
 pub(crate) mod columns;
+pub(crate) mod commands;
 pub(crate) mod csv_traces;
 pub(crate) mod etw;
 pub(crate) mod fields;
 pub(crate) mod fio;
 pub(crate) mod jesd219;
 pub(crate) mod lines;
+pub(crate) mod merged;
 pub(crate) mod msr;
+pub(crate) mod named;
 pub(crate) mod number;
 pub(crate) mod oracle;
 pub(crate) mod pairs;
@@ -21,6 +24,8 @@ pub(crate) mod pending;
 pub(crate) mod qemu;
 pub(crate) mod rwbs;
 pub(crate) mod simulators;
+pub(crate) mod spdk;
+pub(crate) mod splitter;
 pub(crate) mod trace_points;
 pub(crate) mod vscsi;
 pub(crate) mod vtracer;
@@ -100,6 +105,8 @@ pub struct ImportClock {
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     names: Vec<String>,
+    /// Where names are put together.
+    text: String,
     index: std::collections::HashMap<String, u32>,
 }
 
@@ -120,6 +127,17 @@ impl Names {
         self.names.push(name.to_owned());
         self.index.insert(name.to_owned(), index);
         Ok(index)
+    }
+
+    /// As [`Names::index`], of a name that is made up of parts.
+    pub(crate) fn index_of(&mut self, name: std::fmt::Arguments<'_>) -> Result<u32, String> {
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        // Writing to memory does not fail.
+        let _ = std::fmt::Write::write_fmt(&mut text, name);
+        let index = self.index(&text);
+        self.text = text;
+        index
     }
 
     /// Namespaces that can keep their numbers.

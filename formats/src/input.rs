@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use encoding_rs_io::DecodeReaderBytesBuilder;
+
 use crate::FormatError;
 
 /// The longest line that is taken, bytes.
@@ -47,6 +49,31 @@ impl Input {
     /// [`FormatError::Io`] where one cannot be opened.
     pub fn streams(&self) -> Result<Vec<Stream>, FormatError> {
         self.paths.iter().map(|path| Stream::open(path)).collect()
+    }
+}
+
+/// Whether `bytes` starts with a mark of how text is encoded.
+fn is_marked(bytes: &[u8]) -> bool {
+    let marks = [&b"\xef\xbb\xbf"[..], b"\xff\xfe", b"\xfe\xff"];
+    marks.iter().any(|mark| bytes.starts_with(mark))
+}
+
+/// `bytes`, which start with a mark of their encoding, in UTF-8.
+fn decoder<R: Read>(bytes: R) -> impl Read {
+    DecodeReaderBytesBuilder::new()
+        .bom_override(true)
+        .strip_bom(true)
+        .build(bytes)
+}
+
+/// The text that `head` starts with, where a mark says how it is encoded; else
+/// itself.
+pub(crate) fn decoded(head: Vec<u8>) -> Vec<u8> {
+    let mut text = Vec::new();
+    if is_marked(&head) && decoder(head.as_slice()).read_to_end(&mut text).is_ok() {
+        text
+    } else {
+        head
     }
 }
 
@@ -162,6 +189,9 @@ impl Stream {
     /// longer than 64 KiB.
     pub fn line(&mut self, line: &mut Vec<u8>) -> Result<bool, FormatError> {
         line.clear();
+        if self.lines == 0 {
+            self.decode()?;
+        }
         // Widens.
         let mut limited = self.bytes.by_ref().take(LINE_MAX as u64);
         let read = limited
@@ -184,6 +214,21 @@ impl Stream {
             }
         }
         Ok(true)
+    }
+
+    /// Sees to it that lines are in UTF-8, where a mark at the start of the file
+    /// says that they are in UTF-16, as Windows' shell writes them, and takes
+    /// off that mark.
+    fn decode(&mut self) -> Result<(), FormatError> {
+        let start = self
+            .bytes
+            .fill_buf()
+            .map_err(|error| FormatError::io("read", &self.name, error))?;
+        if is_marked(start) {
+            let rest = std::mem::replace(&mut self.bytes, Box::new(io::empty()));
+            self.bytes = Box::new(BufReader::with_capacity(HEAD_BYTES, decoder(rest)));
+        }
+        Ok(())
     }
 
     /// Whether the last line ended with the file, not with a newline: it may

@@ -22,9 +22,12 @@
 //! draws and sums up nothing.
 
 mod assemble;
+mod csv;
 mod error;
 mod export;
 mod format;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod import;
 mod input;
 mod item;

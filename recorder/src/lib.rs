@@ -35,7 +35,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use traces::{Header, Totals, Writer, WriterOptions};
+use traces::{Header, Resolution, Totals, Writer, WriterOptions};
 
 use crate::slot::{SLOTS_AN_ENTRY_MAX, Slot};
 use crate::tap::Shared;
@@ -75,6 +75,13 @@ impl RecorderOptions {
     #[must_use]
     pub const fn overwrite(mut self, overwrite: bool) -> Self {
         self.writer.overwrite = overwrite;
+        self
+    }
+
+    /// These options, with times kept as exactly as this.
+    #[must_use]
+    pub const fn resolution(mut self, resolution: Resolution) -> Self {
+        self.writer.resolution = resolution;
         self
     }
 

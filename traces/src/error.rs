@@ -48,7 +48,7 @@ pub enum TraceError {
     /// Its bytes contradict themselves.
     #[error(
         "{path} is damaged at byte {offset}: {problem}; \
-         the blocks before it are whole, and a copy made elsewhere may be too"
+         `vssd trace convert --salvage` keeps what is whole"
     )]
     Damaged {
         /// The file.

@@ -1,5 +1,11 @@
 //! Reading a trace.
 
+mod salvage;
+mod scan;
+mod sequences;
+
+pub use salvage::{Hole, Salvage};
+
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -32,6 +38,7 @@ pub struct Reader {
     index: Vec<BlockInfo>,
     totals: Totals,
     recovery: Option<Recovery>,
+    salvaged: Option<Box<salvage::Salvaged>>,
 }
 
 /// What was found in a trace that has no index.
@@ -111,16 +118,12 @@ impl Reader {
             index: Vec::new(),
             totals: Totals::default(),
             recovery: None,
+            salvaged: None,
         };
         match reader.read_index(len, blocks_from)? {
             Ok((index, totals)) => {
                 reader.index = index;
-                if !totals.namespaces.is_empty() {
-                    reader.header.namespaces.clone_from(&totals.namespaces);
-                }
-                if totals.io_queues != 0 {
-                    reader.header.io_queues = totals.io_queues;
-                }
+                reader.describe(&totals);
                 reader.totals = totals;
             }
             Err(Flaw::TooNew(what)) => {
@@ -129,6 +132,16 @@ impl Reader {
             Err(Flaw::Damaged(reason)) => reader.recover(len, blocks_from, reason)?,
         }
         Ok(reader)
+    }
+
+    /// What was known of the device at the end only.
+    fn describe(&mut self, totals: &Totals) {
+        if !totals.namespaces.is_empty() {
+            self.header.namespaces.clone_from(&totals.namespaces);
+        }
+        if totals.io_queues != 0 {
+            self.header.io_queues = totals.io_queues;
+        }
     }
 
     /// What the trace says about itself.
@@ -218,12 +231,19 @@ impl Reader {
     }
 
     fn read_block(&self, info: &BlockInfo) -> Result<Block, TraceError> {
+        let salvaged = self.salvaged.as_ref();
+        self.read_whole(info, salvaged.is_some_and(|it| it.is_headless(info.offset)))
+    }
+
+    /// Reads the block that `info` tells of; where it is `headless`, its payload
+    /// only.
+    fn read_whole(&self, info: &BlockInfo, headless: bool) -> Result<Block, TraceError> {
         let header = &info.header;
         let mut bytes = vec![0; BLOCK_HEADER_BYTES + header.payload_bytes as usize];
         self.read(&mut bytes, info.offset)?;
         let payload = match bytes.split_first_chunk() {
             // The index holds a copy of each block's header.
-            Some((front, payload)) if *front == header.encode() => payload,
+            Some((front, payload)) if headless || *front == header.encode() => payload,
             _ => {
                 let flaw = Flaw::damaged("the block's header is not what the index says");
                 return Err(flaw.at(&self.name, info.offset));
@@ -241,6 +261,11 @@ impl Reader {
     }
 
     fn read(&self, buffer: &mut [u8], offset: u64) -> Result<(), TraceError> {
+        if let Some(salvaged) = &self.salvaged
+            && salvaged.read(buffer, offset)
+        {
+            return Ok(());
+        }
         self.source
             .read_exact_at(buffer, offset)
             .map_err(|source| read_error(&self.name, source))
@@ -396,6 +421,22 @@ fn parse_trailer(trailer: &[u8; TRAILER_BYTES]) -> Result<u64, Flaw> {
 
 /// Reads an index whose blocks fill the file from `from` to `to`.
 fn parse_index(bytes: &[u8], from: u64, to: u64) -> Result<(Vec<BlockInfo>, Totals), Flaw> {
+    let (index, totals) = parse_index_anywhere(bytes)?;
+    let mut expected = from;
+    for block in &index {
+        if block.offset != expected {
+            return Err(Flaw::damaged("the index does not match the blocks"));
+        }
+        expected = block.offset.saturating_add(block.stored_bytes());
+    }
+    if expected != to {
+        return Err(Flaw::damaged("the index does not match the blocks"));
+    }
+    Ok((index, totals))
+}
+
+/// Reads an index, wherever its blocks may be.
+fn parse_index_anywhere(bytes: &[u8]) -> Result<(Vec<BlockInfo>, Totals), Flaw> {
     let mut fields = Fields::new(bytes);
     let (magic, crc, len) = (fields.bytes()?, fields.u32()?, fields.u64()?);
     let body = fields.rest();
@@ -409,18 +450,10 @@ fn parse_index(bytes: &[u8], from: u64, to: u64) -> Result<(Vec<BlockInfo>, Tota
         return Err(Flaw::damaged("the index is shorter than it claims"));
     }
     let mut index = Vec::new();
-    let mut expected = from;
     for _ in 0..count {
         let offset = fields.u64()?;
         let header = BlockHeader::decode(&fields.bytes()?)?;
-        if offset != expected {
-            return Err(Flaw::damaged("the index does not match the blocks"));
-        }
-        expected = offset.saturating_add(header.stored_bytes());
         index.push(BlockInfo { offset, header });
-    }
-    if expected != to {
-        return Err(Flaw::damaged("the index does not match the blocks"));
     }
     let totals = serde_json::from_slice(fields.rest())
         .map_err(|error| Flaw::Damaged(format!("the index's totals: {error}")))?;

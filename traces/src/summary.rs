@@ -195,7 +195,7 @@ impl Summary {
     fn add_bytes(&mut self, command: &CommandRecord, bytes: u64) {
         let sum = match command.nvm_opcode() {
             Some(NvmOpcode::READ) => &mut self.read_bytes,
-            Some(NvmOpcode::WRITE) => &mut self.written_bytes,
+            Some(NvmOpcode::WRITE | NvmOpcode::ZONE_APPEND) => &mut self.written_bytes,
             Some(NvmOpcode::WRITE_ZEROES) => &mut self.zeroed_bytes,
             Some(NvmOpcode::DATASET_MANAGEMENT) => &mut self.discarded_bytes,
             _ => return,
@@ -249,12 +249,12 @@ fn failed(command: &CommandRecord) -> bool {
 
 /// How many blocks the command names, in its own dwords or in its ranges.
 fn blocks_of(command: &CommandRecord, ranges: &[DsmRange]) -> u64 {
-    match command.lba_range() {
-        Some((_, blocks)) => u64::from(blocks),
-        None => ranges
+    match command.data_blocks() {
+        0 => ranges
             .iter()
             .map(|range| u64::from(range.blocks.get()))
             .sum(),
+        blocks => u64::from(blocks),
     }
 }
 

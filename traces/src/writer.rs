@@ -26,6 +26,8 @@ pub struct WriterOptions {
     pub block_commands: u32,
     /// Whether [`Writer::create`] may overwrite a file.
     pub overwrite: bool,
+    /// How exactly times are kept.
+    pub resolution: Resolution,
 }
 
 impl Default for WriterOptions {
@@ -34,6 +36,7 @@ impl Default for WriterOptions {
             effort: Effort::Fast,
             block_commands: 16_384,
             overwrite: false,
+            resolution: Resolution::default(),
         }
     }
 }
@@ -58,6 +61,50 @@ impl WriterOptions {
     pub const fn overwrite(mut self, overwrite: bool) -> Self {
         self.overwrite = overwrite;
         self
+    }
+
+    /// These options, with times kept as exactly as this.
+    #[must_use]
+    pub const fn resolution(mut self, resolution: Resolution) -> Self {
+        self.resolution = resolution;
+        self
+    }
+}
+
+/// How exactly times are kept: what is finer is cut off. Every tenth part saves
+/// three bits of each of a command's two times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Resolution {
+    /// To the nanosecond.
+    #[default]
+    Nanosecond,
+    /// To 100 nanoseconds, the ticks of Windows.
+    HundredNanoseconds,
+    /// To the microsecond.
+    Microsecond,
+}
+
+impl Resolution {
+    /// In nanoseconds.
+    #[must_use]
+    pub const fn ns(self) -> u64 {
+        match self {
+            Self::Nanosecond => 1,
+            Self::HundredNanoseconds => 100,
+            Self::Microsecond => 1_000,
+        }
+    }
+
+    /// `ns` without what is finer.
+    #[inline]
+    const fn floor(self, ns: u64) -> u64 {
+        // Divisions by constants cost a multiplication each.
+        match self {
+            Self::Nanosecond => ns,
+            Self::HundredNanoseconds => ns - ns % 100,
+            Self::Microsecond => ns - ns % 1_000,
+        }
     }
 }
 
@@ -107,7 +154,8 @@ pub struct Writer<W> {
     /// Where the next block goes: the length of the file up to its last whole
     /// block.
     offset: u64,
-    /// One more than the largest sequence number so far.
+    /// One more than the largest sequence number of a command so far, or the
+    /// largest of an event: where a gap stands.
     next_sequence: u64,
     counter: Counter,
 }
@@ -165,7 +213,14 @@ impl<W: Write> Writer<W> {
         header: &Header,
         options: WriterOptions,
     ) -> Result<Self, TraceError> {
-        let bytes = header_bytes(header)?;
+        let clock = &header.clock;
+        let bytes = if clock.resolution_ns < options.resolution.ns() {
+            let mut coarse = header.clone();
+            coarse.clock.resolution_ns = options.resolution.ns();
+            header_bytes(&coarse)?
+        } else {
+            header_bytes(header)?
+        };
         sink.write_all(&bytes)
             .map_err(|source| write_error(&name, source))?;
         Ok(Self {
@@ -199,13 +254,26 @@ impl<W: Write> Writer<W> {
         if !ranges.is_empty() {
             self.add_ranges(record, ranges)?;
         }
-        self.block.commands.push(*record);
+        let mut command = *record;
+        if self.options.resolution != Resolution::Nanosecond {
+            self.cut_times(&mut command);
+        }
+        self.block.commands.push(command);
         self.next_sequence = self.next_sequence.max(record.sequence.saturating_add(1));
         let limit = self.options.block_commands.clamp(1, 1 << 16) as usize;
         if self.block.commands.len() >= limit {
             self.flush()?;
         }
         Ok(())
+    }
+
+    /// Cuts off what the resolution does not keep.
+    fn cut_times(&self, command: &mut CommandRecord) {
+        let resolution = self.options.resolution;
+        command.submit_ns = resolution.floor(command.submit_ns);
+        if let Some(completion) = &mut command.completion {
+            completion.complete_ns = resolution.floor(completion.complete_ns);
+        }
     }
 
     fn add_ranges(
@@ -238,19 +306,33 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// As [`Writer::command`].
     pub fn event(&mut self, record: &EventRecord) -> Result<(), TraceError> {
-        self.mark(Mark::Event(*record))
+        self.reach(record.sequence);
+        self.mark(Mark::Event(EventRecord {
+            at_ns: self.options.resolution.floor(record.at_ns),
+            ..*record
+        }))
     }
 
     /// Adds a gap; it stands after the command with the largest sequence
-    /// number so far.
+    /// number so far, and after the events so far.
     ///
     /// # Errors
     /// As [`Writer::command`].
     pub fn gap(&mut self, gap: &Gap) -> Result<(), TraceError> {
         self.mark(Mark::Gap {
             place: self.next_sequence,
-            gap: *gap,
+            gap: Gap {
+                at_ns: self.options.resolution.floor(gap.at_ns),
+                ..*gap
+            },
         })
+    }
+
+    /// Says that the command with this sequence number is next: a gap that is
+    /// added now stands before it, and after all before it, whether those are
+    /// in the trace or not.
+    pub fn reach(&mut self, sequence: u64) {
+        self.next_sequence = self.next_sequence.max(sequence);
     }
 
     fn mark(&mut self, mark: Mark) -> Result<(), TraceError> {
@@ -303,7 +385,10 @@ impl<W: Write> Writer<W> {
         self.bytes.clear();
         self.bytes.resize(BLOCK_HEADER_BYTES, 0);
         let mut header = match self.options.effort {
-            Effort::Fast => codec::encode_fast(&self.block, &mut self.scratch, &mut self.bytes),
+            Effort::Fast => {
+                let scale = self.options.resolution.ns();
+                codec::encode_fast(&self.block, scale, &mut self.scratch, &mut self.bytes)
+            }
             Effort::Packed => codec::encode_packed(&self.block, &mut self.memory, &mut self.bytes),
         };
         let payload = self.bytes.get(BLOCK_HEADER_BYTES..).unwrap_or_default();

@@ -74,12 +74,28 @@ pub enum VssdError {
     },
     /// Another process has the file.
     #[error(
-        "{} is in use by another process: stop that one first, or open it read-only in both",
+        "{} is in use by {by}: stop that one first, or open it read-only in both",
         path.display()
     )]
     InUse {
         /// The file.
         path: PathBuf,
+        /// Who has it, as far as that is known.
+        by: String,
+    },
+    /// A qcow2 image cannot be used.
+    #[error("cannot use the qcow2 image {}: {source}", path.display())]
+    Qcow2 {
+        /// The image.
+        path: PathBuf,
+        /// What keeps it from that.
+        source: io::Error,
+    },
+    /// The kernel has no io_uring for us.
+    #[error("the kernel refuses io_uring ({source}): use --aio sync")]
+    Uring {
+        /// What the system said.
+        source: io::Error,
     },
     /// A file that is to be made is there, with another size.
     #[error(

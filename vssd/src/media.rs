@@ -7,13 +7,21 @@
 //!
 //! A decorator (a timing model, faults) is a `Media` around a `Media`.
 
+#[cfg(test)]
+mod contract;
+mod image;
+mod lock;
 mod null;
+mod qcow2;
 mod ram;
 mod raw_file;
+mod uring;
 
 pub use null::Null;
+pub use qcow2::Qcow2;
 pub use ram::Ram;
 pub use raw_file::{RawFile, RawFileOptions};
+pub use uring::Uring;
 
 use nvme::Status;
 

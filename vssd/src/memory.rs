@@ -43,9 +43,9 @@ pub(crate) use access::Window;
 pub(crate) use bounce::{BounceId, Bounces};
 pub use error::{MapError, Unmapped};
 pub(crate) use part::Part;
-pub(crate) use segments::OwnBuffer;
 pub(crate) use segments::SegmentBuffer;
 pub use segments::Segments;
+pub(crate) use segments::{Kept, OwnBuffer};
 
 /// The most regions that a table holds: as many as the kernel's VFIO allows
 /// (`vfio_iommu_type1.dma_entry_limit`), which is what QEMU reckons with.

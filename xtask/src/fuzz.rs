@@ -10,7 +10,15 @@ use anyhow::{Context, Result, bail};
 use crate::run::{cargo, check, root, target};
 
 /// The targets, by name.
-pub(crate) const TARGETS: [&str; 5] = ["sqe", "transfer", "controller", "vfio_user", "profile"];
+pub(crate) const TARGETS: [&str; 7] = [
+    "sqe",
+    "transfer",
+    "controller",
+    "vfio_user",
+    "profile",
+    "vtr",
+    "import",
+];
 
 /// Coverage for the fuzzer, and `AddressSanitizer`.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

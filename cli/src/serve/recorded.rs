@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use nvme::Registers;
 use recorder::{Recorder, RecorderHandle, RecorderOptions, RingTap};
-use traces::{Clock as _, DeviceIdentity, Header, MonotonicClock, NamespaceInfo, Start};
+use traces::{
+    Clock as _, DeviceIdentity, Header, MonotonicClock, NamespaceInfo, Resolution, Start,
+};
 use vssd::front::{CmbFile, DoorbellFile, Function};
 use vssd::{
     BlockDevice, Controller, DmaTable, Interrupts, MapError, Media, PciIdentity, Protection, Rings,
@@ -22,6 +24,8 @@ pub(crate) struct RecordPlan {
     pub(crate) path: PathBuf,
     /// Whether files may be overwritten.
     pub(crate) overwrite: bool,
+    /// How exactly times are kept.
+    pub(crate) resolution: Resolution,
     /// What the user says of the recording.
     pub(crate) labels: Vec<Label>,
     /// Whether the guest sees a limit to the size of a transfer.
@@ -90,7 +94,9 @@ impl<M: Media> Recorded<M> {
         self.sessions += 1;
         let path = plan.path_of(self.sessions);
         let header = self.header(plan);
-        let options = RecorderOptions::default().overwrite(plan.overwrite);
+        let options = RecorderOptions::default()
+            .overwrite(plan.overwrite)
+            .resolution(plan.resolution);
         match Recorder::start(&path, &header, options) {
             Ok((handle, tap)) => {
                 log::info!("recording into {}", path.display());
@@ -287,6 +293,7 @@ mod tests {
         RecordPlan {
             path: path.to_owned(),
             overwrite: false,
+            resolution: Resolution::default(),
             labels: Vec::new(),
             transfers_are_limited: true,
         }

@@ -10,8 +10,8 @@ use formats::{AssemblerOptions, FORMATS, Format, ImportOptions, Input, Notes};
 use indicatif::ProgressBar;
 use traces::{Effort, Header, Reader, WriterOptions};
 
-use super::open;
 use super::rewrite::Part;
+use super::{open, salvage};
 use crate::device::size;
 use crate::terminal::{self, TOOL};
 
@@ -27,6 +27,7 @@ Examples:
   vssd trace convert win10_boot.trace.png boot.vtr
   vssd trace convert usr_0.csv.gz usr.vtr --device usr.0
   vssd trace convert day.vtr day.csv --to msr
+  vssd trace convert damaged.vtr whole.vtr --salvage
   vssd trace convert log.csv log.vtr --from csv --columns time=us:1,op=2,offset=bytes:3,length=bytes:4
 
 What a format has no words for is counted and told; times that a format does not have are
@@ -59,7 +60,8 @@ pub(crate) struct ConvertArguments {
     /// Which column is what, for --from csv.
     #[arg(long, value_name = "COLUMNS")]
     columns: Option<String>,
-    /// Leave out what cannot be read, and say how much that was.
+    /// Leave out what cannot be read, and say how much that was; of a .vtr trace,
+    /// keep every block that is whole.
     #[arg(long)]
     salvage: bool,
     /// Write .vtr as a recording is written: faster, and larger.
@@ -118,7 +120,8 @@ pub(crate) fn run(arguments: &ConvertArguments) -> Result<()> {
     let to = target(arguments)?;
     if to.is_none() && is_vtr(arguments)? {
         let file = only(arguments)?;
-        return super::pack::pack(&open(file)?, file, output, arguments.overwrite);
+        let options = WriterOptions::default().overwrite(arguments.overwrite);
+        return super::pack::pack(&opened(arguments, file)?, file, output, options);
     }
     // What is there is replaced by a whole file, or not at all.
     let part = Part::beside(output);
@@ -142,7 +145,7 @@ fn convert(
         return import(arguments, part);
     };
     if is_vtr(arguments)? {
-        return export(&open(only(arguments)?)?, format, part);
+        return export(&opened(arguments, only(arguments)?)?, format, part);
     }
     // Sizes and numbers are known at the end only.
     let between = Part(part.with_extension("between.vtr"));
@@ -150,6 +153,15 @@ fn convert(
     let (said, more) = export(&Reader::open(&between.0)?, format, part)?;
     notes.extend(&more);
     Ok((said, notes))
+}
+
+/// Opens a `.vtr` trace, or what is whole of it.
+fn opened(arguments: &ConvertArguments, file: &Path) -> Result<Reader> {
+    if arguments.salvage {
+        salvage(file)
+    } else {
+        open(file)
+    }
 }
 
 fn only(arguments: &ConvertArguments) -> Result<&Path> {
@@ -203,7 +215,9 @@ fn is_vtr(arguments: &ConvertArguments) -> Result<bool> {
             File::open(path)
                 .and_then(|file| file.take(4).read_to_end(&mut magic))
                 .with_context(|| format!("cannot read {}", path.display()))?;
-            Ok(magic == VTR_MAGIC)
+            let named = path.extension().is_some_and(|it| it == VTR);
+            // Its first bytes may be what is damaged.
+            Ok(magic == VTR_MAGIC || (arguments.salvage && named))
         }
     }
 }

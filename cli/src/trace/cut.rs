@@ -36,7 +36,8 @@ pub(crate) struct CutArguments {
     /// Keep so many commands.
     #[arg(long, value_name = "COMMANDS")]
     first: Option<u64>,
-    /// Touching one of these blocks, the last included.
+    /// Touching one of these blocks, the last included. Copies are kept: a trace
+    /// does not tell what they read.
     #[arg(long, value_name = "FIRST..LAST", value_parser = |text: &str| pair::<u64>(text, ".."))]
     lba: Option<(u64, u64)>,
     /// Of these queues; 0 is the admin queue.
@@ -92,9 +93,15 @@ pub(crate) fn run(arguments: &CutArguments) -> Result<()> {
         .map(NamespaceId)
         .collect();
     cut.io_only = arguments.no_admin;
-    let wanted = cut.clone();
-    let records = reader.records_of(|block| wanted.wants(block));
+    let records = cut.records(&reader);
     let history = format!("cut of {}", arguments.file.display());
     let output = &arguments.output;
-    output.rewrite((&arguments.file, &reader), records, &mut cut, &history)
+    output.rewrite((&arguments.file, &reader), records, &mut cut, &history)?;
+    if cut.unsure > 0 {
+        log::warn!(
+            "commands that were kept, as the trace does not tell which blocks they touch: {}",
+            cut.unsure
+        );
+    }
+    Ok(())
 }

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use traces::{Effort, Reader, Writer, WriterOptions};
+use traces::{Effort, Reader, Resolution, Writer, WriterOptions};
 
-use super::open;
+use super::{open, parse_resolution};
 use crate::device::size;
 use crate::terminal;
 
-/// Write a trace again, as small as it gets. Nothing is left out.
+/// Write a trace again, as small as it gets. Nothing is left out but what a
+/// coarser --resolution cuts off its times.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: vssd trace pack day.vtr day.packed.vtr")]
 pub(crate) struct PackArguments {
@@ -22,25 +23,29 @@ pub(crate) struct PackArguments {
     /// Overwrite the output where it exists.
     #[arg(long)]
     overwrite: bool,
+    /// Keep times to 1ns, 100ns or 1us.
+    #[arg(long, value_name = "TIME", default_value = "1ns", value_parser = parse_resolution)]
+    resolution: Resolution,
 }
 
 /// Runs `vssd trace pack`.
 pub(crate) fn run(arguments: &PackArguments) -> Result<()> {
     let reader = open(&arguments.file)?;
-    pack(
-        &reader,
-        &arguments.file,
-        &arguments.output,
-        arguments.overwrite,
-    )
+    let options = WriterOptions::default()
+        .overwrite(arguments.overwrite)
+        .resolution(arguments.resolution);
+    pack(&reader, &arguments.file, &arguments.output, options)
 }
 
 /// Packs the trace `file`, open in `reader`, into `output`, and says what that
 /// gained.
-pub(crate) fn pack(reader: &Reader, file: &Path, output: &Path, overwrite: bool) -> Result<()> {
-    let options = WriterOptions::default()
-        .effort(Effort::Packed)
-        .overwrite(overwrite);
+pub(crate) fn pack(
+    reader: &Reader,
+    file: &Path,
+    output: &Path,
+    options: WriterOptions,
+) -> Result<()> {
+    let options = options.effort(Effort::Packed);
     let writer = Writer::create(output, reader.header(), options)?;
     let bar = terminal::progress(reader.totals().commands, "commands");
     bar.set_message("packing");

@@ -54,15 +54,10 @@ fn row(what: &str, text: &str) {
 }
 
 fn print(stats: &Stats) {
-    row(
-        "Commands",
-        &format!(
-            "{} in {}, {:.0} a second",
-            stats.commands,
-            duration(stats.span_ns),
-            stats.arrival.iops_mean
-        ),
-    );
+    row("Commands", &commands(stats));
+    if stats.commands == 0 {
+        return;
+    }
     volumes(
         "Mix",
         stats.mix.iter().map(|(name, it)| (name.clone(), it)),
@@ -82,6 +77,20 @@ fn print(stats: &Stats) {
         let namespaces = stats.namespaces.iter();
         let namespaces = namespaces.map(|(id, it)| (of("namespace", id.to_string()), it));
         volumes("Namespaces", namespaces, stats.commands);
+    }
+}
+
+/// How many I/O commands, and how fast they came, where that can be told.
+fn commands(stats: &Stats) -> String {
+    match (stats.commands, stats.span_ns) {
+        (0, _) => "none but of the admin queue, if any".to_owned(),
+        (1, _) => "1".to_owned(),
+        (commands, 0) => format!("{commands}, all at the same time"),
+        (commands, span_ns) => format!(
+            "{commands} in {}, {:.0} a second",
+            duration(span_ns),
+            stats.arrival.iops_mean
+        ),
     }
 }
 
@@ -129,16 +138,23 @@ fn sizes(stats: &Stats) {
 
 fn locality(stats: &Stats) {
     let it = &stats.sequentiality;
-    row(
-        "Sequential",
-        &format!(
-            "reads {} ({} in streams), writes {} ({} in streams)",
-            percent(it.reads_sequential, it.reads),
-            percent(it.reads_in_streams, it.reads),
-            percent(it.writes_sequential, it.writes),
-            percent(it.writes_in_streams, it.writes)
+    let share = |what: &str, all: u64, sequential: u64, in_streams: u64| {
+        let (sequential, in_streams) = (percent(sequential, all), percent(in_streams, all));
+        (all > 0).then(|| format!("{what} {sequential} ({in_streams} in streams)"))
+    };
+    let shares = [
+        share("reads", it.reads, it.reads_sequential, it.reads_in_streams),
+        share(
+            "writes",
+            it.writes,
+            it.writes_sequential,
+            it.writes_in_streams,
         ),
-    );
+    ];
+    let shares: Vec<String> = shares.into_iter().flatten().collect();
+    if !shares.is_empty() {
+        row("Sequential", &shares.join(", "));
+    }
     let Some(reuse) = &stats.reuse else { return };
     let sampled = if reuse.sampled_one_in > 1.0 {
         format!(", by one page in {:.0}", reuse.sampled_one_in)
@@ -149,6 +165,12 @@ fn locality(stats: &Stats) {
         "Working set",
         &format!("{}{sampled}", size(reuse.working_set_bytes)),
     );
+    let it = &reuse.overlap;
+    let all = it.read_after_read + it.read_after_write + it.write_after_read + it.write_after_write;
+    if all == 0 {
+        row("Reuse", "none: nothing is touched twice");
+        return;
+    }
     row(
         "Reuse",
         &format!(
@@ -159,8 +181,6 @@ fn locality(stats: &Stats) {
             size(reuse.distance_bytes_p99)
         ),
     );
-    let it = &reuse.overlap;
-    let all = it.read_after_read + it.read_after_write + it.write_after_read + it.write_after_write;
     row(
         "Overlap",
         &format!(
@@ -181,14 +201,16 @@ fn arrival(stats: &Stats) {
             burst.commands_max, burst.peak_to_mean
         )
     });
-    row(
-        "Bursts",
-        &format!(
-            "{}; gaps vary by {:.1} of their mean",
-            bursts.collect::<Vec<_>>().join(", "),
-            it.gap_variation
-        ),
-    );
+    if stats.span_ns > 0 {
+        row(
+            "Bursts",
+            &format!(
+                "{}; gaps vary by {:.1} of their mean",
+                bursts.collect::<Vec<_>>().join(", "),
+                it.gap_variation
+            ),
+        );
+    }
     match &it.depth {
         Some(depth) => row(
             "Queue depth",
@@ -199,16 +221,17 @@ fn arrival(stats: &Stats) {
         ),
         None => row("Queue depth", "not known: the trace has no completions"),
     }
-    row(
-        "Idle",
-        &format!(
-            "{} of {}, in {} stretches of 1 ms and more, the longest {}",
+    let idle = match it.idle.stretches {
+        0 => "never for 1 ms and more".to_owned(),
+        1 => format!("{} in one stretch", duration(it.idle.total_ns)),
+        stretches => format!(
+            "{} of {}, in {stretches} stretches of 1 ms and more, the longest {}",
             duration(it.idle.total_ns),
             duration(stats.span_ns),
-            it.idle.stretches,
             duration(it.idle.longest_ns)
         ),
-    );
+    };
+    row("Idle", &idle);
 }
 
 fn wear(stats: &Stats) {

@@ -56,8 +56,10 @@ fn line(sequence: &mut u64, clock_ns: u64, moment: &Moment, out: &mut Vec<u8>) {
         (true, false) => ("C", "[0]"),
         (true, true) => ("C", "[-5]"),
     };
-    let text = format!(
-        "{:>3},{:<3} {:>2} {sequence:>8} {:>5}.{:09} {:>5} {action:>2} {letters:>3}{} {} + {} {end}\n",
+    // Writing to memory does not fail.
+    let _ = writeln!(
+        out,
+        "{:>3},{:<3} {:>2} {sequence:>8} {:>5}.{:09} {:>5} {action:>2} {letters:>3}{} {} + {} {end}",
         259,
         io.device,
         io.queue.saturating_sub(1),
@@ -68,7 +70,6 @@ fn line(sequence: &mut u64, clock_ns: u64, moment: &Moment, out: &mut Vec<u8>) {
         io.offset_bytes / 512,
         io.length_bytes / 512,
     );
-    out.extend_from_slice(text.as_bytes());
 }
 
 impl IoSink for Blkparse {

@@ -149,10 +149,10 @@ impl Blktrace {
 }
 
 impl IoSink for Blktrace {
+    /// Lengths have 32 bits.
+    const LONGEST_BYTES: u64 = u32::MAX as u64;
+
     fn io(&mut self, io: &Io, out: &mut Vec<u8>) -> Result<(), &'static str> {
-        if io.length_bytes > u64::from(u32::MAX) {
-            return Err("requests of 4 GiB and more were left out");
-        }
         let (sequence, clock_ns) = (&mut self.sequence, self.clock_ns);
         self.completions
             .issue(io, |moment| Self::moment(sequence, clock_ns, moment, out));

@@ -76,15 +76,13 @@ impl Iolog {
 
     fn write(&mut self, io: &Io, out: &mut Vec<u8>) -> std::io::Result<()> {
         let since_ns = io.submit_ns.saturating_sub(self.clock_ns);
-        let file = format!("namespace{}", io.device.saturating_add(1));
-        let at = if self.version == 3 {
+        let file = Name(io.device);
+        if self.version == 3 {
             // fio does not go back, and takes a time of 0 for none: the first
             // gap would be lost.
             self.at = self.at.max(since_ns / 1_000 + 1);
-            format!("{} ", self.at)
-        } else {
-            String::new()
-        };
+        }
+        let at = At((self.version == 3).then_some(self.at));
         if self.open.insert(io.device) {
             writeln!(out, "{at}{file} add\n{at}{file} open")?;
         }
@@ -106,18 +104,36 @@ impl Iolog {
     }
 }
 
+/// What the file of a device is called.
+struct Name(u32);
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "namespace{}", self.0.saturating_add(1))
+    }
+}
+
+/// The time before a line, of version 3.
+struct At(Option<u64>);
+
+impl std::fmt::Display for At {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.map_or(Ok(()), |at| write!(f, "{at} "))
+    }
+}
+
 impl IoSink for Iolog {
+    /// Lengths have 32 bits.
+    const LONGEST_BYTES: u64 = u32::MAX as u64;
+
     fn io(&mut self, io: &Io, out: &mut Vec<u8>) -> Result<(), &'static str> {
-        if io.length_bytes > u64::from(u32::MAX) {
-            return Err("requests of 4 GiB and more, which fio does not read, were left out");
-        }
         self.write(io, out)
             .map_err(|_| "commands could not be written")
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) {
         for device in &self.open {
-            let file = format!("namespace{}", device.saturating_add(1));
+            let file = Name(*device);
             let line = match self.version {
                 3 => format!("{} {file} close\n", self.at),
                 _ => format!("{file} close\n"),

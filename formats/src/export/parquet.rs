@@ -21,7 +21,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use traces::{CommandRecord, Header, Record};
 
-use super::{Carries, Export, write_error};
+use super::{Carries, Export, operation_name, write_error};
 use crate::parquet::{
     BATCH_ROWS, GROUP_ROWS, HEADER, MARKS, MARKS_MAX, Mark, VERSION, range_fields, schema,
 };
@@ -108,7 +108,7 @@ impl Parquet {
         let name = self
             .names
             .entry((command.is_admin(), command.opcode))
-            .or_insert_with(|| operation(command));
+            .or_insert_with(|| operation_name(command));
         let block_bytes = self.header.block_bytes(command.nsid);
         if self.columns.add(command, ranges, name, block_bytes) {
             self.notes.count("times of 2^63 ns and more were clipped");
@@ -167,12 +167,6 @@ impl Export for Parquet {
         file.flush().map_err(write_error)?;
         Ok(self.notes)
     }
-}
-
-/// What the command is called: "write_zeroes".
-fn operation(command: &CommandRecord) -> String {
-    let name = command.opcode_name();
-    name.to_ascii_lowercase().replace([' ', '/', '-'], "_")
 }
 
 /// The columns of the next batch.

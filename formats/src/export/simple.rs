@@ -41,9 +41,9 @@ pub(crate) const SIMULATOR: Carries = Carries {
     ..LITTLE
 };
 
-/// Makes the line of a request: when, since the start of the trace, and when
+/// Writes the line of a request: when, since the start of the trace, and when
 /// that was, in ns.
-type Format = fn(&Io, u64, u64) -> String;
+type Format = fn(&mut Vec<u8>, &Io, u64, u64) -> std::io::Result<()>;
 
 #[derive(Debug)]
 struct Simple {
@@ -55,10 +55,7 @@ struct Simple {
 impl IoSink for Simple {
     fn io(&mut self, io: &Io, out: &mut Vec<u8>) -> Result<(), &'static str> {
         let since_ns = io.submit_ns.saturating_sub(self.clock_ns);
-        let line = (self.format)(io, since_ns, self.unix_ns);
-        out.extend_from_slice(line.as_bytes());
-        out.push(b'\n');
-        Ok(())
+        (self.format)(out, io, since_ns, self.unix_ns).map_err(|_| "commands could not be written")
     }
 }
 
@@ -86,9 +83,13 @@ fn kind(io: &Io, read: &'static str, write: &'static str) -> &'static str {
 }
 
 /// Seconds with nine digits, down to microseconds.
-fn seconds(ns: u64) -> String {
-    let us = ns / 1_000;
-    format!("{}.{:06}000", us / 1_000_000, us % 1_000_000)
+struct Seconds(u64);
+
+impl std::fmt::Display for Seconds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let us = self.0 / 1_000;
+        write!(f, "{}.{:06}000", us / 1_000_000, us % 1_000_000)
+    }
 }
 
 /// Starts to write SYSTOR '17.
@@ -96,11 +97,14 @@ pub(crate) fn systor(
     file: Box<dyn Write + Send>,
     header: &Header,
 ) -> Result<Box<dyn Export>, FormatError> {
-    create(file, header, SYSTOR, |io, since_ns, unix_ns| {
-        format!(
-            "{},{},{},{},{},{}",
-            seconds(unix_ns.saturating_add(since_ns)),
-            io.latency_ns.map_or(String::new(), seconds),
+    create(file, header, SYSTOR, |out, io, since_ns, unix_ns| {
+        write!(out, "{},", Seconds(unix_ns.saturating_add(since_ns)))?;
+        if let Some(latency_ns) = io.latency_ns {
+            write!(out, "{}", Seconds(latency_ns))?;
+        }
+        writeln!(
+            out,
+            ",{},{},{},{}",
             kind(io, "R", "W"),
             io.device,
             io.offset_bytes,
@@ -114,14 +118,15 @@ pub(crate) fn alibaba(
     file: Box<dyn Write + Send>,
     header: &Header,
 ) -> Result<Box<dyn Export>, FormatError> {
-    create(file, header, ALIBABA, |io, since_ns, _| {
-        format!(
+    create(file, header, ALIBABA, |out, io, since_ns, unix_ns| {
+        writeln!(
+            out,
             "{},{},{},{},{}",
             io.device,
             kind(io, "R", "W"),
             io.offset_bytes,
             io.length_bytes,
-            since_ns / 1_000
+            unix_ns.saturating_add(since_ns) / 1_000
         )
     })
 }
@@ -131,8 +136,9 @@ pub(crate) fn tencent(
     file: Box<dyn Write + Send>,
     header: &Header,
 ) -> Result<Box<dyn Export>, FormatError> {
-    create(file, header, TENCENT, |io, since_ns, unix_ns| {
-        format!(
+    create(file, header, TENCENT, |out, io, since_ns, unix_ns| {
+        writeln!(
+            out,
             "{},{},{},{},{}",
             unix_ns.saturating_add(since_ns) / 1_000_000_000,
             io.offset_bytes / 512,
@@ -148,9 +154,10 @@ pub(crate) fn spc(
     file: Box<dyn Write + Send>,
     header: &Header,
 ) -> Result<Box<dyn Export>, FormatError> {
-    create(file, header, SPC, |io, since_ns, _| {
+    create(file, header, SPC, |out, io, since_ns, _| {
         let us = since_ns / 1_000;
-        format!(
+        writeln!(
+            out,
             "{},{},{},{},{}.{:06}",
             io.device,
             io.offset_bytes / 512,
@@ -167,9 +174,10 @@ pub(crate) fn disksim(
     file: Box<dyn Write + Send>,
     header: &Header,
 ) -> Result<Box<dyn Export>, FormatError> {
-    create(file, header, SIMULATOR, |io, since_ns, _| {
+    create(file, header, SIMULATOR, |out, io, since_ns, _| {
         let (ms, ns) = (since_ns / 1_000_000, since_ns % 1_000_000);
-        simulator(io, &format!("{ms}.{ns:06}"))
+        write!(out, "{ms}.{ns:06}")?;
+        simulator(out, io)
     })
 }
 
@@ -178,14 +186,17 @@ pub(crate) fn mqsim(
     file: Box<dyn Write + Send>,
     header: &Header,
 ) -> Result<Box<dyn Export>, FormatError> {
-    create(file, header, SIMULATOR, |io, since_ns, _| {
-        simulator(io, &since_ns.to_string())
+    create(file, header, SIMULATOR, |out, io, since_ns, _| {
+        write!(out, "{since_ns}")?;
+        simulator(out, io)
     })
 }
 
-fn simulator(io: &Io, time: &str) -> String {
-    format!(
-        "{time} {} {} {} {}",
+/// What stands after the time.
+fn simulator(out: &mut Vec<u8>, io: &Io) -> std::io::Result<()> {
+    writeln!(
+        out,
+        " {} {} {} {}",
         io.device,
         io.offset_bytes / 512,
         io.length_bytes / 512,

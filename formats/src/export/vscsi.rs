@@ -38,6 +38,9 @@ struct Vscsi {
 }
 
 impl IoSink for Vscsi {
+    /// Lengths have 32 bits.
+    const LONGEST_BYTES: u64 = u32::MAX as u64;
+
     fn io(&mut self, io: &Io, out: &mut Vec<u8>) -> Result<(), &'static str> {
         let Ok(bytes) = u32::try_from(io.length_bytes) else {
             return Err("requests of 4 GiB and more were left out");

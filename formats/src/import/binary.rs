@@ -1,7 +1,6 @@
 //! What all formats of rows of one length have in common.
 
-use std::collections::VecDeque;
-
+use super::merged::{Merged, Source};
 use super::{Import, ImportClock, ImportOptions, Names};
 use crate::{Filled, FormatError, Io, Item, Notes, Stream};
 
@@ -17,49 +16,67 @@ pub(crate) trait Row<const N: usize>: Send {
     fn clock(&self) -> ImportClock;
 }
 
-/// Reads files of rows, one after the other.
+/// One file of rows.
 #[derive(Debug)]
-pub(crate) struct Rows<R, const N: usize> {
+struct File<R, const N: usize> {
     parser: R,
-    streams: VecDeque<Stream>,
-    devices: Names,
-    notes: Notes,
+    stream: Stream,
     salvage: bool,
 }
 
-impl<R: Row<N>, const N: usize> Rows<R, N> {
-    pub(crate) fn new(streams: Vec<Stream>, options: &ImportOptions, parser: R) -> Self {
+impl<R: Row<N>, const N: usize> Source for File<R, N> {
+    type Shared = Notes;
+
+    fn item(&mut self, notes: &mut Notes) -> Result<Option<Item>, FormatError> {
+        let mut row = [0; N];
+        loop {
+            match self.stream.fill(&mut row)? {
+                Filled::Whole => match self.parser.row(&row, notes) {
+                    Ok(Some(io)) => return Ok(Some(Item::Io(io))),
+                    Ok(None) => {}
+                    Err(_) if self.salvage => {
+                        notes.count("rows could not be read, and were left out");
+                    }
+                    Err(problem) => return Err(self.stream.malformed(problem)),
+                },
+                Filled::End => return Ok(None),
+                Filled::Cut(_) => {
+                    notes.count("last rows were cut off, and left out");
+                    return Ok(None);
+                }
+            }
+        }
+    }
+}
+
+/// Reads files of rows, merged by their times.
+#[derive(Debug)]
+pub(crate) struct Rows<R, const N: usize> {
+    files: Merged<File<R, N>>,
+    clock: ImportClock,
+    devices: Names,
+    notes: Notes,
+}
+
+impl<R: Row<N> + Clone, const N: usize> Rows<R, N> {
+    pub(crate) fn new(streams: Vec<Stream>, options: &ImportOptions, parser: &R) -> Self {
+        let salvage = options.salvage;
         Self {
-            parser,
-            streams: streams.into(),
+            files: Merged::new(streams.into_iter().map(|stream| File {
+                parser: parser.clone(),
+                stream,
+                salvage,
+            })),
+            clock: parser.clock(),
             devices: Names::default(),
             notes: Notes::default(),
-            salvage: options.salvage,
         }
     }
 }
 
 impl<R: Row<N>, const N: usize> Import for Rows<R, N> {
     fn next(&mut self) -> Result<Option<Item>, FormatError> {
-        while let Some(stream) = self.streams.front_mut() {
-            let mut row = [0; N];
-            match stream.fill(&mut row)? {
-                Filled::Whole => match self.parser.row(&row, &mut self.notes) {
-                    Ok(Some(io)) => return Ok(Some(Item::Io(io))),
-                    Ok(None) => {}
-                    Err(_) if self.salvage => self
-                        .notes
-                        .count("rows could not be read, and were left out"),
-                    Err(problem) => return Err(stream.malformed(problem)),
-                },
-                Filled::End => drop(self.streams.pop_front()),
-                Filled::Cut(_) => {
-                    self.notes.count("last rows were cut off, and left out");
-                    self.streams.pop_front();
-                }
-            }
-        }
-        Ok(None)
+        self.files.next(&mut self.notes)
     }
 
     fn devices(&self) -> &[String] {
@@ -67,7 +84,7 @@ impl<R: Row<N>, const N: usize> Import for Rows<R, N> {
     }
 
     fn clock(&self) -> ImportClock {
-        self.parser.clock()
+        self.clock
     }
 
     fn notes(&self) -> &Notes {

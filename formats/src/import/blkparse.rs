@@ -9,7 +9,7 @@ use super::number::{billionths, integer, times};
 use super::pairs::Pairs;
 use super::rwbs::Letters;
 use super::{Import, ImportClock, ImportOptions};
-use crate::{FormatError, Input, Io, Item, Operation};
+use crate::{FormatError, Input, Io, Operation};
 
 /// Whether `text` starts as such a file does.
 pub(crate) fn recognize(text: &str) -> bool {
@@ -36,7 +36,8 @@ struct Fields<'a> {
     cpu: &'a str,
     time: &'a str,
     action: &'a str,
-    rest: Vec<&'a str>,
+    /// What stands after the action.
+    rest: std::str::SplitAsciiWhitespace<'a>,
 }
 
 impl<'a> Fields<'a> {
@@ -53,18 +54,20 @@ impl<'a> Fields<'a> {
         [major, minor, cpu, sequence, seconds.0, seconds.1, pid]
             .iter()
             .all(|it| digits(it))
-            .then(|| Self {
+            .then_some(Self {
                 device,
                 cpu,
                 time,
                 action,
-                rest: fields.collect(),
+                rest: fields,
             })
     }
 }
 
 impl Line for Blkparse {
-    fn line(&mut self, line: &str, out: &mut Out) -> Result<(), String> {
+    type File = ();
+
+    fn line(&mut self, (): &mut (), line: &str, out: &mut Out) -> Result<(), String> {
         let Some(fields) = Fields::of(line) else {
             if line.contains(',') && line.as_bytes().first().is_some_and(u8::is_ascii_digit) {
                 return Err("it is no event".to_owned());
@@ -75,11 +78,12 @@ impl Line for Blkparse {
         if !matches!(fields.action, "D" | "C" | "R") {
             return Ok(());
         }
-        let Some(letter) = fields.rest.first() else {
+        let mut rest = fields.rest.clone();
+        let Some(letter) = rest.next() else {
             return Err("the letters of the operation are missing".to_owned());
         };
-        let (sector, sectors) = match fields.rest.as_slice() {
-            [_, sector, "+", sectors, ..] => {
+        let (sector, sectors) = match (rest.next(), rest.next(), rest.next()) {
+            (Some(sector), Some("+"), Some(sectors)) => {
                 (integer(sector, "sector")?, integer(sectors, "length")?)
             }
             _ => (0, 0),
@@ -110,10 +114,14 @@ impl Line for Blkparse {
                     .last()
                     .map_or("", |it| it.trim_matches(['[', ']']));
                 let failed = error.parse().is_ok_and(|error: i64| error != 0);
-                let done = self.pairs.complete(&io, failed, &mut out.notes);
-                out.items.extend(done.map(Item::Io));
+                if !self.pairs.complete(&io, failed, &mut out.items) {
+                    out.notes
+                        .count("completions without an issue were left out");
+                }
             }
-            "R" => self.pairs.requeue(&io),
+            "R" => {
+                self.pairs.requeue(&io, &mut out.items);
+            }
             _ => {
                 let cpu = integer(fields.cpu, "processor")?;
                 io.queue = u16::try_from(cpu.saturating_add(1)).unwrap_or(u16::MAX);
@@ -123,16 +131,18 @@ impl Line for Blkparse {
                     (flush.device, flush.queue) = (io.device, io.queue);
                     out.io(flush);
                 }
-                out.items.extend(self.pairs.issue(io).map(Item::Io));
+                self.pairs.issue(io, &mut out.items);
             }
         }
         Ok(())
     }
 
+    fn time(&self, (): &mut (), line: &str) -> Option<u64> {
+        billionths(Fields::of(line)?.time, "").ok()
+    }
+
     fn finish(&mut self, out: &mut Out) {
-        while let Some(io) = self.pairs.first() {
-            out.io(io);
-        }
+        self.pairs.finish(&mut out.items);
     }
 
     fn clock(&self) -> ImportClock {

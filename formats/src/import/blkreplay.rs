@@ -4,6 +4,7 @@
 
 use super::lines::{Line, Lines, Out};
 use super::number::{billionths, integer, times};
+use super::splitter::exactly;
 use super::{Import, ImportClock, ImportOptions};
 use crate::{FormatError, Input, Io, Operation};
 
@@ -24,8 +25,7 @@ struct Fields<'a>([&'a str; 6]);
 
 impl<'a> Fields<'a> {
     fn of(line: &'a str) -> Option<Self> {
-        let fields: Vec<&str> = line.split(';').map(str::trim).collect();
-        fields.try_into().ok().map(Self)
+        exactly(line.split(';')).ok().map(Self)
     }
 
     fn io(&self) -> Result<Io, String> {
@@ -48,23 +48,37 @@ impl<'a> Fields<'a> {
 
 #[derive(Debug)]
 struct Load {
-    /// Whether a request was seen: prose stands before.
+    /// Whether a request was seen in any file.
     begun: bool,
 }
 
 impl Line for Load {
-    fn line(&mut self, line: &str, out: &mut Out) -> Result<(), String> {
+    /// Whether a request was seen: prose stands before.
+    type File = bool;
+
+    fn line(&mut self, begun: &mut bool, line: &str, out: &mut Out) -> Result<(), String> {
         let parsed = Fields::of(line)
             .ok_or_else(|| "it has not six fields".to_owned())
             .and_then(|fields| fields.io());
         match parsed {
             Ok(io) => {
-                self.begun = true;
+                (self.begun, *begun) = (true, true);
                 out.io(io);
                 Ok(())
             }
-            Err(_) if !self.begun => Ok(()),
+            Err(_) if !*begun => Ok(()),
             Err(problem) => Err(problem),
+        }
+    }
+
+    fn time(&self, _: &mut bool, line: &str) -> Option<u64> {
+        let fields = Fields::of(line)?;
+        billionths(fields.0.first()?, "").ok()
+    }
+
+    fn finish(&mut self, out: &mut Out) {
+        if !self.begun {
+            out.notes.count("files had no request of blkreplay in them");
         }
     }
 

@@ -57,6 +57,7 @@ pub(crate) fn open(input: &Input, options: &ImportOptions) -> Result<Box<dyn Imp
         ready: VecDeque::new(),
         pairs: Pairs::default(),
         devices: Names::default(),
+        latest: None,
         unix_minus_ns: None,
         started: false,
         queued: 0,
@@ -77,6 +78,8 @@ struct Blktrace {
     ready: VecDeque<Item>,
     pairs: Pairs,
     devices: Names,
+    /// The device of the last event, and its index.
+    latest: Option<(u32, u32)>,
     /// What is added to a time for one since 1970, where the trace says so
     /// before its first request.
     unix_minus_ns: Option<u64>,
@@ -129,12 +132,22 @@ impl Blktrace {
         Ok(())
     }
 
-    fn request(&mut self, event: &Event, operation: Operation) -> Result<(), FormatError> {
-        let (major, minor) = (event.device >> 20, event.device & 0xf_ffff);
-        let device = self
+    /// The index of the device with this number.
+    fn device(&mut self, number: u32) -> Result<u32, FormatError> {
+        if let Some((_, index)) = self.latest.filter(|it| it.0 == number) {
+            return Ok(index);
+        }
+        let (major, minor) = (number >> 20, number & 0xf_ffff);
+        let index = self
             .devices
-            .index(&format!("{major},{minor}"))
+            .index_of(format_args!("{major},{minor}"))
             .map_err(|problem| FormatError::Refused { problem })?;
+        self.latest = Some((number, index));
+        Ok(index)
+    }
+
+    fn request(&mut self, event: &Event, operation: Operation) -> Result<(), FormatError> {
+        let device = self.device(event.device)?;
         let time_ns = event
             .time_ns
             .saturating_add(self.unix_minus_ns.unwrap_or(0));
@@ -147,10 +160,15 @@ impl Blktrace {
         }
         match event.action {
             Action::Complete => {
-                let done = self.pairs.complete(&io, event.error != 0, &mut self.notes);
-                self.ready.extend(done.map(Item::Io));
+                let failed = event.error != 0;
+                if !self.pairs.complete(&io, failed, &mut self.ready) {
+                    self.notes
+                        .count("completions without an issue were left out");
+                }
             }
-            Action::Requeue => self.pairs.requeue(&io),
+            Action::Requeue => {
+                self.pairs.requeue(&io, &mut self.ready);
+            }
             _ => {
                 self.started = true;
                 io.fua = event.is_fua();
@@ -160,7 +178,7 @@ impl Blktrace {
                     (flush.device, flush.queue) = (io.device, io.queue);
                     self.ready.push_back(Item::Io(flush));
                 }
-                self.ready.extend(self.pairs.issue(io).map(Item::Io));
+                self.pairs.issue(io, &mut self.ready);
             }
         }
         Ok(())
@@ -178,21 +196,19 @@ impl Import for Blktrace {
             }
             match self.event()? {
                 Some(event) => self.take(&event)?,
-                None => match self.pairs.first() {
-                    Some(io) => self.ready.push_back(Item::Io(io)),
-                    None => {
-                        self.ended = true;
-                        if !self.started {
-                            // A stacked device hands on what it is given.
-                            let what = "requests were queued and never issued, as by a stacked \
-                                        device: trace the devices below";
-                            self.notes.add(what, self.queued);
-                        }
-                        for source in &self.sources {
-                            self.notes.extend(source.events.notes());
-                        }
+                None => {
+                    self.ended = true;
+                    self.pairs.finish(&mut self.ready);
+                    if !self.started {
+                        // A stacked device hands on what it is given.
+                        let what = "requests were queued and never issued, as by a stacked \
+                                    device: trace the devices below";
+                        self.notes.add(what, self.queued);
                     }
-                },
+                    for source in &self.sources {
+                        self.notes.extend(source.events.notes());
+                    }
+                }
             }
         }
     }

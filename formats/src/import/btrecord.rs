@@ -3,9 +3,8 @@
 //! in ns } and their packets of 24 bytes { u64 sector, u64 bytes, u32 whether it
 //! reads, 4 unused }.
 
-use std::collections::VecDeque;
-
 use super::binary::{u32_at, u64_at};
+use super::merged::{Merged, Source};
 use super::number::times;
 use super::{Import, ImportClock, ImportOptions};
 use crate::{Filled, FormatError, Input, Io, Item, Notes, Operation, Stream};
@@ -22,33 +21,37 @@ pub(crate) fn recognize(bytes: &[u8]) -> bool {
 
 /// Opens `input`.
 pub(crate) fn open(input: &Input, options: &ImportOptions) -> Result<Box<dyn Import>, FormatError> {
-    let mut streams: VecDeque<Stream> = input.streams()?.into();
-    for stream in &mut streams {
+    let mut files = Vec::new();
+    for mut stream in input.streams()? {
         let mut head = [0; HEAD_BYTES];
         if stream.fill(&mut head)? != Filled::Whole || !recognize(&head) {
             return Err(stream.malformed("it does not start as a file of btrecord's"));
         }
+        files.push(File {
+            stream: Some(stream),
+            left: 0,
+            at_ns: 0,
+            salvage: options.salvage,
+        });
     }
     Ok(Box::new(Btrecord {
-        streams,
-        left: 0,
-        at_ns: 0,
+        files: Merged::new(files),
         notes: Notes::default(),
-        salvage: options.salvage,
     }))
 }
 
+/// One file: those of several processors are merged by the times of bunches.
 #[derive(Debug)]
-struct Btrecord {
-    streams: VecDeque<Stream>,
+struct File {
+    /// None where nothing more is read of it.
+    stream: Option<Stream>,
     /// Packets of the bunch that are still to come.
     left: u64,
     at_ns: u64,
-    notes: Notes,
     salvage: bool,
 }
 
-impl Btrecord {
+impl File {
     /// The next packet or head of a bunch; none at the end of a file.
     fn step(stream: &mut Stream, left: &mut u64, at_ns: &mut u64) -> Result<Step, FormatError> {
         let mut bytes = [0; 24];
@@ -93,28 +96,39 @@ enum Step {
     Cut,
 }
 
-impl Import for Btrecord {
-    fn next(&mut self) -> Result<Option<Item>, FormatError> {
-        while let Some(stream) = self.streams.front_mut() {
+impl Source for File {
+    type Shared = Notes;
+
+    fn item(&mut self, notes: &mut Notes) -> Result<Option<Item>, FormatError> {
+        while let Some(stream) = &mut self.stream {
             match Self::step(stream, &mut self.left, &mut self.at_ns) {
                 Ok(Step::Packet(io)) => return Ok(Some(Item::Io(io))),
                 Ok(Step::Head) => {}
-                Ok(Step::End) => drop(self.streams.pop_front()),
+                Ok(Step::End) => self.stream = None,
                 Ok(Step::Cut) => {
-                    self.notes.count("last bunches were cut off, and left out");
-                    self.left = 0;
-                    self.streams.pop_front();
+                    notes.count("last bunches were cut off, and left out");
+                    self.stream = None;
                 }
                 Err(FormatError::Malformed { .. }) if self.salvage => {
-                    self.notes
-                        .count("files were left out from a damaged bunch on");
-                    self.left = 0;
-                    self.streams.pop_front();
+                    notes.count("files were left out from a damaged bunch on");
+                    self.stream = None;
                 }
                 Err(error) => return Err(error),
             }
         }
         Ok(None)
+    }
+}
+
+#[derive(Debug)]
+struct Btrecord {
+    files: Merged<File>,
+    notes: Notes,
+}
+
+impl Import for Btrecord {
+    fn next(&mut self) -> Result<Option<Item>, FormatError> {
+        self.files.next(&mut self.notes)
     }
 
     fn devices(&self) -> &[String] {

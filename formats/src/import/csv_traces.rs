@@ -4,13 +4,14 @@
 //! | format | columns | time | place |
 //! |---|---|---|---|
 //! | SYSTOR '17 | `Timestamp,Response,IOType,LUN,Offset,Size` | Unix seconds | bytes |
-//! | Alibaba | `device_id,opcode,offset,length,timestamp` | us | bytes |
+//! | Alibaba | `device_id,opcode,offset,length,timestamp` | us, since 1970 as published | bytes |
 //! | Tencent CBS | `Timestamp,Offset,Size,IOType,VolumeID` | Unix seconds | 512 bytes |
 //! | FIU | `ts_ns pid process lba size W/R major minor md5` | ns | 512 bytes |
 //! | UMass SPC | `ASU,LBA,size,op,seconds` | seconds | LBA of 512 bytes, size in bytes |
 
 use super::lines::{Line, Lines, Out};
 use super::number::{billionths, integer, times};
+use super::splitter::{at_least, exactly};
 use super::{Import, ImportClock, ImportOptions};
 use crate::{FormatError, Input, Io, Operation};
 
@@ -25,6 +26,8 @@ pub(crate) enum Kind {
 }
 
 const SECTOR: u64 = 512;
+/// Of times that are counted from 1970, those of this century.
+const CENTURY: std::ops::Range<u64> = 946_684_800_000_000_000..4_102_444_800_000_000_000;
 
 /// Whether `text` starts as a trace of this `kind` does: its first lines, up to
 /// ten, all parse. A head with the names of the columns may stand before.
@@ -36,7 +39,7 @@ pub(crate) fn recognize(kind: Kind, text: &str) -> bool {
     let body = lines.iter().filter(|line| !is_head(line));
     let mut seen = 0;
     for line in body {
-        if parser.line(line, &mut out).is_err() {
+        if parser.line(&mut (), line, &mut out).is_err() {
             return false;
         }
         seen += 1;
@@ -63,7 +66,6 @@ impl Kind {
     /// Whether what was parsed could be that: times that are counted from 1970
     /// are of this century.
     fn is_plausible(self, out: &Out) -> bool {
-        const CENTURY: std::ops::Range<u64> = 946_684_800_000_000_000..4_102_444_800_000_000_000;
         match self {
             Self::Systor | Self::Tencent => out
                 .items
@@ -77,32 +79,53 @@ impl Kind {
 #[derive(Debug)]
 struct Shared {
     kind: Kind,
+    /// Whether times are counted from 1970, where that is to be seen of the
+    /// first.
+    unix: Option<bool>,
 }
 
 impl Shared {
     fn new(kind: Kind) -> Self {
-        Self { kind }
+        Self { kind, unix: None }
     }
 }
 
 impl Line for Shared {
-    fn line(&mut self, line: &str, out: &mut Out) -> Result<(), String> {
+    type File = ();
+
+    fn line(&mut self, (): &mut (), line: &str, out: &mut Out) -> Result<(), String> {
         if is_head(line) {
             return Ok(());
         }
         match self.kind {
             Kind::Systor => systor(line, out),
-            Kind::Alibaba => alibaba(line, out),
+            Kind::Alibaba => {
+                let at_ns = alibaba(line, out)?;
+                self.unix.get_or_insert(CENTURY.contains(&at_ns));
+                Ok(())
+            }
             Kind::Tencent => tencent(line, out),
             Kind::Fiu => fiu(line, out),
             Kind::Spc => spc(line, out),
         }
     }
 
+    fn time(&self, (): &mut (), line: &str) -> Option<u64> {
+        let mut commas = line.split(',');
+        let mut comma = |place: usize| commas.nth(place).unwrap_or_default();
+        let seconds = |text: &str| billionths(text, "").ok();
+        match self.kind {
+            Kind::Systor | Kind::Tencent => seconds(comma(0)),
+            Kind::Alibaba => integer(comma(4), "").ok(),
+            Kind::Fiu => integer(line.split_ascii_whitespace().next()?, "").ok(),
+            Kind::Spc => seconds(comma(4)),
+        }
+    }
+
     fn clock(&self) -> ImportClock {
         let (resolution_ns, unix) = match self.kind {
             Kind::Systor => (1_000, true),
-            Kind::Alibaba => (1_000, false),
+            Kind::Alibaba => (1_000, self.unix.unwrap_or(false)),
             Kind::Tencent => (1_000_000_000, true),
             Kind::Fiu => (1, false),
             Kind::Spc => (1_000, false),
@@ -112,14 +135,6 @@ impl Line for Shared {
             unix,
         }
     }
-}
-
-fn columns<const N: usize>(line: &str) -> Result<[&str; N], String> {
-    let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-    let count = fields.len();
-    fields
-        .try_into()
-        .map_err(|_| format!("{count} fields, where {N} belong"))
 }
 
 fn operation(text: &str, [read, write]: [&str; 2]) -> Result<Operation, String> {
@@ -135,7 +150,7 @@ fn operation(text: &str, [read, write]: [&str; 2]) -> Result<Operation, String> 
 }
 
 fn systor(line: &str, out: &mut Out) -> Result<(), String> {
-    let [time, response, kind, unit, offset, size] = columns(line)?;
+    let [time, response, kind, unit, offset, size] = exactly(line.split(','))?;
     let at_ns = billionths(time, "time stamp")?;
     // What is neither a read nor a write has no type, and no place.
     if kind.is_empty() {
@@ -156,22 +171,24 @@ fn systor(line: &str, out: &mut Out) -> Result<(), String> {
     Ok(())
 }
 
-fn alibaba(line: &str, out: &mut Out) -> Result<(), String> {
-    let [device, kind, offset, length, time] = columns(line)?;
+/// Takes in a line, and returns its time.
+fn alibaba(line: &str, out: &mut Out) -> Result<u64, String> {
+    let [device, kind, offset, length, time] = exactly(line.split(','))?;
     integer(device, "device")?;
+    let at_ns = times(integer(time, "time stamp")?, 1_000, "time stamp")?;
     let mut io = Io::new(
-        times(integer(time, "time stamp")?, 1_000, "time stamp")?,
+        at_ns,
         operation(kind, ["R", "W"])?,
         integer(offset, "offset")?,
         integer(length, "length")?,
     );
     io.device = out.devices.index(device)?;
     out.io(io);
-    Ok(())
+    Ok(at_ns)
 }
 
 fn tencent(line: &str, out: &mut Out) -> Result<(), String> {
-    let [time, offset, size, kind, volume] = columns(line)?;
+    let [time, offset, size, kind, volume] = exactly(line.split(','))?;
     integer(volume, "volume")?;
     let seconds = integer(time, "time stamp")?;
     let mut io = Io::new(
@@ -186,11 +203,18 @@ fn tencent(line: &str, out: &mut Out) -> Result<(), String> {
 }
 
 fn fiu(line: &str, out: &mut Out) -> Result<(), String> {
-    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-    let [time, pid, _process, lba, size, kind, major, minor, ..] = fields.as_slice() else {
-        return Err(format!("{} fields, where 9 belong", fields.len()));
-    };
+    let mut words = line.split_ascii_whitespace();
+    let [time, pid] = at_least(words.by_ref().take(2))?;
     integer(pid, "process")?;
+    // The name of a process may have blanks in it.
+    words.next();
+    let [lba, size, kind, major, minor] = loop {
+        let fields: [&str; 5] = at_least(words.clone())?;
+        if operation(fields[2], ["R", "W"]).is_ok() {
+            break fields;
+        }
+        words.next();
+    };
     let (major, minor) = (
         integer(major, "major number")?,
         integer(minor, "minor number")?,
@@ -201,17 +225,14 @@ fn fiu(line: &str, out: &mut Out) -> Result<(), String> {
         times(integer(lba, "LBA")?, SECTOR, "LBA")?,
         times(integer(size, "size")?, SECTOR, "size")?,
     );
-    io.device = out.devices.index(&format!("{major},{minor}"))?;
+    io.device = out.devices.index_of(format_args!("{major},{minor}"))?;
     out.io(io);
     Ok(())
 }
 
 fn spc(line: &str, out: &mut Out) -> Result<(), String> {
     // Optional fields may follow.
-    let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-    let [unit, lba, size, kind, time, ..] = fields.as_slice() else {
-        return Err(format!("{} fields, where 5 belong", fields.len()));
-    };
+    let [unit, lba, size, kind, time] = at_least(line.split(','))?;
     integer(unit, "unit")?;
     let mut io = Io::new(
         billionths(time, "time stamp")?,

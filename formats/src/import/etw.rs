@@ -6,10 +6,8 @@
 //! hexadecimal, bytes. Columns are found by their names, which differ between
 //! versions of Windows.
 
-use std::collections::HashMap;
-
 use super::lines::{Line, Lines, Out};
-use super::number::integer;
+use super::number::{integer, times};
 use super::{Import, ImportClock, ImportOptions};
 use crate::{FormatError, Input, Io, Operation};
 
@@ -22,23 +20,62 @@ pub(crate) fn recognize(text: &str) -> bool {
 
 /// Opens `input`.
 pub(crate) fn open(input: &Input, options: &ImportOptions) -> Result<Box<dyn Import>, FormatError> {
-    let parser = Etw::default();
-    Ok(Box::new(Lines::new(input.streams()?, options, parser)))
+    Ok(Box::new(Lines::new(input.streams()?, options, Etw)))
 }
 
+#[derive(Debug)]
+struct Etw;
+
+/// What is known of one file.
 #[derive(Debug, Default)]
-struct Etw {
+struct File {
     in_header: bool,
-    /// The columns of each event that matters, by its name.
-    events: HashMap<String, Vec<String>>,
+    /// Where the fields of each event stand, as [`EVENTS`] has them.
+    places: [Option<Places>; EVENTS.len()],
 }
 
-fn operation(event: &str) -> Option<Operation> {
-    match event {
-        "DiskRead" => Some(Operation::Read),
-        "DiskWrite" => Some(Operation::Write),
-        "DiskFlush" => Some(Operation::Flush),
-        _ => None,
+const EVENTS: [(&str, Operation); 3] = [
+    ("DiskRead", Operation::Read),
+    ("DiskWrite", Operation::Write),
+    ("DiskFlush", Operation::Flush),
+];
+
+/// The columns of an event: time stamp, elapsed time, disk, offset, size.
+#[derive(Clone, Copy, Debug)]
+struct Places([usize; 5]);
+
+impl Places {
+    /// Where `head`, the line of an event in the header, has them.
+    fn of(head: &str, operation: Operation) -> Result<Self, String> {
+        let find = |name: &str| {
+            let place = head.split(',').position(|it| plain(it) == name);
+            place.ok_or_else(|| format!("the head of {operation:?} has no {name}"))
+        };
+        // A flush has neither offset nor size.
+        let or_none = |name: &str| match operation {
+            Operation::Flush => Ok(usize::MAX),
+            _ => find(name),
+        };
+        Ok(Self([
+            find("timestamp")?,
+            find("elapsedtime")?,
+            find("disknum")?,
+            or_none("byteoffset")?,
+            or_none("iosize")?,
+        ]))
+    }
+
+    /// The fields of `line` that stand there.
+    fn fields<'a>(&self, line: &'a str) -> [&'a str; 5] {
+        let mut found = [""; 5];
+        for (at, field) in line.split(',').enumerate() {
+            for (place, slot) in self.0.iter().zip(&mut found) {
+                if *place == at {
+                    *slot = field.trim();
+                }
+            }
+        }
+        found
     }
 }
 
@@ -50,60 +87,72 @@ fn plain(name: &str) -> String {
 }
 
 fn hexadecimal(text: &str, field: &str) -> Result<u64, String> {
-    let digits = text.trim().trim_start_matches("0x");
-    u64::from_str_radix(digits, 16)
-        .map_err(|_| format!("the {field} is {text:?}, but must be hexadecimal"))
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    Some(digits)
+        .filter(|it| it.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        .and_then(|it| u64::from_str_radix(it, 16).ok())
+        .ok_or_else(|| format!("the {field} is {text:?}, but must be hexadecimal"))
+}
+
+/// Which event `line` is of.
+fn event(line: &str) -> Option<usize> {
+    let name = line.split(',').next()?.trim();
+    EVENTS.iter().position(|it| it.0 == name)
 }
 
 impl Line for Etw {
-    fn line(&mut self, line: &str, out: &mut Out) -> Result<(), String> {
+    type File = File;
+
+    fn line(&mut self, file: &mut File, line: &str, out: &mut Out) -> Result<(), String> {
         match line.trim() {
             "BeginHeader" => {
-                self.in_header = true;
+                file.in_header = true;
                 return Ok(());
             }
             "EndHeader" => {
-                self.in_header = false;
+                file.in_header = false;
                 return Ok(());
             }
             _ => {}
         }
-        let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-        let Some(event) = fields.first() else {
+        let Some(event) = event(line) else {
             return Ok(());
         };
-        let Some(operation) = operation(event) else {
+        let (Some((name, operation)), Some(places)) =
+            (EVENTS.get(event), file.places.get_mut(event))
+        else {
             return Ok(());
         };
-        if self.in_header {
-            let names = fields.iter().map(|name| plain(name)).collect();
-            self.events.insert((*event).to_owned(), names);
+        if file.in_header {
+            *places = Some(Places::of(line, *operation)?);
             return Ok(());
         }
-        let names = self
-            .events
-            .get(*event)
-            .ok_or_else(|| format!("the head has no columns of {event}"))?;
-        let find = |name: &str| {
-            let index = names.iter().position(|it| it == name);
-            index.and_then(|index| fields.get(index)).copied()
+        let places = places.ok_or_else(|| format!("the head has no columns of {name}"))?;
+        let [end, took, disk, offset, size] = places.fields(line);
+        let end_ns = times(integer(end, "time stamp")?, 1_000, "time stamp")?;
+        let took_ns = times(integer(took, "elapsed time")?, 1_000, "elapsed time")?;
+        let took_ns = if took_ns > end_ns {
+            out.notes
+                .count("requests that were issued before the trace count from its start");
+            end_ns
+        } else {
+            took_ns
         };
-        let field = |name: &str| find(name).ok_or_else(|| format!("there is no {name}"));
-        let end_us = integer(field("timestamp")?, "time stamp")?;
-        let took_us = integer(field("elapsedtime")?, "elapsed time")?;
-        let start_us = end_us
-            .checked_sub(took_us)
-            .ok_or("it took longer than the trace")?;
-        let mut io = Io::new(start_us.saturating_mul(1_000), operation, 0, 0);
-        io.latency_ns = Some(took_us.saturating_mul(1_000));
-        if operation != Operation::Flush {
-            io.offset_bytes = hexadecimal(field("byteoffset")?, "offset")?;
-            io.length_bytes = hexadecimal(field("iosize")?, "size")?;
+        let mut io = Io::new(end_ns - took_ns, *operation, 0, 0);
+        io.latency_ns = Some(took_ns);
+        if *operation != Operation::Flush {
+            io.offset_bytes = hexadecimal(offset, "offset")?;
+            io.length_bytes = hexadecimal(size, "size")?;
         }
-        let disk = field("disknum")?;
-        io.device = out.devices.index(&format!("disk {disk}"))?;
+        integer(disk, "number of the disk")?;
+        io.device = out.devices.index_of(format_args!("disk {disk}"))?;
         out.io(io);
         Ok(())
+    }
+
+    fn time(&self, file: &mut File, line: &str) -> Option<u64> {
+        let places = file.places.get(event(line)?)?.filter(|_| !file.in_header)?;
+        integer(places.fields(line)[0], "").ok()
     }
 
     fn clock(&self) -> ImportClock {

@@ -26,15 +26,19 @@ fn version(line: &str) -> Option<u8> {
 
 /// Opens `input`.
 pub(crate) fn open(input: &Input, options: &ImportOptions) -> Result<Box<dyn Import>, FormatError> {
-    let parser = Iolog {
-        version: None,
-        waited_ns: 0,
-    };
+    let parser = Iolog { has_2: false };
     Ok(Box::new(Lines::new(input.streams()?, options, parser)))
 }
 
 #[derive(Debug)]
 struct Iolog {
+    /// Whether there is a file of version 2.
+    has_2: bool,
+}
+
+/// What is known of one file.
+#[derive(Debug, Default)]
+struct File {
     /// None before the first line.
     version: Option<u8>,
     /// Version 2: the last `wait`.
@@ -42,14 +46,17 @@ struct Iolog {
 }
 
 impl Line for Iolog {
-    fn line(&mut self, line: &str, out: &mut Out) -> Result<(), String> {
-        // Each of several files starts with it.
+    type File = File;
+
+    fn line(&mut self, at: &mut File, line: &str, out: &mut Out) -> Result<(), String> {
+        // So does each part of files that were put together.
         if let Some(version) = version(line) {
-            self.version = Some(version);
-            self.waited_ns = 0;
+            at.version = Some(version);
+            at.waited_ns = 0;
+            self.has_2 |= version == 2;
             return Ok(());
         }
-        let version = self
+        let version = at
             .version
             .ok_or("it does not start with \"fio version 2 iolog\" or \"... 3 iolog\"")?;
         let mut fields = line.split_ascii_whitespace();
@@ -61,13 +68,13 @@ impl Line for Iolog {
         let at_ns = if version == 3 {
             times(integer(next("time")?, "time")?, 1_000, "time")?
         } else {
-            self.waited_ns
+            at.waited_ns
         };
         let file = next("file")?;
         let operation = match next("action")? {
             "add" | "open" | "close" => return Ok(()),
             "wait" if version == 2 => {
-                self.waited_ns = times(integer(next("time")?, "time")?, 1_000_000, "time")?;
+                at.waited_ns = times(integer(next("time")?, "time")?, 1_000_000, "time")?;
                 return Ok(());
             }
             "read" => Operation::Read,
@@ -86,13 +93,20 @@ impl Line for Iolog {
         Ok(())
     }
 
+    fn time(&self, at: &mut File, line: &str) -> Option<u64> {
+        let mut fields = line.split_ascii_whitespace();
+        match at.version? {
+            3 => times(integer(fields.next()?, "").ok()?, 1_000, "").ok(),
+            _ if fields.nth(1)? == "wait" => {
+                times(integer(fields.next()?, "").ok()?, 1_000_000, "").ok()
+            }
+            _ => Some(at.waited_ns),
+        }
+    }
+
     fn clock(&self) -> ImportClock {
         ImportClock {
-            resolution_ns: if self.version == Some(2) {
-                1_000_000
-            } else {
-                1_000
-            },
+            resolution_ns: if self.has_2 { 1_000_000 } else { 1_000 },
             unix: false,
         }
     }

@@ -5,6 +5,7 @@
 
 use super::lines::{Line, Lines, Out};
 use super::number::{integer, times};
+use super::splitter::exactly;
 use super::{Import, ImportClock, ImportOptions};
 use crate::{FormatError, Input, Io, Operation};
 
@@ -23,16 +24,14 @@ pub(crate) fn open(input: &Input, options: &ImportOptions) -> Result<Box<dyn Imp
 fn parse(line: &str) -> Result<Io, String> {
     let mut characters = line.chars();
     characters.next();
-    let fields: Vec<&str> = characters.as_str().split_ascii_whitespace().collect();
-    let operation = match fields.first() {
-        Some(&"Write") => Operation::Write,
-        Some(&"Trims" | &"Trim") => Operation::Discard,
-        Some(&"Flush") => return Ok(Io::new(0, Operation::Flush, 0, 0)),
+    let fields = characters.as_str().split_ascii_whitespace();
+    let operation = match fields.clone().next() {
+        Some("Write") => Operation::Write,
+        Some("Trims" | "Trim") => Operation::Discard,
+        Some("Flush") => return Ok(Io::new(0, Operation::Flush, 0, 0)),
         _ => return Err("it is no Write, Trims or Flush".to_owned()),
     };
-    let [_, lba, blocks] = fields.as_slice() else {
-        return Err(format!("{} fields, where 3 belong", fields.len()));
-    };
+    let [_, lba, blocks] = exactly(fields)?;
     let offset = times(integer(lba, "LBA")?, 512, "LBA")?;
     Ok(Io::new(
         0,
@@ -46,11 +45,18 @@ fn parse(line: &str) -> Result<Io, String> {
 struct Master;
 
 impl Line for Master {
-    fn line(&mut self, line: &str, out: &mut Out) -> Result<(), String> {
+    type File = ();
+
+    fn line(&mut self, (): &mut (), line: &str, out: &mut Out) -> Result<(), String> {
         let io = parse(line)?;
         out.notes.count("commands have no time in this format");
         out.io(io);
         Ok(())
+    }
+
+    fn time(&self, (): &mut (), _: &str) -> Option<u64> {
+        // Files come one after the other.
+        None
     }
 
     fn clock(&self) -> ImportClock {

@@ -3,6 +3,7 @@
 
 use super::lines::{Line, Lines, Out};
 use super::number::integer;
+use super::splitter::exactly;
 use super::{Import, ImportClock, ImportOptions};
 use crate::{FormatError, Input, Io, Operation};
 
@@ -11,20 +12,24 @@ const UNIX_EPOCH: u64 = 116_444_736_000_000_000;
 
 /// Whether `head` starts as such a file does.
 pub(crate) fn recognize(head: &str) -> bool {
-    let Some(line) = head.lines().next() else {
+    let Some(line) = head.lines().find(|line| !is_head(line)) else {
         return false;
     };
-    let fields: Vec<&str> = line.split(',').collect();
-    let [time, _, disk, kind, offset, size, response] = fields.as_slice() else {
+    let Ok([time, _, disk, kind, offset, size, response]) = exactly(line.split(',')) else {
         return false;
     };
     let numbers = [time, disk, offset, size, response];
-    numbers.iter().all(|it| it.trim().parse::<u64>().is_ok())
-        && time
-            .trim()
-            .parse::<u64>()
-            .is_ok_and(|time| time >= UNIX_EPOCH)
+    numbers.iter().all(|it| integer(it, "").is_ok())
+        && integer(time, "").is_ok_and(|time| time >= UNIX_EPOCH)
         && operation(kind).is_ok()
+}
+
+/// Whether `line` has the names of the columns, or nothing: the files as they
+/// were published have no such line, some copies have.
+fn is_head(line: &str) -> bool {
+    let line = line.trim();
+    let name = line.get(..10).unwrap_or(line);
+    line.is_empty() || name.eq_ignore_ascii_case("timestamp,")
 }
 
 /// Opens `input`.
@@ -36,11 +41,13 @@ pub(crate) fn open(input: &Input, options: &ImportOptions) -> Result<Box<dyn Imp
 struct Msr;
 
 impl Line for Msr {
-    fn line(&mut self, line: &str, out: &mut Out) -> Result<(), String> {
-        let fields: Vec<&str> = line.split(',').collect();
-        let [time, host, disk, kind, offset, size, response] = fields.as_slice() else {
-            return Err(format!("{} fields, where 7 belong", fields.len()));
-        };
+    type File = ();
+
+    fn line(&mut self, (): &mut (), line: &str, out: &mut Out) -> Result<(), String> {
+        if is_head(line) {
+            return Ok(());
+        }
+        let [time, host, disk, kind, offset, size, response] = exactly(line.split(','))?;
         let ticks = integer(time, "time stamp")?
             .checked_sub(UNIX_EPOCH)
             .ok_or_else(|| format!("the time stamp {time} is before 1970"))?;
@@ -59,9 +66,13 @@ impl Line for Msr {
                 .checked_mul(100)
                 .ok_or_else(|| too_large("response time"))?,
         );
-        io.device = out.devices.index(&format!("{host}.{disk}"))?;
+        io.device = out.devices.index_of(format_args!("{host}.{disk}"))?;
         out.io(io);
         Ok(())
+    }
+
+    fn time(&self, (): &mut (), line: &str) -> Option<u64> {
+        integer(line.split(',').next()?, "").ok()
     }
 
     fn clock(&self) -> ImportClock {

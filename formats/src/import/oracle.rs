@@ -16,11 +16,11 @@ pub(crate) fn open(input: &Input, options: &ImportOptions) -> Result<Box<dyn Imp
     Ok(Box::new(Rows::<_, 24>::new(
         input.streams()?,
         options,
-        parser,
+        &parser,
     )))
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Oracle {
     block_bytes: u64,
 }

@@ -4,10 +4,9 @@
 mod foreign;
 mod ours;
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use arrow_array::RecordBatch;
 use parquet::arrow::ProjectionMask;
@@ -16,6 +15,7 @@ use parquet::arrow::arrow_reader::{
 };
 use traces::Header;
 
+use super::merged::{Merged, Source};
 use super::{Import, ImportClock, ImportOptions, Names};
 use crate::parquet::{BATCH_ROWS, HEADER, MARKS, Mark, VERSION, schema};
 use crate::{FormatError, Input, Item, Notes};
@@ -27,22 +27,26 @@ pub(crate) fn recognize(head: &[u8]) -> bool {
 
 /// Opens `input`.
 pub(crate) fn open(input: &Input, options: &ImportOptions) -> Result<Box<dyn Import>, FormatError> {
-    let mut paths: VecDeque<PathBuf> = input.paths().to_vec().into();
-    let alone = paths.len() == 1;
-    let Some(first) = paths.pop_front() else {
-        let problem = "there is no file to read: name one".to_owned();
-        return Err(FormatError::Refused { problem });
+    let mut files = Vec::new();
+    for path in input.paths() {
+        files.push(Opened::open(path, options)?);
+    }
+    let original = match files.as_slice() {
+        [] => {
+            let problem = "there is no file to read: name one".to_owned();
+            return Err(FormatError::Refused { problem });
+        }
+        [alone] => alone.header.clone(),
+        _ => None,
     };
-    let file = Opened::open(&first, options)?;
-    let original = file.header.clone().filter(|_| alone);
     Ok(Box::new(Parquet {
-        file,
-        paths,
-        options: options.clone(),
+        files: Merged::new(files),
         original,
-        items: Vec::new().into_iter(),
-        devices: Names::default(),
-        notes: Notes::default(),
+        shared: Shared {
+            devices: Names::default(),
+            notes: Notes::default(),
+            salvage: options.salvage,
+        },
     }))
 }
 
@@ -85,6 +89,8 @@ struct Opened {
     /// Rows read so far.
     row: u64,
     finished: bool,
+    /// Items of the rows read so far that were not given out.
+    items: std::vec::IntoIter<Item>,
 }
 
 impl Opened {
@@ -145,16 +151,12 @@ impl Opened {
             header,
             row: 0,
             finished: false,
+            items: Vec::new().into_iter(),
         })
     }
 
     /// The items of the next rows; none at the end.
-    fn next(
-        &mut self,
-        devices: &mut Names,
-        notes: &mut Notes,
-        salvage: bool,
-    ) -> Result<Option<Vec<Item>>, FormatError> {
+    fn next(&mut self, shared: &mut Shared) -> Result<Option<Vec<Item>>, FormatError> {
         if self.finished {
             return Ok(None);
         }
@@ -173,8 +175,10 @@ impl Opened {
                 self.rows.finish(&mut items);
                 return Ok(Some(items));
             }
-            Err(_) if salvage => {
-                notes.count("files were damaged, and left out from there on");
+            Err(_) if shared.salvage => {
+                shared
+                    .notes
+                    .count("files were damaged, and left out from there on");
                 self.finished = true;
                 return Ok(None);
             }
@@ -182,9 +186,9 @@ impl Opened {
         };
         let mut into = Sink {
             items: Vec::with_capacity(batch.num_rows()),
-            devices,
-            notes,
-            salvage,
+            devices: &mut shared.devices,
+            notes: &mut shared.notes,
+            salvage: shared.salvage,
         };
         let converted = self.rows.items(&batch, self.row, &mut into);
         converted
@@ -212,48 +216,59 @@ fn guarded<T>(name: &str, decode: impl FnOnce() -> T) -> Result<T, FormatError> 
     })
 }
 
-struct Parquet {
-    file: Opened,
-    /// Those after it.
-    paths: VecDeque<PathBuf>,
-    options: ImportOptions,
-    original: Option<Header>,
-    items: std::vec::IntoIter<Item>,
+/// What all files share.
+struct Shared {
     devices: Names,
     notes: Notes,
+    salvage: bool,
 }
 
-impl Import for Parquet {
-    fn next(&mut self) -> Result<Option<Item>, FormatError> {
+impl Source for Opened {
+    type Shared = Shared;
+
+    fn item(&mut self, shared: &mut Shared) -> Result<Option<Item>, FormatError> {
         loop {
             if let Some(item) = self.items.next() {
                 return Ok(Some(item));
             }
-            let salvage = self.options.salvage;
-            let next = self
-                .file
-                .next(&mut self.devices, &mut self.notes, salvage)?;
-            if let Some(items) = next {
-                self.items = items.into_iter();
-                continue;
+            match self.next(shared)? {
+                Some(items) => self.items = items.into_iter(),
+                None => return Ok(None),
             }
-            let Some(path) = self.paths.pop_front() else {
-                return Ok(None);
-            };
-            self.file = Opened::open(&path, &self.options)?;
         }
+    }
+}
+
+struct Parquet {
+    /// Merged by the times of their rows.
+    files: Merged<Opened>,
+    original: Option<Header>,
+    shared: Shared,
+}
+
+impl Import for Parquet {
+    fn next(&mut self) -> Result<Option<Item>, FormatError> {
+        self.files.next(&mut self.shared)
     }
 
     fn devices(&self) -> &[String] {
-        self.devices.as_slice()
+        self.shared.devices.as_slice()
     }
 
     fn clock(&self) -> ImportClock {
-        self.file.rows.clock()
+        let clocks = self.files.sources().map(|file| file.rows.clock());
+        let finest = clocks.reduce(|one, other| ImportClock {
+            resolution_ns: one.resolution_ns.min(other.resolution_ns),
+            unix: one.unix && other.unix,
+        });
+        finest.unwrap_or(ImportClock {
+            resolution_ns: 1,
+            unix: false,
+        })
     }
 
     fn notes(&self) -> &Notes {
-        &self.notes
+        &self.shared.notes
     }
 
     fn original(&self) -> Option<&Header> {

@@ -61,8 +61,24 @@ impl<K: Clone + Eq + Hash, T> Pending<K, T> {
     /// Takes out the first of those named `key`, with its place in the order
     /// of submission.
     pub(crate) fn take(&mut self, key: &K) -> Option<(u64, T)> {
+        self.take_at(key, 0)
+    }
+
+    /// How many are named `key`.
+    pub(crate) fn count(&self, key: &K) -> usize {
+        self.places.get(key).map_or(0, VecDeque::len)
+    }
+
+    /// That with `at` older ones before it of those named `key`.
+    pub(crate) fn named_mut(&mut self, key: &K, at: usize) -> Option<&mut T> {
+        let place = *self.places.get(key)?.get(at)?;
+        self.at_mut(place)
+    }
+
+    /// Takes that out which has `at` older ones before it of those named `key`.
+    pub(crate) fn take_at(&mut self, key: &K, at: usize) -> Option<(u64, T)> {
         let places = self.places.get_mut(key)?;
-        let place = places.pop_front()?;
+        let place = places.remove(at)?;
         if places.is_empty() {
             self.places.remove(key);
         }

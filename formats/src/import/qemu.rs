@@ -120,7 +120,9 @@ struct Qemu {
 }
 
 impl Line for Qemu {
-    fn line(&mut self, line: &str, out: &mut Out) -> Result<(), String> {
+    type File = ();
+
+    fn line(&mut self, (): &mut (), line: &str, out: &mut Out) -> Result<(), String> {
         let Some(event) = Event::of(line) else {
             out.notes.count("lines of other events were left out");
             return Ok(());
@@ -135,6 +137,10 @@ impl Line for Qemu {
             "dsm_deallocate" => self.range(event),
             _ => self.operands(event),
         }
+    }
+
+    fn time(&self, (): &mut (), line: &str) -> Option<u64> {
+        Event::of(line)?.ok()?.time_ns
     }
 
     fn finish(&mut self, out: &mut Out) {
@@ -179,11 +185,12 @@ impl Qemu {
         }
         let key = (self.completion_queue(command.queue.0), cid);
         // Its identifier is in use again: its completion was lost.
-        let again = self
-            .pending
-            .get_mut(&key)
-            .is_some_and(|it| it.command.queue == command.queue);
-        if again && let Some((place, stale)) = self.pending.take(&key) {
+        let mut same = 0..self.pending.count(&key);
+        let again = same.find(|at| {
+            let waiting = self.pending.named_mut(&key, *at);
+            waiting.is_some_and(|it| it.command.queue == command.queue)
+        });
+        if let Some((place, stale)) = again.and_then(|at| self.pending.take_at(&key, at)) {
             self.never_completed(place, stale, out);
         }
         let waiting = Waiting {

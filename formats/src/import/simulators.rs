@@ -4,7 +4,8 @@
 //! any of them, and is not guessed.
 
 use super::lines::{Line, Lines, Out};
-use super::number::{billionths, integer, times};
+use super::number::{integer, time, times};
+use super::splitter::exactly;
 use super::{Import, ImportClock, ImportOptions};
 use crate::{FormatError, Input, Io, Operation};
 
@@ -17,7 +18,7 @@ pub(crate) fn recognize_disksim(text: &str) -> bool {
     let mut out = Out::default();
     let mut parser = Simulator { unit_ns: 1_000_000 };
     let first = line.split_ascii_whitespace().next().unwrap_or_default();
-    first.contains('.') && parser.line(line, &mut out).is_ok()
+    first.contains('.') && parser.line(&mut (), line, &mut out).is_ok()
 }
 
 /// Opens `input`, a trace of DiskSim's.
@@ -44,18 +45,12 @@ struct Simulator {
 }
 
 impl Line for Simulator {
-    fn line(&mut self, line: &str, out: &mut Out) -> Result<(), String> {
-        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        let [time, device, sector, sectors, kind] = fields.as_slice() else {
-            return Err(format!("{} fields, where 5 belong", fields.len()));
-        };
-        let at_ns = if self.unit_ns == 1 {
-            integer(time, "time")?
-        } else {
-            // Billionths of a unit that is not a second.
-            billionths(time, "time")? / (1_000_000_000 / self.unit_ns)
-        };
-        let operation = match *kind {
+    type File = ();
+
+    fn line(&mut self, (): &mut (), line: &str, out: &mut Out) -> Result<(), String> {
+        let [at, device, sector, sectors, kind] = exactly(line.split_ascii_whitespace())?;
+        let at_ns = time(at, self.unit_ns, "time")?;
+        let operation = match kind {
             "0" => Operation::Write,
             "1" => Operation::Read,
             other => return Err(format!("the type is {other:?}, but must be 0 or 1")),
@@ -70,6 +65,11 @@ impl Line for Simulator {
         io.device = out.devices.index(device)?;
         out.io(io);
         Ok(())
+    }
+
+    fn time(&self, (): &mut (), line: &str) -> Option<u64> {
+        let at = line.split_ascii_whitespace().next()?;
+        time(at, self.unit_ns, "").ok()
     }
 
     fn clock(&self) -> ImportClock {

@@ -93,7 +93,9 @@ struct TracePoints {
 }
 
 impl Line for TracePoints {
-    fn line(&mut self, line: &str, out: &mut Out) -> Result<(), String> {
+    type File = ();
+
+    fn line(&mut self, (): &mut (), line: &str, out: &mut Out) -> Result<(), String> {
         if let Some(lost) = lost(line) {
             out.notes.add("events were lost by the tracer", lost);
             return Ok(());
@@ -124,6 +126,10 @@ impl Line for TracePoints {
                 Ok(())
             }
         }
+    }
+
+    fn time(&self, (): &mut (), line: &str) -> Option<u64> {
+        Some(Event::of(line)?.ok()?.time_ns)
     }
 
     fn finish(&mut self, out: &mut Out) {

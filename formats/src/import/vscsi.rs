@@ -53,9 +53,9 @@ pub(crate) fn open(input: &Input, options: &ImportOptions) -> Result<Box<dyn Imp
         head = first.head()?;
     }
     match version(&head) {
-        Some(1) => Ok(Box::new(Rows::<_, 32>::new(streams, options, Version1))),
-        Some(_) => Ok(Box::new(Rows::<_, 40>::new(streams, options, Version2))),
-        None if head.is_empty() => Ok(Box::new(Rows::<_, 32>::new(streams, options, Version1))),
+        Some(1) => Ok(Box::new(Rows::<_, 32>::new(streams, options, &Version1))),
+        Some(_) => Ok(Box::new(Rows::<_, 40>::new(streams, options, &Version2))),
+        None if head.is_empty() => Ok(Box::new(Rows::<_, 32>::new(streams, options, &Version1))),
         None => Err(FormatError::Refused {
             problem: format!(
                 "{} has no row of vscsi, version 1 or 2, at its start",
@@ -88,7 +88,7 @@ fn io(
     Ok(Some(io))
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Version1;
 
 impl Row<32> for Version1 {
@@ -105,7 +105,7 @@ impl Row<32> for Version1 {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Version2;
 
 impl Row<40> for Version2 {

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use zip::ZipArchive;
 
+use super::merged::{self, Merged};
 use super::number::{integer, times};
+use super::splitter::exactly;
 use super::{Import, ImportClock, ImportOptions};
 use crate::format::Head;
 use crate::{ByteRange, FormatError, Input, Io, Item, Notes, Operation, Stream};
@@ -31,30 +33,16 @@ pub(crate) fn recognize(head: &Head<'_>) -> bool {
             .is_some_and(|archive| names(&archive).any(|name| place(&name).is_some()))
 }
 
-/// Opens `input`.
+/// Opens `input`: several are merged by time.
 pub(crate) fn open(input: &Input, options: &ImportOptions) -> Result<Box<dyn Import>, FormatError> {
-    let name = input.name();
-    let path = PathBuf::from(&name);
-    let metadata = fs::metadata(&path).map_err(|error| FormatError::io("open", &name, error))?;
-    let source = if metadata.is_dir() {
-        let members =
-            members_of_directory(&path).map_err(|error| FormatError::io("read", &name, error))?;
-        Source::Directory(members)
-    } else {
-        let file = File::open(&path).map_err(|error| FormatError::io("open", &name, error))?;
-        let archive = ZipArchive::new(file).map_err(|error| FormatError::Refused {
-            problem: format!("{name} holds no zip archive that can be read: {error}"),
-        })?;
-        Source::Archive(Box::new(archive))
-    };
-    let segments = source.segments(&name)?;
+    let recordings: Result<Vec<_>, _> = input
+        .paths()
+        .iter()
+        .map(|path| Recording::open(path, options))
+        .collect();
     Ok(Box::new(Vtracer {
-        source,
-        name,
-        segments,
-        items: Vec::new().into_iter(),
+        recordings: Merged::new(recordings?),
         notes: Notes::default(),
-        salvage: options.salvage,
     }))
 }
 
@@ -138,19 +126,48 @@ enum Member {
     File(PathBuf),
 }
 
-/// A segment is read at a time: its queues' lines are in separate files.
+/// One recording. A segment is read at a time: its queues' lines are in
+/// separate files.
 #[derive(Debug)]
-struct Vtracer {
+struct Recording {
     source: Source,
     name: String,
     segments: BTreeMap<u64, Vec<(u16, Member)>>,
     items: std::vec::IntoIter<Io>,
-    notes: Notes,
     salvage: bool,
 }
 
-impl Vtracer {
-    fn read(&mut self, segment: u64, members: Vec<(u16, Member)>) -> Result<(), FormatError> {
+impl Recording {
+    fn open(path: &Path, options: &ImportOptions) -> Result<Self, FormatError> {
+        let name = path.display().to_string();
+        let metadata = fs::metadata(path).map_err(|error| FormatError::io("open", &name, error))?;
+        let source = if metadata.is_dir() {
+            let members = members_of_directory(path)
+                .map_err(|error| FormatError::io("read", &name, error))?;
+            Source::Directory(members)
+        } else {
+            let file = File::open(path).map_err(|error| FormatError::io("open", &name, error))?;
+            let archive = ZipArchive::new(file).map_err(|error| FormatError::Refused {
+                problem: format!("{name} holds no zip archive that can be read: {error}"),
+            })?;
+            Source::Archive(Box::new(archive))
+        };
+        let segments = source.segments(&name)?;
+        Ok(Self {
+            source,
+            name,
+            segments,
+            items: Vec::new().into_iter(),
+            salvage: options.salvage,
+        })
+    }
+
+    fn read(
+        &mut self,
+        segment: u64,
+        members: Vec<(u16, Member)>,
+        notes: &mut Notes,
+    ) -> Result<(), FormatError> {
         let mut ios = Vec::new();
         for (queue, member) in members {
             let mut stream = self.stream(&member)?;
@@ -162,9 +179,9 @@ impl Vtracer {
                 match parsed {
                     Ok(Some(io)) => push(&mut ios, io),
                     Ok(None) => {}
-                    Err(_) if self.salvage => self
-                        .notes
-                        .count("lines could not be read, and were left out"),
+                    Err(_) if self.salvage => {
+                        notes.count("lines could not be read, and were left out");
+                    }
                     Err(problem) => return Err(stream.malformed(problem)),
                 }
             }
@@ -202,8 +219,10 @@ impl Vtracer {
 /// The longest member that is unpacked, bytes.
 const MEMBER_MAX: u64 = 1 << 30;
 
-impl Import for Vtracer {
-    fn next(&mut self) -> Result<Option<Item>, FormatError> {
+impl merged::Source for Recording {
+    type Shared = Notes;
+
+    fn item(&mut self, notes: &mut Notes) -> Result<Option<Item>, FormatError> {
         loop {
             if let Some(io) = self.items.next() {
                 return Ok(Some(Item::Io(io)));
@@ -211,8 +230,20 @@ impl Import for Vtracer {
             let Some((segment, members)) = self.segments.pop_first() else {
                 return Ok(None);
             };
-            self.read(segment, members)?;
+            self.read(segment, members, notes)?;
         }
+    }
+}
+
+#[derive(Debug)]
+struct Vtracer {
+    recordings: Merged<Recording>,
+    notes: Notes,
+}
+
+impl Import for Vtracer {
+    fn next(&mut self) -> Result<Option<Item>, FormatError> {
+        self.recordings.next(&mut self.notes)
     }
 
     fn devices(&self) -> &[String] {
@@ -232,14 +263,11 @@ impl Import for Vtracer {
 }
 
 fn parse(line: &str, segment: u64, queue: u16) -> Result<Option<Io>, String> {
-    let fields: Vec<&str> = line.split_whitespace().collect();
-    let [us, operation, lba, blocks] = fields.as_slice() else {
-        if fields.is_empty() {
-            return Ok(None);
-        }
-        return Err(format!("{} fields, where 4 belong", fields.len()));
-    };
-    let operation = match *operation {
+    if line.trim().is_empty() {
+        return Ok(None);
+    }
+    let [us, operation, lba, blocks] = exactly(line.split_ascii_whitespace())?;
+    let operation = match operation {
         "read" => Operation::Read,
         "write" => Operation::Write,
         "trims" => Operation::Discard,

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use formats::{
     AssemblerOptions, Format, FormatError, ImportOptions, ImportSummary, Input, Io, Item, Operation,
@@ -198,7 +198,16 @@ pub(crate) fn import(
     format: &Format,
     options: &ImportOptions,
 ) -> Result<(Reader, ImportSummary), FormatError> {
-    let input = Input::new(vec![path.to_owned()]);
+    import_all(vec![path.to_owned()], format, options)
+}
+
+/// Imports the files `paths`, which are one trace.
+pub(crate) fn import_all(
+    paths: Vec<PathBuf>,
+    format: &Format,
+    options: &ImportOptions,
+) -> Result<(Reader, ImportSummary), FormatError> {
+    let input = Input::new(paths);
     let mut opened = format.open(&input, options)?;
     let (bytes, summary) = formats::import(
         &mut *opened,

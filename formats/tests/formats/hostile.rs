@@ -7,13 +7,17 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::common::{export, import, requests, trace};
-use crate::samples::{qemu, trace_points};
+use crate::samples::{named, qemu, trace_points};
 
 /// Text of formats that are only read.
-const SAMPLES: [(&str, &str); 3] = [
+const SAMPLES: [(&str, &str); 7] = [
     ("trace-points", trace_points::FTRACE),
     ("trace-points", trace_points::BLOCK),
     ("qemu", qemu::LOG),
+    ("hfplayer", named::WLC),
+    ("iotrace", named::IOTRACE),
+    ("wpa", named::WPA),
+    ("spdk", named::SPDK),
 ];
 
 /// Cuts `bytes` and alters some of them.

@@ -220,3 +220,28 @@ fn what_fio_writes_is_read() {
     assert_eq!(found, lines);
     assert_eq!(found.len(), 64);
 }
+
+#[test]
+fn python_opens_the_archive_of_a_vtracer_recording() {
+    if !is_here("python3") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("recording.png");
+    export(&trace(&work()), formats::find("vtracer").unwrap(), &path);
+    let script = "import sys, zipfile\n\
+                  archive = zipfile.ZipFile(sys.argv[1])\n\
+                  assert archive.testzip() is None\n\
+                  print(sorted(archive.namelist()))\n\
+                  print(sum(archive.read(it).count(b'\\n') for it in archive.namelist()))\n";
+    let output = Command::new("python3")
+        .args(["-c", script])
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "['tmp/pynvme_trace/0/1', 'tmp/pynvme_trace/0/2', 'tmp/pynvme_trace/0/3']\n200\n"
+    );
+}

@@ -7,3 +7,4 @@ mod hostile;
 mod judges;
 mod round_trip;
 mod samples;
+mod several;

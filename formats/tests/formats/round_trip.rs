@@ -8,11 +8,26 @@ use crate::common::{BLOCK, export, import, requests, trace, whole};
 
 /// The formats that hold all of a trace: whole commands, events, gaps and what
 /// it says of itself.
-const WHOLE: &[&str] = &["parquet"];
+const WHOLE: &[&str] = &["parquet", "csv"];
 
 /// A request, as far as a format holds it: time, latency, operation, offset,
 /// length, queue, device, force unit access, failure.
 type Held = (u64, Option<u64>, Operation, u64, u64, u16, u32, bool, bool);
+
+/// `ios` without the discards that vTracer's lines cannot tell from the one
+/// before.
+fn joined(ios: &[Io]) -> Vec<Io> {
+    let mut last = std::collections::HashMap::new();
+    let mut kept = Vec::new();
+    let start_ns = ios.first().map_or(0, |io| io.submit_ns);
+    for io in ios {
+        let at = (io.operation, (io.submit_ns - start_ns) / 1_000);
+        if last.insert(io.queue, at) != Some(at) || io.operation != Operation::Discard {
+            kept.push(io.clone());
+        }
+    }
+    kept
+}
 
 /// What `carries` leaves of `ios`.
 fn expected(ios: &[Io], carries: &Carries) -> Vec<Held> {
@@ -107,7 +122,11 @@ proptest! {
             let extension = format.extensions.first().unwrap();
             let path = directory.path().join(format!("{}.{extension}", format.name));
             export(&reader, format, &path);
-            let expected = expected(&ios, &format.carries);
+            let expected = if format.name == "vtracer" {
+                expected(&joined(&ios), &format.carries)
+            } else {
+                expected(&ios, &format.carries)
+            };
             let (back, _) = import(&path, format, &ImportOptions::default()).unwrap();
             prop_assert_eq!(found(&back), expected, "{}", format.name);
         }

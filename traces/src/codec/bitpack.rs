@@ -45,10 +45,31 @@ fn pack(values: &[u64], min: u64, width: u32, out: &mut Vec<u8>) {
 /// Appends all values, group by group.
 pub(crate) fn encode(values: &[u64], out: &mut Vec<u8>) {
     for group in values.chunks(GROUP) {
-        let extremes = |(min, max): (u64, u64), value: &u64| (min.min(*value), max.max(*value));
-        let (min, max) = group.iter().fold((u64::MAX, 0), extremes);
+        let (min, max) = extremes(group);
         encode_group(group, min, max, out);
     }
+}
+
+/// The bytes that [`encode`] appends.
+pub(crate) fn encoded_bytes(values: &[u64]) -> usize {
+    let bytes = |group: &[u64]| {
+        let (min, max) = extremes(group);
+        let width = (u64::BITS - (max - min).leading_zeros()) as usize;
+        1 + varint_bytes(min) + (group.len() * width).div_ceil(8)
+    };
+    values.chunks(GROUP).map(bytes).sum()
+}
+
+fn varint_bytes(value: u64) -> usize {
+    let bits = (u64::BITS - value.leading_zeros()).max(1);
+    bits.div_ceil(7) as usize
+}
+
+/// The smallest and the largest.
+fn extremes(group: &[u64]) -> (u64, u64) {
+    group.iter().fold((u64::MAX, 0), |(min, max), value| {
+        (min.min(*value), max.max(*value))
+    })
 }
 
 /// Reads `count` values.

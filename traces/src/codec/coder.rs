@@ -52,6 +52,70 @@ impl Coder for Encoder {
     }
 }
 
+/// Writes nothing and counts bits.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    /// Modelled bits, in 256ths.
+    coded: u64,
+    plain: u64,
+}
+
+impl Meter {
+    pub(super) fn bits(&self) -> u64 {
+        self.coded / 256 + self.plain
+    }
+}
+
+impl Coder for Meter {
+    #[inline]
+    fn bit(&mut self, chance: u32, bit: bool) -> bool {
+        let chance = if bit { chance } else { 65_536 - chance };
+        // Below 2^10.
+        let index = (chance >> 6) as usize;
+        self.coded += COSTS.get(index).copied().map_or(0, u64::from);
+        bit
+    }
+
+    #[inline]
+    fn plain(&mut self, count: u32, bits: u64) -> u64 {
+        self.plain += u64::from(count);
+        bits
+    }
+}
+
+/// What a bit costs, in 256ths of one, by its chance in 1,024.
+static COSTS: [u32; 1 << 10] = costs();
+
+const fn costs() -> [u32; 1 << 10] {
+    let mut costs = [0; 1 << 10];
+    let mut index = 0;
+    while index < costs.len() {
+        costs[index] = cost(2 * index as u64 + 1);
+        index += 1;
+    }
+    costs
+}
+
+/// 256 times the binary logarithm of 2,048 / `chance`, digit by digit: what is
+/// squared doubles its logarithm.
+const fn cost(chance: u64) -> u32 {
+    let whole = chance.ilog2();
+    // From 1 to 2, with 30 bits behind the point.
+    let mut value = (chance << 30) >> whole;
+    let mut log = whole;
+    let mut digit = 0;
+    while digit < 8 {
+        value = (value * value) >> 30;
+        log <<= 1;
+        if value >= 2 << 30 {
+            value >>= 1;
+            log |= 1;
+        }
+        digit += 1;
+    }
+    (11 << 8) - log
+}
+
 /// `yes` or `no`, without a branch.
 #[inline]
 fn select(bit: bool, yes: (u32, u32), no: (u32, u32)) -> (u32, u32) {
@@ -198,5 +262,20 @@ impl Coder for Decoder<'_> {
             done += take;
         }
         bits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::COSTS;
+
+    #[test]
+    fn a_bit_costs_the_logarithm_of_its_chance() {
+        for (index, cost) in (0_u32..).zip(COSTS) {
+            let chance = (f64::from(index) + 0.5) / 1_024.0;
+            let wanted = -chance.log2() * 256.0;
+            let wrong = f64::from(cost) - wanted;
+            assert!((0.0..=1.0).contains(&wrong), "{index}: {cost}, {wanted}");
+        }
     }
 }

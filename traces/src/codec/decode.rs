@@ -4,7 +4,7 @@ use nvme::{CommandId, DsmRange, NamespaceId, QueueId, Status};
 use zerocopy::little_endian::{U32, U64};
 
 use super::column::{COLUMNS, Codec, Column, SKIPPABLE_FROM};
-use super::model::{self, Modelled};
+use super::model::{self, Model, Modelled};
 use super::transform::{self, Applied, Cells, Table, empty_table};
 use super::{BlockBuffer, Mark, Ranged, bitpack};
 use crate::error::Flaw;
@@ -52,6 +52,7 @@ type AllSeen = [Seen; COLUMNS];
 fn read_columns(fields: &mut Fields<'_>, header: &BlockHeader) -> Result<Table, Flaw> {
     let mut table = empty_table();
     let mut seen: AllSeen = std::array::from_fn(|_| Seen::default());
+    let mut model = Model::default();
     loop {
         let number = fields.u8()?;
         if number == 0 {
@@ -81,7 +82,13 @@ fn read_columns(fields: &mut Fields<'_>, header: &BlockHeader) -> Result<Table, 
         table[column.index()] = match codec {
             Codec::Constant => constant(bytes)?,
             Codec::Bitpack => Cells::Each(bitpack::decode(bytes, rows)?),
-            Codec::Modelled => Cells::Each(modelled(bytes, column, header, &table, &mut seen)?),
+            Codec::Modelled => Cells::Each(modelled(
+                bytes,
+                (column, rows),
+                &table,
+                &mut seen,
+                &mut model,
+            )?),
         };
     }
     // What transforms look at comes first.
@@ -108,13 +115,12 @@ fn constant(bytes: &[u8]) -> Result<Cells, Flaw> {
 /// looks at.
 fn modelled(
     bytes: &[u8],
-    column: Column,
-    header: &BlockHeader,
+    (column, rows): (Column, usize),
     table: &Table,
     seen: &mut AllSeen,
+    model: &mut Model,
 ) -> Result<Vec<u64>, Flaw> {
     let modelled = Modelled::parse(bytes)?;
-    let rows = column.count(header);
     let mut beside = Vec::new();
     for &number in &modelled.shape.beside {
         let index = Column::from_number(number)
@@ -123,8 +129,8 @@ fn modelled(
             .filter(|&index| seen[index].applied.is_some() && index != column.index())
             .ok_or_else(|| Flaw::damaged("a model looks at a column that is not there yet"))?;
         if seen[index].lengths.is_empty() {
-            let numbers = (0..rows).map(|row| table[index].get(row));
-            seen[index].lengths = model::lengths(numbers);
+            let numbers: Vec<u64> = (0..rows).map(|row| table[index].get(row)).collect();
+            seen[index].lengths = model::lengths(&numbers);
         }
         beside.push(index);
     }
@@ -132,7 +138,7 @@ fn modelled(
         .iter()
         .map(|&index| &seen[index].lengths[..])
         .collect();
-    modelled.decode(&beside, rows)
+    modelled.decode(&beside, rows, model)
 }
 
 /// The command in `row`.

@@ -99,9 +99,20 @@ fn is_plain(command: &CommandRecord) -> bool {
     ended && cdw13 | cdw14 | cdw15 | cdw2 | cdw3 == 0
 }
 
-/// Encodes `block` into `out` (payload only) and returns its header, complete
-/// but for length and checksum of the payload.
-pub(crate) fn encode(block: &BlockBuffer, scratch: &mut Scratch, out: &mut Vec<u8>) -> BlockHeader {
+fn ends_after_start(command: &CommandRecord) -> bool {
+    let completion = command.completion.as_ref();
+    completion.is_none_or(|completion| completion.complete_ns >= command.submit_ns)
+}
+
+/// Encodes `block`, all of whose times are multiples of `scale` nanoseconds,
+/// into `out` (payload only) and returns its header, complete but for length and
+/// checksum of the payload.
+pub(crate) fn encode(
+    block: &BlockBuffer,
+    scale: u64,
+    scratch: &mut Scratch,
+    out: &mut Vec<u8>,
+) -> BlockHeader {
     let mut header = block.header();
     let Scratch {
         order,
@@ -115,10 +126,14 @@ pub(crate) fn encode(block: &BlockBuffer, scratch: &mut Scratch, out: &mut Vec<u
     lba_ends.clear();
 
     let first = order.first().map(|&index| &block.commands[index as usize]);
-    let bases = Bases::of(first);
+    let rises = order.is_sorted_by_key(|&index| block.commands[index as usize].submit_ns);
+    // One that ends before it starts is no multiple mod 2^64.
+    let may_scale = scale == 1 || block.commands.iter().all(ends_after_start);
+    let bases = Bases::of(first, rises, if may_scale { scale } else { 1 });
     let mut state = State {
         sequence: bases.sequence,
         submit: bases.submit,
+        times: bases.times(),
         ends: StreamEnds::new(bases.lba),
     };
     for (number, group) in order.chunks(GROUP).enumerate() {
@@ -156,15 +171,56 @@ struct Bases {
     sequence: u64,
     submit: u64,
     lba: u64,
+    /// Whether submission times never fall from one command to the next.
+    rises: bool,
+    /// What times are multiples of, nanoseconds.
+    scale: u64,
+}
+
+/// How times are told.
+#[derive(Clone, Copy)]
+enum Times {
+    /// Those of submission may fall.
+    Any,
+    Rising,
+    /// Divided by what all are multiples of.
+    RisingHundreds,
+    RisingThousands,
 }
 
 impl Bases {
-    fn of(first: Option<&CommandRecord>) -> Self {
+    fn of(first: Option<&CommandRecord>, rises: bool, scale: u64) -> Self {
         Self {
+            rises,
+            scale,
             sequence: first.map_or(0, |first| first.sequence.wrapping_sub(1)),
             submit: first.map_or(0, |first| first.submit_ns),
             lba: first.map_or(0, |first| fields(first)[Column::Lba.index()]),
         }
+    }
+
+    fn times(&self) -> Times {
+        match (self.rises, self.scale) {
+            (false, _) => Times::Any,
+            (true, 100) => Times::RisingHundreds,
+            (true, 1_000) => Times::RisingThousands,
+            (true, _) => Times::Rising,
+        }
+    }
+
+    /// The transforms of the columns of submission and latency.
+    fn of_times(&self) -> [Applied; 2] {
+        let scale = match self.times() {
+            Times::Any | Times::Rising => 1,
+            Times::RisingHundreds | Times::RisingThousands => self.scale,
+        };
+        let transform = if self.rises {
+            Transform::Rise
+        } else {
+            Transform::Delta
+        };
+        let submit = Applied::new(transform, self.submit);
+        [submit, Applied::NONE].map(|applied| Applied { scale, ..applied })
     }
 }
 
@@ -172,6 +228,7 @@ impl Bases {
 struct State {
     sequence: u64,
     submit: u64,
+    times: Times,
     ends: StreamEnds,
 }
 
@@ -186,7 +243,18 @@ impl State {
         let nlb = values[Column::Blocks.index()];
         tile.lba_ends[row] = self.ends.encode(queue, opcode, lba, nlb);
         values[Column::Sequence.index()] = command.sequence.wrapping_sub(self.sequence);
-        values[Column::Submit.index()] = zigzag(command.submit_ns.wrapping_sub(self.submit));
+        let since = command.submit_ns.wrapping_sub(self.submit);
+        let latency = values[Column::Latency.index()];
+        (
+            values[Column::Submit.index()],
+            values[Column::Latency.index()],
+        ) = match self.times {
+            Times::Any => (zigzag(since), latency),
+            Times::Rising => (since, latency),
+            // Divisions by constants cost a multiplication each.
+            Times::RisingHundreds => (since / 100, latency / 100),
+            Times::RisingThousands => (since / 1_000, latency / 1_000),
+        };
         self.sequence = command.sequence;
         self.submit = command.submit_ns;
         for (column, value) in tile.columns.iter_mut().zip(values).take(LIVE) {
@@ -218,10 +286,12 @@ fn write_columns(
     bases: &Bases,
     out: &mut Vec<u8>,
 ) {
+    let [submit, latency] = bases.of_times();
     for (column, writer) in Column::ALL.into_iter().zip(columns) {
         let (transform, writer) = match column {
             Column::Sequence => (Applied::new(Transform::Rise, bases.sequence), writer),
-            Column::Submit => (Applied::new(Transform::Delta, bases.submit), writer),
+            Column::Submit => (submit, writer),
+            Column::Latency => (latency, writer),
             Column::Lba if lba_ends.bytes.len() < writer.bytes.len() => {
                 (Applied::new(Transform::StreamEnd, bases.lba), lba_ends)
             }

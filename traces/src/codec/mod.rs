@@ -17,6 +17,7 @@ mod decode;
 mod fast;
 mod model;
 mod packed;
+mod search;
 mod transform;
 
 pub(crate) use decode::decode;

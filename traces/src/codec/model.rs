@@ -7,7 +7,7 @@
 //! it is. What the coder expects depends on the numbers before and on the
 //! lengths of other columns' numbers in the same row, as the [`Shape`] says.
 
-use super::coder::{Coder, Decoder, Encoder};
+use super::coder::{Coder, Decoder, Encoder, Meter};
 use crate::error::Flaw;
 use crate::format::{Fields, put_varint};
 
@@ -86,9 +86,9 @@ impl Bit {
 
     /// Moves the chance towards `bit`, by less the more was seen.
     #[inline]
-    fn learn(&mut self, bit: bool, rates: &Rates) {
+    fn learn(&mut self, bit: bool, seen_max: u32) {
         let (chance, seen) = (self.0 >> 10, self.0 & 0x3ff);
-        let rate = u64::from(rates.steps[seen as usize]);
+        let rate = u64::from(STEPS[seen as usize]);
         // All ones where the bit is 0: without a branch, as it is hard to
         // foretell.
         let flip = u32::from(bit).wrapping_sub(1);
@@ -99,45 +99,45 @@ impl Bit {
         let [a, b, c, d, ..] = step.to_le_bytes();
         let step = u32::from_le_bytes([a, b, c, d]);
         let chance = chance.wrapping_add((step ^ flip).wrapping_sub(flip));
-        self.0 = chance << 10 | (seen + 1).min(rates.seen_max);
+        self.0 = chance << 10 | (seen + 1).min(seen_max);
     }
 }
 
 /// How far a bit's chance moves, of 65,536, by how often it was seen.
-#[derive(Debug)]
-struct Rates {
-    steps: [u32; 1 << 10],
+static STEPS: [u32; 1 << 10] = steps();
+
+const fn steps() -> [u32; 1 << 10] {
+    let mut steps = [0; 1 << 10];
+    let mut seen = 0;
+    let mut divisor = 3;
+    while seen < steps.len() {
+        steps[seen] = 131_072 / divisor;
+        seen += 1;
+        divisor += 2;
+    }
+    steps
+}
+
+/// The bits that four bits in a row walk through; a cache line.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Group([Bit; NODES]);
+
+/// The model: groups of bits, found by context. It is reset for each column.
+#[derive(Debug, Default)]
+pub(crate) struct Model {
+    groups: Vec<Group>,
+    shift: u32,
     seen_max: u32,
 }
 
-impl Rates {
-    fn new(memory: u8) -> Self {
-        let mut steps = [0; 1 << 10];
-        for (seen, step) in (0_u32..).zip(&mut steps) {
-            *step = 131_072 / (2 * seen + 3);
-        }
-        let seen_max = u32::from(memory) * 4;
-        Self { steps, seen_max }
-    }
-}
-
-type Group = [Bit; NODES];
-
-/// The model: groups of bits, found by context.
-#[derive(Debug)]
-struct Model {
-    groups: Vec<Group>,
-    shift: u32,
-    rates: Rates,
-}
-
 impl Model {
-    fn new(table_bits: u8, memory: u8) -> Self {
-        Self {
-            groups: vec![[Bit::NEW; NODES]; 1 << table_bits],
-            shift: u64::BITS - u32::from(table_bits),
-            rates: Rates::new(memory),
-        }
+    fn reset(&mut self, table_bits: u8, memory: u8) {
+        self.groups.clear();
+        self.groups
+            .resize(1 << table_bits, Group([Bit::NEW; NODES]));
+        self.shift = u64::BITS - u32::from(table_bits);
+        self.seen_max = u32::from(memory) * 4;
     }
 
     /// Codes the `count` lowest bits of `bits`, uppermost first, four at a
@@ -168,9 +168,9 @@ impl Model {
             let mut node = 1_usize;
             for _ in 0..step {
                 left -= 1;
-                let slot = &mut group[node & (NODES - 1)];
+                let slot = &mut group.0[node & (NODES - 1)];
                 let bit = coder.bit(slot.chance(), bits >> left & 1 == 1);
-                slot.learn(bit, &self.rates);
+                slot.learn(bit, self.seen_max);
                 node = node << 1 | usize::from(bit);
                 done = done << 1 | u64::from(bit);
             }
@@ -259,24 +259,48 @@ impl Past {
 }
 
 /// The length of each number in bits: what other columns' models look at.
-pub(crate) fn lengths(numbers: impl Iterator<Item = u64>) -> Vec<u8> {
+pub(crate) fn lengths(numbers: &[u64]) -> Vec<u8> {
     // At most 64.
-    numbers
-        .map(|number| (u64::BITS - number.leading_zeros()).to_le_bytes()[0])
-        .collect()
+    let length = |number: &u64| (u64::BITS - number.leading_zeros()).to_le_bytes()[0];
+    numbers.iter().map(length).collect()
 }
 
-/// Appends `numbers`. `beside` are the lengths of the columns in the shape.
-pub(crate) fn encode(numbers: &[u64], shape: &Shape, beside: &[&[u8]], out: &mut Vec<u8>) {
-    let table_bits = table_bits(numbers.len());
-    let mut model = Model::new(table_bits, shape.memory);
-    let mut coder = Encoder::new();
+/// Codes `numbers` with `coder`.
+fn code_all<C: Coder>(
+    numbers: &[u64],
+    shape: &Shape,
+    beside: &[&[u8]],
+    model: &mut Model,
+    coder: &mut C,
+) {
     let mut past = Past::default();
     for (row, &number) in numbers.iter().enumerate() {
         let context = past.context(shape, beside, row);
-        code(&mut coder, &mut model, shape, context, number);
+        code(coder, model, shape, context, number);
         past.push(number);
     }
+}
+
+/// About how many bits `numbers` take.
+pub(crate) fn bits(numbers: &[u64], shape: &Shape, beside: &[&[u8]], model: &mut Model) -> u64 {
+    model.reset(table_bits(numbers.len()), shape.memory);
+    let mut meter = Meter::default();
+    code_all(numbers, shape, beside, model, &mut meter);
+    meter.bits()
+}
+
+/// Appends `numbers`. `beside` are the lengths of the columns in the shape.
+pub(crate) fn encode(
+    numbers: &[u64],
+    shape: &Shape,
+    beside: &[&[u8]],
+    model: &mut Model,
+    out: &mut Vec<u8>,
+) {
+    let table_bits = table_bits(numbers.len());
+    model.reset(table_bits, shape.memory);
+    let mut coder = Encoder::new();
+    code_all(numbers, shape, beside, model, &mut coder);
     let (coded, plain) = coder.finish();
     let beside_count = u8::try_from(shape.beside.len()).unwrap_or(u8::MAX);
     out.extend_from_slice(&[
@@ -342,14 +366,19 @@ impl<'a> Modelled<'a> {
     }
 
     /// Reads `count` numbers.
-    pub(crate) fn decode(&self, beside: &[&[u8]], count: usize) -> Result<Vec<u64>, Flaw> {
-        let mut model = Model::new(self.table_bits, self.shape.memory);
+    pub(crate) fn decode(
+        &self,
+        beside: &[&[u8]],
+        count: usize,
+        model: &mut Model,
+    ) -> Result<Vec<u64>, Flaw> {
+        model.reset(self.table_bits, self.shape.memory);
         let mut coder = Decoder::new(self.coded, self.plain);
         let mut past = Past::default();
         let mut numbers = Vec::with_capacity(count);
         for row in 0..count {
             let context = past.context(&self.shape, beside, row);
-            let number = code(&mut coder, &mut model, &self.shape, context, 0);
+            let number = code(&mut coder, model, &self.shape, context, 0);
             past.push(number);
             numbers.push(number);
         }

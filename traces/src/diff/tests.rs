@@ -131,3 +131,152 @@ fn what_is_farther_apart_than_the_window_is_not_the_same() {
     assert_eq!((found.missing, found.extra), (1, 1));
     assert_eq!(compare(&one, &two).missing, 0);
 }
+
+#[test]
+fn the_window_is_so_many_commands() {
+    let number = |at: u64| read(0, at, 8 * at, 1);
+    let one: Vec<CommandRecord> = (0..100).map(number).collect();
+    let apart = |by: usize, window: u64| {
+        let mut two = one.clone();
+        let moved = two.remove(0);
+        two.insert(by, moved);
+        let options = DiffOptions {
+            window,
+            ..DiffOptions::default()
+        };
+        let found = diff(&trace(&one), &trace(&two), options, |_| ()).unwrap();
+        found.missing
+    };
+    assert_eq!(apart(20, 21), 0);
+    assert_eq!(apart(20, 20), 1);
+    assert_eq!(apart(20, 19), 1);
+}
+
+#[test]
+fn a_command_that_comes_later_in_both_is_in_order() {
+    // The second pair is found first, as its command is far in one trace only.
+    let two = [read(0, 0, 8, 1), read(0, 1, 16, 1), read(0, 2, 24, 1)];
+    assert_eq!(compare(&two, &two).reordered, 0);
+    let other = [two[1], two[0], two[2]];
+    assert_eq!(compare(&two, &other).reordered, 1);
+    // One that is missing puts nothing in another order.
+    assert_eq!(compare(&two, &two[1..]).reordered, 0);
+    assert_eq!(compare(&two[1..], &two).reordered, 0);
+}
+
+#[test]
+fn slower_is_by_a_factor_and_by_a_time() {
+    let slower = |one: u64, two: u64| {
+        let of = |latency| [read(0, 0, 8, latency)];
+        compare(&of(one), &of(two)).slower
+    };
+    assert_eq!(slower(50_000, 150_001), 1);
+    assert_eq!(slower(50_000, 150_000), 0, "not by more than 100 us");
+    assert_eq!(slower(1_000_000, 2_000_000), 0, "not by more than twice");
+    assert_eq!(slower(1_000_000, 2_000_001), 1);
+    assert_eq!(slower(0, 100_001), 1);
+    assert_eq!(slower(150_001, 50_000), 0);
+}
+
+#[test]
+fn what_makes_a_command_the_same() {
+    let base = read(0, 0, 8, 1);
+    let matched = |other: CommandRecord, options: DiffOptions| {
+        let found = diff(&trace(&[base]), &trace(&[other]), options, |_| ()).unwrap();
+        assert_eq!(found.matched + found.missing, 1);
+        assert_eq!(found.missing, found.extra);
+        found.matched
+    };
+    let same = DiffOptions::default();
+    let queues = DiffOptions {
+        queues: true,
+        ..same
+    };
+    let mut other = base;
+    other.queue = QueueId(2);
+    assert_eq!((matched(other, same), matched(other, queues)), (1, 0));
+    assert_eq!(matched(base, queues), 1);
+    let changes: [fn(&mut CommandRecord); 4] = [
+        |it| it.nsid = NamespaceId(2),
+        |it| it.opcode = 1,
+        |it| it.cdw10_15[1] = 1,
+        |it| it.cdw10_15[2] = 8,
+    ];
+    for change in changes {
+        let mut other = base;
+        change(&mut other);
+        assert_eq!(matched(other, same), 0, "{other:?}");
+    }
+}
+
+#[test]
+fn ranges_are_part_of_the_command() {
+    let discard = |ranges: &[nvme::DsmRange]| {
+        let options = WriterOptions::default();
+        let mut writer = Writer::new(Vec::new(), &Header::default(), options).unwrap();
+        let sqe = Sqe::new(9, NamespaceId(1));
+        let command = CommandRecord::fetched(0, 0, QueueId(1), &sqe);
+        writer.command(&command, ranges).unwrap();
+        Reader::from_bytes(writer.finish().unwrap().0).unwrap()
+    };
+    let range = nvme::DsmRange::new;
+    let one = [range(Lba(8), 8), range(Lba(64), 8)];
+    for (other, same) in [
+        (one, true),
+        ([range(Lba(8), 8), range(Lba(64), 9)], false),
+        ([range(Lba(8), 8), range(Lba(65), 8)], false),
+        ([one[1], one[0]], false),
+    ] {
+        let options = DiffOptions::default();
+        let found = diff(&discard(&one), &discard(&other), options, |_| ()).unwrap();
+        assert_eq!(found.is_same(), same, "{other:?}");
+    }
+}
+
+#[test]
+fn another_outcome_is_a_difference_and_so_many_are_listed() {
+    let one = work();
+    let mut two = one.clone();
+    for command in &mut two[..5] {
+        command.completion.as_mut().unwrap().status = Status::INTERNAL_ERROR;
+    }
+    let list = |two: &[CommandRecord], shown: usize| {
+        let options = DiffOptions {
+            shown,
+            ..DiffOptions::default()
+        };
+        diff(&trace(&one), &trace(two), options, |_| ()).unwrap()
+    };
+    assert!(!list(&two, 3).is_same());
+    assert_eq!(list(&two, 3).other_status, 5);
+    assert_eq!(list(&two, 3).shown.len(), 3);
+    assert_eq!(list(&two, 9).shown.len(), 5);
+    // A trace without completions says nothing of outcomes.
+    for command in &mut two {
+        command.completion = None;
+    }
+    assert!(list(&two, 3).is_same());
+}
+
+#[test]
+fn traces_of_nothing_much_are_compared() {
+    let same = |commands: &[CommandRecord]| {
+        let found = compare(commands, commands);
+        assert!(found.is_same() && found.shown.is_empty());
+        assert_eq!(found.matched, commands.len() as u64);
+        assert_eq!(found.drift_ns, 0);
+        let json = serde_json::to_string(&found).unwrap();
+        assert!(!json.contains("NaN") && !json.contains("inf"), "{json}");
+        found
+    };
+    assert_eq!(same(&[]).time_error, None);
+    let mut open = read(0, 5, 8, 1);
+    open.completion = None;
+    let found = same(&[open]);
+    assert_eq!(found.first_latency, None);
+    assert_eq!(found.time_error.unwrap().max_ns, 0);
+    let at_once: Vec<CommandRecord> = (0..50).map(|lba| read(0, 7, lba, 0)).collect();
+    assert_eq!(same(&at_once).first_latency.unwrap().mean_ns, 0.0);
+    let found = compare(&[], &at_once);
+    assert_eq!((found.missing, found.extra, found.drift_ns), (0, 50, 0));
+}

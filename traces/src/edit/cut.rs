@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use nvme::{NamespaceId, NvmOpcode, QueueId};
 
 use super::Edit;
-use crate::{BlockInfo, CommandRecord, Record};
+use crate::{BlockInfo, CommandRecord, Reader, Record, Records};
 
 /// Which records are kept: those that meet every condition. The defaults keep
 /// all.
@@ -20,7 +20,9 @@ pub struct Cut {
     pub skip: u64,
     /// At most so many commands.
     pub first: Option<u64>,
-    /// Touching one of these blocks. Commands without blocks are left out.
+    /// Touching one of these blocks, or others than the trace tells, as Copy
+    /// does ([`crate::Touched::may_be_anywhere`]). Commands without blocks are
+    /// left out.
     pub lba: Option<RangeInclusive<u64>>,
     /// Of one of these queues; of any where there are none.
     pub queues: Vec<QueueId>,
@@ -30,27 +32,40 @@ pub struct Cut {
     pub namespaces: Vec<NamespaceId>,
     /// Without admin commands.
     pub io_only: bool,
+    /// Commands kept so far of which the trace does not tell whether they touch
+    /// one of the blocks asked for.
+    pub unsure: u64,
     /// How many commands met the conditions so far.
     admitted: u64,
     over: bool,
 }
 
 impl Cut {
-    /// Whether something in the block may be kept: what cannot is not read.
+    /// The records of `reader` that may be kept, and others: blocks without any
+    /// are not read.
     #[must_use]
-    pub fn wants(&self, block: &BlockInfo) -> bool {
+    pub fn records<'a>(&self, reader: &'a Reader) -> Records<'a> {
+        let spans_tell = spans_tell(reader);
+        reader.records_of(|block| self.wants(block, spans_tell))
+    }
+
+    /// Whether something in the block may be kept. Its span of LBAs counts where
+    /// `spans_tell`.
+    fn wants(&self, block: &BlockInfo, spans_tell: bool) -> bool {
         let late_enough = self
             .from_ns
             .is_none_or(|from| block.max_submit_ns() >= from);
         let early_enough = self.to_ns.is_none_or(|to| block.min_submit_ns() < to);
         let touches = self.lba.as_ref().is_none_or(|wanted| {
             // Ranges of Dataset Management are not in the span.
-            block.has_ranges()
+            !spans_tell
+                || block.has_ranges()
                 || block
                     .lba_span()
                     .is_some_and(|(low, high)| low <= *wanted.end() && high >= *wanted.start())
         });
-        late_enough && early_enough && touches
+        // Events and gaps touch nothing, and stay.
+        late_enough && early_enough && (touches || block.marks() > 0)
     }
 
     fn in_time(&self, at_ns: u64) -> bool {
@@ -72,30 +87,23 @@ impl Cut {
                     .is_some_and(|opcode| self.opcodes.contains(&opcode)),
             )
             && !(self.io_only && command.is_admin())
-            && self
-                .lba
-                .as_ref()
-                .is_none_or(|wanted| touches(wanted, command, ranges))
+            && self.lba.as_ref().is_none_or(|wanted| {
+                let touched = command.touched(ranges);
+                touched.meets(wanted) || touched.may_be_anywhere()
+            })
     }
 }
 
-fn touches(
-    wanted: &RangeInclusive<u64>,
-    command: &CommandRecord,
-    ranges: &[nvme::DsmRange],
-) -> bool {
-    let overlaps = |first: u64, blocks: u32| {
-        let Some(more) = blocks.checked_sub(1) else {
-            return false;
-        };
-        first <= *wanted.end() && first.saturating_add(more.into()) >= *wanted.start()
-    };
-    command
-        .lba_range()
-        .is_some_and(|(lba, blocks)| overlaps(lba.0, blocks))
-        || ranges
+/// Whether the trace has no command whose blocks are not in the span of LBAs of
+/// its block.
+fn spans_tell(reader: &Reader) -> bool {
+    let totals = reader.totals();
+    let counts = totals.opcodes.iter().map(|it| it.commands);
+    counts.fold(0, u64::saturating_add) == totals.commands
+        && totals
+            .opcodes
             .iter()
-            .any(|range| overlaps(range.lba().0, range.blocks.get()))
+            .all(|it| CommandRecord::is_in_span(it.admin, it.opcode))
 }
 
 impl Edit for Cut {
@@ -110,6 +118,11 @@ impl Edit for Cut {
                     return;
                 }
                 let kept = self.admitted - self.skip;
+                let unsure = self
+                    .lba
+                    .as_ref()
+                    .is_some_and(|wanted| !command.touched(ranges).meets(wanted));
+                self.unsure += u64::from(unsure && self.first != Some(0));
                 if self.first.is_some_and(|first| kept >= first) {
                     self.over = true;
                     if self.first == Some(0) {

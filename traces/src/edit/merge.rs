@@ -4,9 +4,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::io::Write;
 
-use nvme::{NamespaceId, QueueId};
+use nvme::NamespaceId;
 
-use super::Rewriter;
+use super::{Rewriter, queues};
 use crate::{End, Header, NamespaceInfo, Reader, Record, Totals, TraceError, Writer};
 
 /// How traces are merged.
@@ -171,7 +171,8 @@ fn renumber(mut record: Record, numbers: Option<&Numbers>) -> Record {
     record
 }
 
-/// Gives the record's I/O queue a number that no other trace's queue has.
+/// Gives the I/O queues that the record names numbers that no other trace's
+/// queues have.
 fn apart(
     record: &mut Record,
     index: usize,
@@ -181,14 +182,12 @@ fn apart(
     let Record::Command { command, .. } = record else {
         return;
     };
-    if command.is_admin() {
-        return;
-    }
-    let queue = *taken.entry((index, command.queue.0)).or_insert_with(|| {
-        let queue = *next;
-        // More than 65,535 queues share the last number.
-        *next = next.saturating_add(1);
-        queue
+    queues::renumber(command, |queue| {
+        *taken.entry((index, queue)).or_insert_with(|| {
+            let queue = *next;
+            // More than 65,535 queues share the last number.
+            *next = next.saturating_add(1);
+            queue
+        })
     });
-    command.queue = QueueId(queue);
 }

@@ -11,6 +11,7 @@
 mod anonymize;
 mod cut;
 mod merge;
+mod queues;
 mod remap;
 mod scale;
 #[cfg(test)]
@@ -71,7 +72,7 @@ impl<W: Write> Rewriter<W> {
                 self.sequence += 1;
             }
             Record::Event(event) => event.sequence = self.sequence,
-            Record::Gap(_) => {}
+            Record::Gap(_) => self.writer.reach(self.sequence),
         }
         self.writer.record(&record)
     }

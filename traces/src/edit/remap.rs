@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use nvme::{DsmRange, Lba, NamespaceId, QueueId, ReadWriteCdw12};
+use nvme::{DsmRange, Lba, NamespaceId, ReadWriteCdw12};
 
-use super::Edit;
+use super::{Edit, queues};
 use crate::{CommandRecord, Header, Reader, Record, TraceError};
 
 /// The most blocks of one command (`NVM Command Set 1.1 §3.3.4`).
@@ -70,7 +70,8 @@ impl Remap {
             Address::Up(by) => (lba.saturating_add(*by), blocks),
             Address::Down(by) => (lba.saturating_sub(*by), blocks),
             Address::Wrap(size) => {
-                let (size, blocks) = (size.max(&1), blocks.min(*size));
+                let size = (*size).max(1);
+                let blocks = blocks.min(size);
                 ((lba % size).min(size - blocks), blocks)
             }
             Address::Compact(extents) => (extents.compact(namespace, lba), blocks),
@@ -102,19 +103,53 @@ impl Remap {
     ) {
         let namespace = command.nsid.0;
         self.renumber(&mut command);
-        let Some((lba, blocks)) = command.lba_range() else {
+        let Some(slba) = command.slba() else {
             let ranges = self.ranges(namespace, &ranges);
             out.push(Record::Command { command, ranges });
             return;
         };
-        let moved = self.moved(namespace, lba.0, blocks.into());
-        let (mut lba, mut blocks, wider) = self.resized(namespace, moved);
+        let blocks = u64::from(command.data_blocks());
+        if blocks == 0 {
+            // A zone, or what a Copy writes to: how long is not known.
+            let (lba, _) = self.moved(namespace, slba.0, 1);
+            let (lba, ..) = self.resized(namespace, (lba, 1));
+            command.move_to(Lba(lba), None);
+            let ranges = self.ranges(namespace, &ranges);
+            out.push(Record::Command { command, ranges });
+            return;
+        }
+        let (zone, (lba, blocks, wider)) = match command.within_zone() {
+            Some(within) => {
+                let (zone, _) = self.moved(namespace, slba.0, 1);
+                let (zone, ..) = self.resized(namespace, (zone, 1));
+                (Some(zone), self.resized(namespace, (within, blocks)))
+            }
+            None => {
+                let moved = self.moved(namespace, slba.0, blocks);
+                (None, self.resized(namespace, moved))
+            }
+        };
         self.widened += u64::from(wider);
         self.split += u64::from(blocks > BLOCKS_MAX);
+        Self::parts(command, zone, (lba, blocks), out);
+    }
+
+    /// Hands on `command` with these blocks, in as many parts as it takes. In a
+    /// `zone`, all parts name its start, and the blocks count from there.
+    fn parts(
+        command: CommandRecord,
+        zone: Option<u64>,
+        (mut lba, mut blocks): (u64, u64),
+        out: &mut Vec<Record>,
+    ) {
         while blocks > 0 {
             let part = blocks.min(BLOCKS_MAX);
             let mut command = command;
-            command.set_lba(Lba(lba));
+            match zone {
+                Some(zone) => command.move_to(Lba(zone), Some(lba)),
+                None => command.set_lba(Lba(lba)),
+            }
+            // Where a Zone Append has its length too.
             let cdw12 = ReadWriteCdw12::from_bits(command.cdw10_15[2])
                 // At most 65,535.
                 .with_nlb(u16::try_from(part - 1).unwrap_or(u16::MAX));
@@ -146,15 +181,13 @@ impl Remap {
         if let Some(id) = self.namespaces.get(&command.nsid.0) {
             command.nsid = NamespaceId(*id);
         }
-        if command.is_admin() {
-            return;
-        }
-        let queue = self.queues.get(&command.queue.0).copied();
-        let mut queue = queue.unwrap_or(command.queue.0);
-        if let Some(count) = self.fold_queues.filter(|count| *count > 0) {
-            queue = queue.saturating_sub(1) % count + 1;
-        }
-        command.queue = QueueId(queue);
+        queues::renumber(command, |queue| {
+            let queue = self.queues.get(&queue).copied().unwrap_or(queue);
+            match self.fold_queues.filter(|count| *count > 0) {
+                Some(count) => queue.saturating_sub(1) % count + 1,
+                None => queue,
+            }
+        });
     }
 }
 
@@ -289,18 +322,19 @@ impl Extents {
         for block in reader.blocks() {
             let block = block?;
             for (index, command) in block.commands().iter().enumerate() {
-                let mut touch = |lba: Lba, blocks: u32| {
+                let mut touch = |lba: Lba, blocks: u64| {
                     extents
                         .namespaces
                         .entry(command.nsid.0)
                         .or_insert_with(Granules::new)
-                        .touch(lba.0, blocks.into());
+                        .touch(lba.0, blocks);
                 };
-                if let Some((lba, blocks)) = command.lba_range() {
-                    touch(lba, blocks);
+                // A Zone Append moves with the start of its zone.
+                if let Some(zone) = command.slba() {
+                    touch(zone, 1);
                 }
-                for range in block.ranges(index) {
-                    touch(range.lba(), range.blocks.get());
+                for (lba, blocks) in command.touched(block.ranges(index)).extents() {
+                    touch(lba, blocks);
                 }
             }
             // Widens.

@@ -110,8 +110,9 @@ impl Scale {
             completion.complete_ns = submit_ns.saturating_add(latency_ns);
         }
         command.submit_ns = submit_ns;
-        if let Some((lba, _)) = command.lba_range() {
-            command.set_lba(nvme::Lba(self.address(lba.0)));
+        if let Some(lba) = command.slba() {
+            let within = command.within_zone();
+            command.move_to(nvme::Lba(self.address(lba.0)), within);
         }
         for range in ranges {
             range.slba.set(self.address(range.lba().0));

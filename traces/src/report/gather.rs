@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{BINS, POINTS_MAX};
+use super::{BINS, POINTS_MAX, commands};
 use crate::plot::Operation;
 use crate::summary::event_name;
 use crate::{CommandRecord, Reader, Record, Summary, TraceError};
@@ -31,19 +31,19 @@ pub(super) struct Gathered {
     bin_ns: u64,
     /// By bin and kind.
     pub(super) commands: Vec<[u32; KINDS]>,
-    bytes: Vec<[f64; KINDS]>,
+    pub(super) bytes: Vec<[f64; KINDS]>,
     /// Counts of latencies, by bin and bucket.
     latencies: Vec<[u16; BUCKETS]>,
-    latency_max: Vec<u64>,
+    pub(super) latency_max: Vec<u64>,
     /// Commands in flight at most, by bin.
     pub(super) depth: Vec<u32>,
     /// All latencies by kind and bucket.
-    spread: [[u64; BUCKETS]; KINDS],
+    pub(super) spread: [[u64; BUCKETS]; KINDS],
     /// Lengths of reads and writes.
     pub(super) sizes: BTreeMap<u64, u64>,
     pub(super) statuses: BTreeMap<String, u64>,
     /// Time and what happened.
-    marks: Vec<(u64, String)>,
+    pub(super) marks: Vec<(u64, String)>,
     pub(super) completed: bool,
     /// One command in so many is on the map.
     pub(super) stride: u64,
@@ -61,7 +61,7 @@ pub(super) struct Points {
     /// Bytes.
     length: Vec<f32>,
     /// ns; negative where it never completed.
-    latency: Vec<f32>,
+    pub(super) latency: Vec<f32>,
     kind: Vec<u8>,
 }
 
@@ -119,21 +119,16 @@ impl Gathered {
         match record {
             Record::Command { command, ranges } => {
                 let block = u64::from(reader.header().block_bytes(command.nsid));
-                let range = ranges
-                    .first()
-                    .map(|range| (range.lba().0, u64::from(range.blocks.get())));
-                let own = command
-                    .lba_range()
-                    .map(|(lba, blocks)| (lba.0, u64::from(blocks)));
-                let place = own
-                    .or(range)
-                    .map(|(lba, blocks)| (lba.saturating_mul(block), blocks.saturating_mul(block)));
-                let more = ranges.iter().skip(1).map(|it| u64::from(it.blocks.get()));
-                let more = more.sum::<u64>().saturating_mul(block);
-                self.command(command, place, more, number);
+                let bytes = |blocks: u64| blocks.saturating_mul(block);
+                let touched = command.touched(ranges);
+                let place = touched.extents().next();
+                let place = place.map(|(lba, blocks)| (bytes(lba.0), bytes(blocks)));
+                let discarded = ranges.iter().map(|it| u64::from(it.blocks.get()));
+                let moved = discarded.sum::<u64>() + u64::from(command.data_blocks());
+                self.command(command, place, bytes(moved), number);
             }
             Record::Event(event) => self.mark(event.at_ns, event_name(event.event).to_owned()),
-            Record::Gap(gap) => self.mark(gap.at_ns, format!("{} commands were lost", gap.lost)),
+            Record::Gap(gap) => self.mark(gap.at_ns, format!("lost: {}", commands(gap.lost))),
         }
     }
 
@@ -148,14 +143,14 @@ impl Gathered {
         &mut self,
         command: &CommandRecord,
         place: Option<(u64, u64)>,
-        more_bytes: u64,
+        moved_bytes: u64,
         number: u64,
     ) {
         let bin = self.bin(command.submit_ns);
         let kind = kind(command);
         let length = place.map_or(0, |(_, length)| length);
         self.commands[bin][kind] += 1;
-        self.bytes[bin][kind] += length.saturating_add(more_bytes) as f64;
+        self.bytes[bin][kind] += moved_bytes as f64;
         if kind < 2 && (self.sizes.len() < SIZES_MAX || self.sizes.contains_key(&length)) {
             *self.sizes.entry(length).or_default() += 1;
         }

@@ -90,7 +90,7 @@ fn facts(header: &Header, summary: &Summary) -> Markup {
             @for (key, value) in &header.labels { dt { (key) } dd { (value) } }
             dt { "Span" } dd { (time(summary.span_ns())) }
             dt { "Commands" } dd { (summary.commands) }
-            @if summary.lost > 0 { dt { "Lost" } dd.bad { (summary.lost) " commands" } }
+            @if summary.lost > 0 { dt { "Lost" } dd.bad { (commands(summary.lost)) } }
         }
     }
 }
@@ -177,6 +177,12 @@ fn statuses(gathered: &Gathered) -> Markup {
             }
         } }
     }
+}
+
+/// How many commands, for people.
+fn commands(count: u64) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} command{plural}")
 }
 
 /// Bytes, for people.

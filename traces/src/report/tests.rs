@@ -140,3 +140,90 @@ fn the_page_of_a_long_trace_is_of_a_few_mebibytes() {
     assert!(text.len() < 6 << 20, "{} bytes", text.len());
     assert!(text.contains("One command in 3 is drawn."));
 }
+
+#[test]
+fn times_are_since_the_start_and_bytes_those_that_are_moved() {
+    let header = Header::default();
+    let mut writer = Writer::new(Vec::new(), &header, WriterOptions::default()).unwrap();
+    let at_ns = 7_000_000;
+    let command = |sequence: u64, opcode: u8, took: Option<(u64, Status)>| {
+        let mut sqe = Sqe::new(opcode, NamespaceId(1));
+        sqe.set_slba(Lba(8));
+        sqe.cdw12.set(7);
+        if opcode == 9 {
+            // Deallocate.
+            sqe.cdw11.set(4);
+        }
+        let mut command = CommandRecord::fetched(sequence, at_ns, QueueId(1), &sqe);
+        command.completion = took.map(|(took, status)| Completion {
+            complete_ns: at_ns + took,
+            status,
+            result: 0,
+        });
+        command
+    };
+    let good = Status::SUCCESS;
+    let ranges = [
+        nvme::DsmRange::new(Lba(8), 2),
+        nvme::DsmRange::new(Lba(64), 3),
+    ];
+    for (command, ranges) in [
+        (command(0, 2, Some((500, good))), &[][..]),
+        (command(1, 2, Some((100, Status::INTERNAL_ERROR))), &[]),
+        (command(2, 2, None), &[]),
+        (command(3, 9, Some((1, good))), &ranges),
+        // What a Copy moves is not known, nor where from.
+        (command(4, 0x19, Some((1, good))), &[]),
+    ] {
+        writer.command(&command, ranges).unwrap();
+    }
+    let event = EventRecord {
+        at_ns: at_ns + 30,
+        sequence: 5,
+        event: Event::Reset,
+    };
+    writer.event(&event).unwrap();
+    let gap = crate::Gap {
+        at_ns: at_ns + 40,
+        lost: 1,
+    };
+    writer.gap(&gap).unwrap();
+    let reader = Reader::from_bytes(writer.finish().unwrap().0).unwrap();
+    let found = gathered(&reader);
+    assert_eq!(found.bytes[0], [3.0 * 4096.0, 0.0, 5.0 * 512.0, 0.0]);
+    assert_eq!(found.latency_max[0], 500);
+    assert_eq!(found.statuses.values().sum::<u64>(), 1);
+    let marks: Vec<u64> = found.marks.iter().map(|it| it.0).collect();
+    assert_eq!(marks, [30, 40]);
+    assert!(found.points.at.iter().all(|it| *it == 0.0));
+    assert_eq!(found.points.latency, [500.0, 100.0, -1.0, 1.0, 1.0]);
+    let text = page(&reader, "t", |_| ()).unwrap();
+    assert!(text.contains("<dt>Lost</dt><dd class=\"bad\">1 command</dd>"));
+    assert!(
+        text.contains("<td>Read</td><td>3</td><td>1</td><td>12 KiB</td>"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_page_has_no_number_that_is_none() {
+    let at_once = (0..50).map(|lba| (0, 2, lba, 7, Some(0)));
+    for reader in [
+        trace(&Header::default(), []),
+        trace(&Header::default(), [(0, 2, u64::MAX, u16::MAX, Some(0))]),
+        trace(&Header::default(), [(u64::MAX >> 1, 1, 0, 0, None)]),
+        trace(&Header::default(), at_once),
+    ] {
+        let text = page(&reader, "t", |_| ()).unwrap();
+        let (_, data) = text.split_once("id=\"data\">").unwrap();
+        let (data, _) = data.split_once("</script>").unwrap();
+        let data: serde_json::Value = serde_json::from_str(data).unwrap();
+        assert!(data["binNs"].as_u64().unwrap() > 0);
+        let (tables, _) = text.split_once("<script").unwrap();
+        let (_, tables) = tables.split_once("</style>").unwrap();
+        assert!(
+            !tables.contains("NaN") && !tables.contains("inf"),
+            "{tables}"
+        );
+    }
+}

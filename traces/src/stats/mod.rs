@@ -20,7 +20,7 @@ pub use reuse::{Overlap, Reuse};
 pub use streams::Sequentiality;
 
 use crate::{CommandRecord, Reader, Record, TraceError};
-use nvme::NvmOpcode;
+use nvme::{DsmRange, NvmOpcode};
 
 /// What kind of work a trace is. Bytes are of data; times nanoseconds.
 #[derive(Clone, Debug, Serialize)]
@@ -100,9 +100,7 @@ impl Stats {
                 && !command.is_admin()
             {
                 let block = u64::from(reader.header().block_bytes(command.nsid));
-                let blocks = ranges.iter().map(|it| u64::from(it.blocks.get()));
-                gatherer.wear.discarded_bytes += blocks.sum::<u64>().saturating_mul(block);
-                gatherer.add(&command, block);
+                gatherer.add(&command, &ranges, block);
             }
             read += 1;
             if read.is_multiple_of(1 << 14) {
@@ -140,12 +138,11 @@ impl Gatherer {
         }
     }
 
-    fn add(&mut self, command: &CommandRecord, block_bytes: u64) {
+    fn add(&mut self, command: &CommandRecord, ranges: &[DsmRange], block_bytes: u64) {
         let opcode = NvmOpcode(command.opcode);
-        let bytes = command
-            .lba_range()
-            .map_or(0, |(_, blocks)| u64::from(blocks) * block_bytes);
-        let (reads, writes) = (opcode == NvmOpcode::READ, opcode == NvmOpcode::WRITE);
+        let bytes = u64::from(command.data_blocks()) * block_bytes;
+        let reads = opcode == NvmOpcode::READ;
+        let writes = opcode == NvmOpcode::WRITE || opcode == NvmOpcode::ZONE_APPEND;
         let volume = Volume {
             commands: 1,
             read_bytes: if reads { bytes } else { 0 },
@@ -159,7 +156,13 @@ impl Gatherer {
             .add(volume);
         self.arrival.add(command);
         self.wear.flushes += u64::from(opcode == NvmOpcode::FLUSH);
-        let Some((lba, _)) = command.lba_range().filter(|_| reads || writes) else {
+        let touched = command.touched(ranges);
+        if opcode == NvmOpcode::DATASET_MANAGEMENT {
+            let blocks = touched.extents().map(|(_, blocks)| blocks).sum::<u64>();
+            let discarded = &mut self.wear.discarded_bytes;
+            *discarded = discarded.saturating_add(blocks.saturating_mul(block_bytes));
+        }
+        let Some((lba, _)) = touched.extents().next().filter(|_| reads || writes) else {
             return;
         };
         if self.sizes.len() < SIZES_MAX || self.sizes.contains_key(&bytes) {

@@ -148,7 +148,10 @@ pub(crate) fn in_submission_order(records: &[Record]) -> Vec<Record> {
                 next = next.max(command.sequence.saturating_add(1));
                 (command.sequence, true)
             }
-            Record::Event(event) => (event.sequence, false),
+            Record::Event(event) => {
+                next = next.max(event.sequence);
+                (event.sequence, false)
+            }
             Record::Gap(_) => (next, false),
         };
         keyed.push((key, record.clone()));

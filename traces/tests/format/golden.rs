@@ -360,7 +360,6 @@ fn hex(bytes: &[u8]) -> String {
 fn the_worked_example_of_the_specification_is_the_sample() {
     let specification = std::fs::read_to_string(in_crate("FORMAT.md")).unwrap();
     let bytes = std::fs::read(in_crate("samples/v1.0/tiny.vtr")).unwrap();
-    assert_eq!(bytes, sample("tiny", Effort::Fast));
     let hex = hex(&bytes);
     assert!(specification.contains(&hex), "FORMAT.md lacks this:\n{hex}");
 }

@@ -3,7 +3,9 @@
 use crate::common::{any_effort, any_records, in_submission_order, read, written};
 use nvme::{CommandId, NamespaceId, QueueId, Status};
 use proptest::prelude::*;
-use traces::{CommandRecord, Completion, Effort, Header, Reader, Record, Writer, WriterOptions};
+use traces::{
+    CommandRecord, Completion, Effort, Header, Reader, Record, Resolution, Writer, WriterOptions,
+};
 
 proptest! {
     #[test]
@@ -30,6 +32,96 @@ proptest! {
         prop_assert_eq!(totals.lost, lost.fold(0, u64::saturating_add));
         prop_assert_eq!(reader.summary().unwrap().commands, commands as u64);
     }
+}
+
+/// `record` with times that are multiples of `resolution`.
+fn floored(record: &Record, resolution: Resolution) -> Record {
+    let floor = |ns: u64| ns / resolution.ns() * resolution.ns();
+    let mut record = record.clone();
+    match &mut record {
+        Record::Command { command, .. } => {
+            command.submit_ns = floor(command.submit_ns);
+            if let Some(completion) = &mut command.completion {
+                completion.complete_ns = floor(completion.complete_ns);
+            }
+        }
+        Record::Event(event) => event.at_ns = floor(event.at_ns),
+        Record::Gap(gap) => gap.at_ns = floor(gap.at_ns),
+    }
+    record
+}
+
+fn any_resolution() -> impl Strategy<Value = Resolution> {
+    prop_oneof![
+        Just(Resolution::Nanosecond),
+        Just(Resolution::HundredNanoseconds),
+        Just(Resolution::Microsecond),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_resolution_cuts_times_and_nothing_else(
+        mut records in any_records(),
+        rising in any::<bool>(),
+        block_commands in 1_u32..300,
+        effort in any_effort(),
+        resolution in any_resolution(),
+    ) {
+        if rising {
+            let commands = records.iter_mut().filter_map(|record| match record {
+                Record::Command { command, .. } => Some(command),
+                _ => None,
+            });
+            for command in commands {
+                // In the order of sequence, and most end after they start.
+                command.submit_ns = command.sequence.saturating_mul(1_234);
+                if let Some(completion) = &mut command.completion {
+                    let latency = completion.complete_ns % 1_000_000;
+                    completion.complete_ns = (command.submit_ns + latency).saturating_sub(999);
+                }
+            }
+        }
+        let options = WriterOptions::default()
+            .effort(effort)
+            .block_commands(block_commands)
+            .resolution(resolution);
+        let bytes = written(&records, options);
+        let reader = Reader::from_bytes(bytes.clone()).unwrap();
+        prop_assert_eq!(reader.header().clock.resolution_ns, resolution.ns());
+        let wanted: Vec<Record> = in_submission_order(&records)
+            .iter()
+            .map(|record| floored(record, resolution))
+            .collect();
+        prop_assert_eq!(read(bytes), wanted);
+    }
+}
+
+#[test]
+fn a_coarse_recording_is_smaller() {
+    let records: Vec<Record> = (0..10_000_u64)
+        .map(|sequence| {
+            let mut command = steady(sequence);
+            command.submit_ns += sequence * 7_919 % 1_301;
+            Record::Command {
+                command,
+                ranges: Vec::new(),
+            }
+        })
+        .collect();
+    let len = |resolution| {
+        let options = WriterOptions::default().resolution(resolution);
+        written(&records, options).len()
+    };
+    let [fine, ticks, coarse] = [
+        Resolution::Nanosecond,
+        Resolution::HundredNanoseconds,
+        Resolution::Microsecond,
+    ]
+    .map(len);
+    // Six bits and three of each of two times, and a little beside.
+    assert!(fine - ticks > 10_000 * 11 / 8, "{fine}, {ticks}");
+    assert!(ticks - coarse > 10_000 * 5 / 8, "{ticks}, {coarse}");
 }
 
 /// The command with this sequence number, in a steady stream of reads.

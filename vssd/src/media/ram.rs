@@ -128,3 +128,20 @@ impl Media for Ram {
         Submission::Done(ticket, outcome)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::contract;
+    use super::*;
+
+    #[test]
+    fn it_matches_the_model() {
+        contract::matches_the_model(32, || Ram::new(1 << 20).unwrap());
+    }
+
+    #[test]
+    fn it_keeps_the_contract() {
+        contract::gives_up_what_is_abandoned(Ram::new(1 << 20).unwrap());
+        contract::lets_go_of_memory(Ram::new(1 << 20).unwrap());
+    }
+}

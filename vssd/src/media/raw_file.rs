@@ -3,15 +3,16 @@
 mod syncer;
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use self::syncer::Syncer;
+use super::image::{Image, media_error};
 use super::{Extent, Media, MediaError, MediaInfo, Outcome, Request, Sink, Submission};
 use crate::{Ticket, VssdError};
 
@@ -32,8 +33,8 @@ pub struct RawFileOptions {
 ///
 /// Data goes straight between guest memory and the file. What the guest
 /// discards becomes a hole. A flush is an `fdatasync` on a thread of its own, so
-/// that other commands go on meanwhile. The file is locked (`flock`) as long as
-/// it is open.
+/// that other commands go on meanwhile. The file is locked, as QEMU does it, as
+/// long as it is open.
 #[derive(Debug)]
 pub struct RawFile {
     name: String,
@@ -63,64 +64,27 @@ impl RawFile {
     /// where it is to be made but is there with another size, and
     /// [`VssdError::File`] for what the system says.
     pub fn open(path: &Path, options: RawFileOptions) -> Result<Self, VssdError> {
-        let failed = |action: &'static str| {
-            move |source: io::Error| VssdError::File {
-                action,
-                path: path.to_owned(),
-                source,
-            }
-        };
-        let file = OpenOptions::new()
-            .read(true)
-            .write(!options.read_only)
-            .create(options.create.is_some() && !options.read_only)
-            .truncate(false)
-            .open(path)
-            .map_err(failed("open the disk image"))?;
-        let lock = if options.read_only {
-            FlockOperation::NonBlockingLockShared
-        } else {
-            FlockOperation::NonBlockingLockExclusive
-        };
-        match rustix::fs::flock(&file, lock) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
-                return Err(VssdError::InUse {
-                    path: path.to_owned(),
-                });
-            }
-            Err(errno) => return Err(failed("lock the disk image")(errno.into())),
-        }
-        let metadata = file.metadata().map_err(failed("look at the disk image"))?;
-        if !metadata.is_file() {
-            let source = io::Error::other("it is not a regular file");
-            return Err(failed("use as a disk image")(source));
-        }
-        let bytes = match options.create {
-            Some(bytes) if metadata.len() == 0 => {
-                file.set_len(bytes)
-                    .map_err(failed("set the size of the disk image"))?;
-                bytes
-            }
-            Some(bytes) if metadata.len() != bytes => {
-                return Err(VssdError::Exists {
-                    path: path.to_owned(),
-                    bytes: metadata.len(),
-                    wanted: bytes,
-                });
-            }
-            _ => metadata.len(),
-        };
-        let syncer = file
-            .try_clone()
-            .and_then(Syncer::start)
-            .map_err(failed("start the flush thread of the disk image"))?;
+        let Image {
+            file,
+            path,
+            name,
+            bytes,
+            read_only,
+        } = Image::open(path, options)?;
+        let syncer =
+            file.try_clone()
+                .and_then(Syncer::start)
+                .map_err(|source| VssdError::File {
+                    action: "start the flush thread of",
+                    path: path.clone(),
+                    source,
+                })?;
         Ok(Self {
-            name: path.display().to_string(),
-            path: path.to_owned(),
+            name,
+            path,
             file,
             bytes,
-            read_only: options.read_only,
+            read_only,
             syncer,
             waiting: VecDeque::new(),
             syncing: VecDeque::new(),
@@ -144,11 +108,7 @@ impl RawFile {
             extent.bytes,
             extent.offset
         );
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => MediaError::NoSpace,
-            _ if action == "read" => MediaError::Read,
-            _ => MediaError::Write,
-        }
+        media_error(error, action == "read")
     }
 
     fn run(&mut self, request: &Request<'_>) -> Outcome {

@@ -5,6 +5,7 @@
 )]
 
 mod cursor;
+mod kept;
 mod own;
 
 use std::io;
@@ -14,6 +15,7 @@ use std::ptr::NonNull;
 
 use super::{Access, DmaTable, Piece};
 use cursor::SegmentCursor;
+pub(crate) use kept::Kept;
 pub(crate) use own::OwnBuffer;
 
 /// The most pieces that one system call takes.
@@ -304,6 +306,40 @@ impl<'m> Segments<'m> {
             // SAFETY: as in `read_file`; the kernel only reads the memory.
             unsafe { libc::pwritev64(file.as_raw_fd(), iov, count, at) }
         })
+    }
+
+    /// Reads what of the transfer is in memory already: how much from the start
+    /// on, possibly nothing.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; [`io::ErrorKind::WouldBlock`] where the drive has
+    /// to be asked.
+    pub(crate) fn read_file_now(&self, file: BorrowedFd<'_>, offset: u64) -> io::Result<usize> {
+        let (Access::Write, Ok(at)) = (self.access, i64::try_from(offset)) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let count = libc::c_int::try_from(self.pieces.len().min(IOV_MAX)).unwrap_or(1);
+        let (iov, flags) = (self.pieces.as_ptr(), libc::RWF_NOWAIT);
+        // SAFETY: `count` iovecs over guest memory that the borrowed table keeps
+        // mapped, writable for a read from media.
+        let done = unsafe { libc::preadv2(file.as_raw_fd(), iov, count, at, flags) };
+        usize::try_from(done).map_err(|_| io::Error::last_os_error())
+    }
+
+    /// Writes what of the transfer the system takes without waiting: how much
+    /// from the start on.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; [`io::ErrorKind::WouldBlock`] where it has to wait.
+    pub(crate) fn write_file_now(&self, file: BorrowedFd<'_>, offset: u64) -> io::Result<usize> {
+        let at = i64::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let count = libc::c_int::try_from(self.pieces.len().min(IOV_MAX)).unwrap_or(1);
+        let (iov, flags) = (self.pieces.as_ptr(), libc::RWF_NOWAIT);
+        // SAFETY: as in `read_file_now`; the kernel only reads the memory.
+        let done = unsafe { libc::pwritev2(file.as_raw_fd(), iov, count, at, flags) };
+        usize::try_from(done).map_err(|_| io::Error::last_os_error())
     }
 
     /// Calls `call` with iovecs, their number and a file offset until the whole

@@ -115,6 +115,8 @@ fn order(word: [u8; 4]) -> Option<(bool, u8)> {
 pub(super) struct Events {
     stream: Stream,
     salvage: bool,
+    /// What stands after the last event.
+    data: Vec<u8>,
     notes: Notes,
 }
 
@@ -123,6 +125,7 @@ impl Events {
         Self {
             stream,
             salvage,
+            data: Vec::new(),
             notes: Notes::default(),
         }
     }
@@ -159,11 +162,11 @@ impl Events {
             fields.event_8()
         };
         let more = usize::from(fields.u16(if version == 7 { 46 } else { 50 }));
-        let mut data = vec![0; more];
-        if more > 0 && self.stream.fill(&mut data)? != Filled::Whole {
+        self.data.resize(more, 0);
+        if more > 0 && self.stream.fill(&mut self.data)? != Filled::Whole {
             return Ok(self.cut());
         }
-        if let (Action::Notice(_), Some(data)) = (event.action, data.first_chunk::<8>()) {
+        if let (Action::Notice(_), Some(data)) = (event.action, self.data.first_chunk::<8>()) {
             let fields = Fields {
                 bytes: data,
                 swapped,

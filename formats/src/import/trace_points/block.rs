@@ -8,7 +8,7 @@
 
 use crate::import::lines::Out;
 use crate::import::number::{integer, times};
-use crate::import::pending::Pending;
+use crate::import::pairs::Pairs;
 use crate::import::rwbs::Letters;
 use crate::{Io, Operation};
 
@@ -22,13 +22,10 @@ pub(super) enum Event {
     Requeue,
 }
 
-/// Device, sector and operation.
-type Key = (u32, u64, Operation);
-
 /// Requests under way.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    pending: Pending<Key, Io>,
+    pairs: Pairs,
 }
 
 impl Requests {
@@ -47,32 +44,30 @@ impl Requests {
             return Ok(());
         };
         let device = out.devices.index(request.device)?;
-        let key = (device, request.sector, request.operation);
+        let io = request.io(time_ns, device)?;
         match event {
             Event::Issue => {
-                let io = request.io(time_ns, device)?;
                 if request.preflush && request.operation != Operation::Flush {
                     let mut flush = Io::new(time_ns, Operation::Flush, 0, 0);
                     flush.device = device;
                     out.io(flush);
                 }
-                if let Some((_, stale)) = self.pending.add(key, io) {
-                    never_completed(stale, out);
+                let open = self.pairs.issue(io, &mut out.items);
+                out.notes.add(NEVER_COMPLETED, open);
+            }
+            Event::Complete => {
+                if !self
+                    .pairs
+                    .complete(&io, request.tail != "0", &mut out.items)
+                {
+                    out.notes.count(
+                        "completions of requests that were issued before the trace were left out",
+                    );
                 }
             }
-            Event::Complete => match self.pending.take(&key) {
-                Some((_, mut io)) => {
-                    io.latency_ns = Some(time_ns.saturating_sub(io.submit_ns));
-                    io.failed = request.tail != "0";
-                    out.io(io);
-                }
-                None => out.notes.count(
-                    "completions of requests that were issued before the trace were left out",
-                ),
-            },
             // It will be issued once more.
             Event::Requeue => {
-                if self.pending.take(&key).is_some() {
+                if self.pairs.requeue(&io, &mut out.items) {
                     out.notes.count(
                         "requests that the device could not take at once count from when it did",
                     );
@@ -84,16 +79,12 @@ impl Requests {
 
     /// All that never completed.
     pub(super) fn finish(&mut self, out: &mut Out) {
-        while let Some((_, io)) = self.pending.oldest() {
-            never_completed(io, out);
-        }
+        let open = self.pairs.finish(&mut out.items);
+        out.notes.add(NEVER_COMPLETED, open);
     }
 }
 
-fn never_completed(io: Io, out: &mut Out) {
-    out.notes.count("commands have no completion in the trace");
-    out.io(io);
-}
+const NEVER_COMPLETED: &str = "commands have no completion in the trace";
 
 #[derive(Debug)]
 struct Request<'a> {

@@ -29,6 +29,8 @@ type Key = (u32, u16, u16);
 #[derive(Debug, Default)]
 pub(super) struct Commands {
     controllers: HashMap<String, u32>,
+    /// Where the name of one is put together.
+    name: String,
     /// The namespace of the trace for each controller's.
     namespaces: HashMap<(u32, u32), u32>,
     pending: Pending<Key, CommandRecord>,
@@ -80,19 +82,27 @@ impl Commands {
 
     fn controller(&mut self, body: &str, fields: Fields<'_>) -> Result<u32, String> {
         let named = body.split_once(": ").map(|(name, _)| name);
-        let name = match named.filter(|it| it.starts_with("nvme") && !it.contains(' ')) {
-            Some(name) => name.to_owned(),
-            None => match fields.text("ctrl_id") {
-                Some(id) => format!("nvme{id}"),
-                None => String::new(),
-            },
-        };
+        let name = &mut self.name;
+        name.clear();
+        match named.filter(|it| it.starts_with("nvme") && !it.contains(' ')) {
+            Some(named) => name.push_str(named),
+            None => {
+                if let Some(id) = fields.text("ctrl_id") {
+                    name.push_str("nvme");
+                    name.push_str(id);
+                }
+            }
+        }
+        if let Some(index) = self.controllers.get(name) {
+            return Ok(*index);
+        }
         let next = self.controllers.len();
-        if next >= CONTROLLERS_MAX && !self.controllers.contains_key(&name) {
+        if next >= CONTROLLERS_MAX {
             return Err(format!("there are more than {CONTROLLERS_MAX} controllers"));
         }
         let next = u32::try_from(next).unwrap_or(u32::MAX);
-        Ok(*self.controllers.entry(name).or_insert(next))
+        self.controllers.insert(name.clone(), next);
+        Ok(next)
     }
 
     /// Gives `command` a namespace that no other controller's commands have.

@@ -9,7 +9,7 @@ use traces::{Reader, Record};
 use crate::common::import;
 
 /// `time latency opcode first+blocks queue/namespace`, times in ns.
-fn said(reader: &Reader) -> Vec<String> {
+pub(super) fn said(reader: &Reader) -> Vec<String> {
     reader
         .records()
         .map(|record| match record.unwrap() {
@@ -34,7 +34,11 @@ fn said(reader: &Reader) -> Vec<String> {
         .collect()
 }
 
-fn read(format: &str, bytes: &[u8], options: &ImportOptions) -> Result<Vec<String>, FormatError> {
+pub(super) fn read(
+    format: &str,
+    bytes: &[u8],
+    options: &ImportOptions,
+) -> Result<Vec<String>, FormatError> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("sample");
     fs::write(&path, bytes).unwrap();
@@ -42,7 +46,7 @@ fn read(format: &str, bytes: &[u8], options: &ImportOptions) -> Result<Vec<Strin
     Ok(said(&found.0))
 }
 
-fn text(format: &str, text: &str) -> Vec<String> {
+pub(super) fn text(format: &str, text: &str) -> Vec<String> {
     read(format, text.as_bytes(), &ImportOptions::default()).unwrap()
 }
 

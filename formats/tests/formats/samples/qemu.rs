@@ -139,3 +139,34 @@ fn stamped(stamp: &dyn Fn(u32) -> String) {
     assert_eq!(commands[3].0.submit_ns, 8_000);
     assert_eq!(commands[3].0.latency_ns(), Some(12_000));
 }
+
+#[test]
+fn an_identifier_that_is_used_again_tells_of_a_lost_completion() {
+    // Two queues complete on one, which does not say whose a completion is.
+    let log = "\
+1@1.000000:pci_nvme_admin_cmd cid 10 sqid 0 opc 0x1 opname 'NVME_ADM_CMD_CREATE_SQ'
+1@1.000001:pci_nvme_create_sq create submission queue, addr=0x1000, sqid=2, cqid=1, qsize=63, qflags=1
+1@1.000002:pci_nvme_enqueue_req_completion cid 10 cqid 0 dw0 0x0 dw1 0x0 status 0x0
+1@1.000010:pci_nvme_io_cmd cid 5 nsid 0x1 sqid 1 opc 0x0 opname 'NVME_NVM_CMD_FLUSH'
+1@1.000020:pci_nvme_io_cmd cid 5 nsid 0x1 sqid 2 opc 0x0 opname 'NVME_NVM_CMD_FLUSH'
+1@1.000030:pci_nvme_io_cmd cid 5 nsid 0x1 sqid 2 opc 0x0 opname 'NVME_NVM_CMD_FLUSH'
+1@1.000040:pci_nvme_enqueue_req_completion cid 5 cqid 1 dw0 0x0 dw1 0x0 status 0x0
+1@1.000050:pci_nvme_enqueue_req_completion cid 5 cqid 1 dw0 0x0 dw1 0x0 status 0x0
+";
+    let (commands, summary, _) = read(log);
+    let ends: Vec<_> = commands
+        .iter()
+        .map(|(it, _)| (it.queue.0, it.latency_ns()))
+        .collect();
+    assert_eq!(
+        ends,
+        [
+            (0, Some(2_000)),
+            (1, Some(30_000)),
+            (2, None),
+            (2, Some(20_000))
+        ]
+    );
+    let open = "commands have no completion in the trace";
+    assert_eq!(summary.notes.get(open), 1);
+}

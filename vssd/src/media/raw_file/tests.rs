@@ -4,6 +4,7 @@ use nvme::{DsmRange, Lba, NamespaceId, NvmOpcode, Sqe, Status};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U32;
 
+use super::super::contract;
 use super::*;
 use crate::host::{Host, PAGE, dsm, io};
 
@@ -28,7 +29,7 @@ fn a_file_is_made_locked_and_opened_again() {
     assert_eq!(std::fs::metadata(&path).unwrap().blocks(), 0);
     let error = RawFile::open(&path, RawFileOptions::default()).unwrap_err();
     assert!(
-        error.to_string().contains("in use by another process"),
+        error.to_string().contains("in use by this very process"),
         "{error}"
     );
     drop(file);
@@ -246,4 +247,21 @@ fn no_flush_is_believed_after_one_that_failed() {
         let status = host.status(&mut pair, io(opcode, 0, 8, page, 0));
         assert_eq!(status, Status::SUCCESS);
     }
+}
+
+#[test]
+fn it_matches_the_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut count = 0;
+    contract::matches_the_model(16, || {
+        count += 1;
+        create(&dir.path().join(format!("{count}")), MIB)
+    });
+}
+
+#[test]
+fn it_keeps_the_contract() {
+    let dir = tempfile::tempdir().unwrap();
+    contract::gives_up_what_is_abandoned(create(&dir.path().join("one"), MIB));
+    contract::lets_go_of_memory(create(&dir.path().join("two"), MIB));
 }

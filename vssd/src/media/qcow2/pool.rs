@@ -1,0 +1,239 @@
+//! The threads that read and write an image, as the library waits for the disk.
+
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+use imago::FormatAccess;
+use imago::file::File;
+
+use super::super::Extent;
+
+/// How many requests go on at a time.
+const THREADS: usize = 4;
+/// How much is read at a time only to see that it can be.
+const SCAN_BYTES: usize = 256 * 1024;
+
+/// What a thread is to do. Buffers are ours: no thread touches guest memory.
+#[derive(Debug)]
+pub(super) enum Task {
+    Read {
+        offset: u64,
+        buffer: Vec<u8>,
+    },
+    Write {
+        offset: u64,
+        buffer: Vec<u8>,
+        durable: bool,
+    },
+    Verify(Extent),
+    Zero {
+        extent: Extent,
+        durable: bool,
+    },
+    Discard(Vec<Extent>),
+    Flush,
+}
+
+/// A task, and whose it is.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) slot: usize,
+    pub(super) task: Task,
+}
+
+/// How a task ended.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) slot: usize,
+    /// The buffer, with what was read.
+    pub(super) buffer: Vec<u8>,
+    pub(super) result: io::Result<()>,
+    /// Whether it was making things durable that failed.
+    pub(super) syncing: bool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    closing: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    image: RwLock<FormatAccess<File>>,
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // Nobody panics while holding it; what the library does is caught.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The threads, and what they have to do.
+#[derive(Debug)]
+pub(super) struct Pool {
+    shared: Arc<Shared>,
+    answers: Receiver<Answer>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Pool {
+    /// Threads for `image`.
+    pub(super) fn start(image: FormatAccess<File>) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            image: RwLock::new(image),
+        });
+        let (sender, answers) = channel();
+        let mut pool = Self {
+            shared,
+            answers,
+            threads: Vec::new(),
+        };
+        for _ in 0..THREADS {
+            let (shared, sender) = (Arc::clone(&pool.shared), sender.clone());
+            let thread = std::thread::Builder::new()
+                .name("vssd-qcow2".to_owned())
+                .spawn(move || work(&shared, &sender))?;
+            pool.threads.push(thread);
+        }
+        Ok(pool)
+    }
+
+    pub(super) fn submit(&self, job: Job) {
+        self.shared.queue().jobs.push_back(job);
+        self.shared.wake.notify_one();
+    }
+
+    /// Takes back the first job that no thread has begun and that is `wanted`.
+    pub(super) fn take_back(&self, mut wanted: impl FnMut(usize) -> bool) -> Option<Job> {
+        let mut queue = self.shared.queue();
+        let index = queue.jobs.iter().position(|job| wanted(job.slot))?;
+        queue.jobs.remove(index)
+    }
+
+    /// The next answer, if there is one.
+    pub(super) fn answer(&self) -> Option<Answer> {
+        self.answers.try_recv().ok()
+    }
+
+    /// The next answer; none where no thread is left to give one.
+    pub(super) fn wait(&self) -> Option<Answer> {
+        self.answers.recv().ok()
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.queue().closing = true;
+        self.shared.wake.notify_all();
+        for thread in self.threads.drain(..) {
+            // What a thread of ours panics with it has said by itself.
+            drop(thread.join());
+        }
+        // Nobody has the image now; to drop it writes back what it keeps.
+        let image = self.shared.image.read();
+        let image = image.unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = image.flush().and_then(|()| image.sync()) {
+            log::error!("{}: cannot be closed cleanly: {error}", *image);
+        }
+    }
+}
+
+/// Does what there is to do until the pool closes.
+fn work(shared: &Shared, answers: &Sender<Answer>) {
+    loop {
+        let mut queue = shared.queue();
+        let Job { slot, task } = loop {
+            if let Some(job) = queue.jobs.pop_front() {
+                break job;
+            }
+            if queue.closing {
+                return;
+            }
+            queue = shared
+                .wake
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
+        };
+        drop(queue);
+        let mut buffer = Vec::new();
+        let mut syncing = false;
+        // An image that was made to confuse it may make the library panic.
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            run(shared, task, &mut buffer, &mut syncing)
+        }));
+        let result = done.unwrap_or_else(|_| Err(io::Error::other("the image makes no sense")));
+        let answer = Answer {
+            slot,
+            buffer,
+            result,
+            syncing,
+        };
+        if answers.send(answer).is_err() {
+            return;
+        }
+    }
+}
+
+fn run(shared: &Shared, task: Task, kept: &mut Vec<u8>, syncing: &mut bool) -> io::Result<()> {
+    let broken = || io::Error::other("the image was given up after an earlier failure");
+    if let Task::Discard(extents) = task {
+        // Clusters are given back, so that nobody else may be using one.
+        let mut image = shared.image.write().map_err(|_| broken())?;
+        return extents
+            .into_iter()
+            .try_for_each(|extent| image.discard_to_zero(extent.offset, extent.bytes));
+    }
+    let image = shared.image.read().map_err(|_| broken())?;
+    let durable = match task {
+        Task::Read { offset, mut buffer } => {
+            let done = image.read(&mut buffer[..], offset);
+            *kept = buffer;
+            done?;
+            false
+        }
+        Task::Write {
+            offset,
+            buffer,
+            durable,
+        } => {
+            let done = image.write(&buffer[..], offset);
+            *kept = buffer;
+            done?;
+            durable
+        }
+        Task::Verify(extent) => {
+            let mut chunk = vec![0; SCAN_BYTES];
+            let mut done = 0;
+            while done < extent.bytes {
+                let left = usize::try_from(extent.bytes - done).unwrap_or(usize::MAX);
+                let chunk = chunk.get_mut(..left.min(SCAN_BYTES)).unwrap_or_default();
+                image.read(&mut *chunk, extent.offset + done)?;
+                done += u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+            }
+            false
+        }
+        Task::Zero { extent, durable } => {
+            image.write_zeroes(extent.offset, extent.bytes)?;
+            durable
+        }
+        Task::Discard(_) => false,
+        Task::Flush => true,
+    };
+    if durable {
+        *syncing = true;
+        image.flush()?;
+        image.sync()?;
+        *syncing = false;
+    }
+    Ok(())
+}
