@@ -19,7 +19,6 @@ mod ring;
 mod slot;
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
