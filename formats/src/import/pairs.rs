@@ -237,7 +237,9 @@ impl Pairs {
     /// Nothing more comes: what waits goes to `out`. How many requests are
     /// without an end.
     pub(crate) fn finish(&mut self, out: &mut VecDeque<Item>) -> u64 {
-        let keys: Vec<Key> = self.held.keys().copied().collect();
+        let mut keys: Vec<Key> = self.held.keys().copied().collect();
+        // So that the same file always becomes the same trace.
+        keys.sort_unstable();
         let mut open = 0;
         for key in keys {
             open += self.decide(&key, out);

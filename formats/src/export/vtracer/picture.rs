@@ -30,6 +30,8 @@ pub(super) struct Picture {
     points: Vec<Point>,
     us_per_column: u64,
     bytes_per_row: u64,
+    /// How much of it is in use: columns and rows.
+    used: (usize, usize),
 }
 
 impl Picture {
@@ -38,6 +40,7 @@ impl Picture {
             points: vec![[0; KINDS]; COLUMNS * ROWS],
             us_per_column: 1,
             bytes_per_row: 4096,
+            used: (1, 1),
         }
     }
 
@@ -61,6 +64,7 @@ impl Picture {
             place(offset, self.bytes_per_row),
             place(last, self.bytes_per_row),
         );
+        self.used = (self.used.0.max(column + 1), self.used.1.max(last + 1));
         for row in first..=last {
             if let Some(point) = self.points.get_mut(row * COLUMNS + column)
                 && let Some(count) = point.get_mut(kind)
@@ -85,6 +89,11 @@ impl Picture {
         }
         self.us_per_column = self.us_per_column.saturating_mul(narrower);
         self.bytes_per_row = self.bytes_per_row.saturating_mul(lower);
+        let (columns, rows) = self.used;
+        self.used = (
+            scaled(columns - 1, narrower) + 1,
+            scaled(rows - 1, lower) + 1,
+        );
     }
 
     /// It, as a PNG.
@@ -117,8 +126,11 @@ impl Picture {
         const WHITE: [u8; 3] = [255; 3];
         let inside = |at: usize, size: usize| (MARGIN..MARGIN + size).contains(&at);
         if inside(x, COLUMNS) && inside(y, ROWS) {
-            let row = ROWS - 1 - (y - MARGIN);
-            let point = self.points.get(row * COLUMNS + (x - MARGIN));
+            // What is in use fills the picture.
+            let (columns, rows) = self.used;
+            let row = (ROWS - 1 - (y - MARGIN)) * rows / ROWS;
+            let column = (x - MARGIN) * columns / COLUMNS;
+            let point = self.points.get(row * COLUMNS + column);
             return point.map_or(WHITE, |point| shade(*point));
         }
         // A frame of one point around it.
@@ -166,7 +178,7 @@ fn shade(point: Point) -> [u8; 3] {
     if count == 0 {
         return [255; 3];
     }
-    let weight = (90 + 22 * (u32::BITS - count.leading_zeros())).min(255);
+    let weight = (130 + 18 * (u32::BITS - count.leading_zeros())).min(255);
     colour.map(|channel| {
         let towards = (255 - u32::from(channel)) * weight / 255;
         u8::try_from(255 - towards).unwrap_or(0)
@@ -205,7 +217,8 @@ mod tests {
         let mut picture = Picture::new();
         picture.add(0, Operation::Read, 0, 4096);
         picture.add(7, Operation::Flush, 0, 0);
-        assert_eq!(points(&picture).len(), 1);
+        // All there is, as large as it gets.
+        assert_eq!(points(&picture).len(), COLUMNS * ROWS);
         // An hour later, at the end of a terabyte.
         let (hour_us, terabyte) = (3_600_000_000, 1 << 40);
         picture.add(hour_us, Operation::Write, terabyte - 512, 512);
@@ -213,8 +226,7 @@ mod tests {
         let points = points(&picture);
         let (first, last) = (points.iter().min().unwrap(), points.iter().max().unwrap());
         assert_eq!((first.0, first.1), (0, 0));
-        // More than half of the picture is in use in both directions.
-        assert!(last.0 > COLUMNS / 2 && last.1 > ROWS / 2, "{last:?}");
+        assert_eq!((last.0, last.1), (COLUMNS - 1, ROWS - 1));
         assert_ne!(first.2, last.2);
         let middle = last.0 / 2;
         let discarded = points
