@@ -1,5 +1,6 @@
 //! `vssd serve`: a virtual SSD on a socket, recorded.
 
+mod front;
 mod recorded;
 
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use tempfile::TempDir;
 use traces::{MonotonicClock, Resolution, Tap};
-use vssd::front::vfio_user::{Options, ServeError, Server};
+use vssd::front::ServeError;
 use vssd::profile::{BUILT_IN, Profile};
 use vssd::worker::StopHandle;
 use vssd::{Controller, ControllerConfig, FileStore, Media};
@@ -21,6 +22,7 @@ use crate::disk::{Disk, parse_bytes};
 use crate::media::{MediaArguments, Opened};
 use crate::stop;
 use crate::trace::parse_resolution;
+use front::{Front, Server};
 use recorded::{RecordPlan, Recorded};
 
 /// The guest memory in the options that are printed, MiB.
@@ -38,8 +40,34 @@ day-2.vtr, and so on. SIGINT or SIGTERM ends it, with the recording complete.")]
 pub(crate) struct ServeArguments {
     /// The disk: an image, raw or qcow2; a drive; ram:SIZE; or null:SIZE.
     disk: Disk,
+    /// Be a virtio disk on this socket, for QEMU 7.2 or later and its like.
+    #[arg(long, value_name = "SOCKET")]
+    vhost_user: Option<PathBuf>,
     #[command(flatten)]
     drive: DriveArguments,
+}
+
+impl ServeArguments {
+    /// What the disk is to be, on which sockets.
+    fn fronts(&self) -> Result<Vec<Front>> {
+        let Some(socket) = &self.vhost_user else {
+            return Ok(vec![Front::Nvme]);
+        };
+        let virtio = Front::Virtio(socket.clone());
+        if self.drive.vfio_user.is_none() {
+            return Ok(vec![virtio]);
+        }
+        if !matches!(self.disk, Disk::Image(_)) || !self.drive.read_only {
+            bail!(
+                "two guests that write one disk destroy it: give --vfio-user or --vhost-user, or \
+                 both with --read-only for an image"
+            );
+        }
+        if self.drive.record.is_some() {
+            bail!("--record is for one guest: give --vfio-user or --vhost-user, and not both");
+        }
+        Ok(vec![Front::Nvme, virtio])
+    }
 }
 
 /// What a virtual SSD is to be.
@@ -48,7 +76,7 @@ pub(crate) struct DriveArguments {
     /// Create the image, sparse, where it does not exist.
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     create: Option<u64>,
-    /// The socket to listen on; by default one in a directory of its own.
+    /// Be an NVMe drive on this socket; by default one in a directory of its own.
     #[arg(long, value_name = "SOCKET")]
     vfio_user: Option<PathBuf>,
     /// Record every command into this trace.
@@ -137,14 +165,22 @@ impl DriveArguments {
         }
     }
 
+    /// The disk that changes when `disk` is written: its overlay, if it has one.
+    pub(crate) fn changed(&self, disk: &Disk) -> Disk {
+        match disk {
+            Disk::Image(path) => Disk::Image(self.media.changed(path).to_owned()),
+            other => other.clone(),
+        }
+    }
+
     /// Where the drive on `disk` keeps what it remembers.
     fn state_file(&self, disk: &Disk) -> Option<PathBuf> {
-        match disk {
+        match self.changed(disk) {
             _ if self.no_state => None,
             _ if self.state.is_some() => self.state.clone(),
             // An image that nobody writes is as it was.
             Disk::Image(path) if !self.read_only => {
-                let mut name = self.media.changed(path).as_os_str().to_owned();
+                let mut name = path.into_os_string();
                 name.push(".vssd");
                 Some(name.into())
             }
@@ -209,13 +245,14 @@ impl DriveArguments {
         })
     }
 
-    fn plan(&self) -> Option<RecordPlan> {
+    fn plan(&self, front: &Front) -> Option<RecordPlan> {
         let path = self.record.clone()?;
         Some(RecordPlan {
             path,
             overwrite: self.overwrite,
             resolution: self.resolution,
             labels: self.label.clone(),
+            transfers_are_limited: *front == Front::Nvme,
         })
     }
 }
@@ -235,16 +272,23 @@ fn serial_of(disk: &Disk) -> String {
 
 /// Runs `vssd serve`.
 pub(crate) fn run(arguments: &ServeArguments) -> Result<Answer> {
-    let serving = Serving::start(&arguments.disk, &arguments.drive)?;
-    println!("{}", serving.qemu_options()?);
-    let stopper = serving.stopper();
-    stop::on_signal(1, move |_| stopper())?;
-    serving.finish()?;
+    let mut all = Vec::new();
+    for front in arguments.fronts()? {
+        let serving = Serving::start_as(front, &arguments.disk, &arguments.drive)?;
+        println!("{}", serving.qemu_options()?);
+        all.push(serving);
+    }
+    let stoppers: Vec<_> = all.iter().map(Serving::stopper).collect();
+    stop::on_signal(1, move |_| stoppers.iter().for_each(|stop| stop()))?;
+    for serving in all {
+        serving.finish()?;
+    }
     Ok(Answer::Yes)
 }
 
 /// A virtual SSD that a thread serves.
 pub(crate) struct Serving {
+    front: Front,
     socket: PathBuf,
     bytes: u64,
     stop: StopHandle,
@@ -254,34 +298,40 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    /// Opens `disk` and serves it. The socket is there when this returns.
+    /// Opens `disk` and serves it as an NVMe drive. The socket is there when this
+    /// returns.
     pub(crate) fn start(disk: &Disk, arguments: &DriveArguments) -> Result<Self> {
+        Self::start_as(Front::Nvme, disk, arguments)
+    }
+
+    fn start_as(front: Front, disk: &Disk, arguments: &DriveArguments) -> Result<Self> {
         let media = &arguments.media;
         match media.open(disk, arguments.create, arguments.read_only)? {
-            Opened::Ram(media) => Self::start_on(media, arguments, disk),
-            Opened::Null(media) => Self::start_on(media, arguments, disk),
-            Opened::Uring(media) => Self::start_on(media, arguments, disk),
-            Opened::Sync(media) => Self::start_on(media, arguments, disk),
-            Opened::Qcow2(media) => Self::start_on(media, arguments, disk),
+            Opened::Ram(media) => Self::start_on(media, front, arguments, disk),
+            Opened::Null(media) => Self::start_on(media, front, arguments, disk),
+            Opened::Uring(media) => Self::start_on(media, front, arguments, disk),
+            Opened::Sync(media) => Self::start_on(media, front, arguments, disk),
+            Opened::Qcow2(media) => Self::start_on(media, front, arguments, disk),
         }
     }
 
     fn start_on<M: Media + Send + 'static>(
         media: M,
+        front: Front,
         arguments: &DriveArguments,
         disk: &Disk,
     ) -> Result<Self> {
         let bytes = media.info().bytes;
-        let plan = arguments.plan();
+        let plan = arguments.plan(&front);
         if let Some(plan) = &plan {
             plan.check()?;
         }
         let clock = MonotonicClock::start();
         let mut controller = Controller::new(arguments.config(disk)?, media, None, clock)?;
         arguments.remember(&mut controller, disk)?;
-        let (socket, directory) = match &arguments.vfio_user {
-            Some(path) => (path.clone(), None),
-            None => {
+        let (socket, directory) = match (&front, &arguments.vfio_user) {
+            (Front::Virtio(path), _) | (Front::Nvme, Some(path)) => (path.clone(), None),
+            (Front::Nvme, None) => {
                 let directory = tempfile::Builder::new()
                     .prefix("vssd-")
                     .tempdir()
@@ -289,7 +339,7 @@ impl Serving {
                 (directory.path().join("nvme.sock"), Some(directory))
             }
         };
-        let mut server = Server::bind(&socket, Options::default())?;
+        let mut server = Server::bind(&front, &socket, &controller)?;
         let stop = StopHandle::new().context("cannot make an event descriptor")?;
         let handle = stop.clone();
         let mut recorded = Recorded::new(controller, plan);
@@ -298,6 +348,7 @@ impl Serving {
             .spawn(move || server.run(&mut recorded, &handle))
             .context("cannot start a thread")?;
         Ok(Self {
+            front,
             socket,
             bytes,
             stop,
@@ -338,7 +389,18 @@ impl Serving {
 
     /// What to add to QEMU's command line.
     fn qemu_options(&self) -> Result<String> {
-        let options = qemu::vfio_user_options(&self.socket, GUEST_MIB)?;
+        let (options, version, more) = match self.front {
+            Front::Nvme => {
+                let options = qemu::vfio_user_options(&self.socket, GUEST_MIB)?;
+                (options, "10.1", "")
+            }
+            Front::Virtio(_) => {
+                let options = qemu::vhost_user_options(&self.socket, GUEST_MIB)?;
+                let more = "\nWith ,reconnect-ms=1000 behind the socket (before QEMU 9.2: \
+                            ,reconnect=1) the guest goes on after vssd was started again.\n";
+                (options, "7.2", more)
+            }
+        };
         let words: Vec<&str> = options.iter().map(String::as_str).collect();
         // An option and its value to a line.
         let lines: Vec<String> = words
@@ -347,7 +409,7 @@ impl Serving {
             .collect();
         Ok(format!(
             "A virtual SSD of {} listens on {}.\n\
-             Add this to the command line of QEMU 10.1 or later, for a guest with {GUEST_MIB} MiB:\n\n  {}\n",
+             Add this to the command line of QEMU {version} or later, for a guest with {GUEST_MIB} MiB:\n\n  {}\n{more}",
             size(self.bytes),
             self.socket.display(),
             lines.join(" \\\n  ")

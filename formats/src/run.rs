@@ -163,13 +163,16 @@ pub fn export(
 ) -> Result<Notes, FormatError> {
     let mut export = format.create(sink, reader.header())?;
     let mut written = 0_u64;
-    for record in reader.records() {
-        export.record(&record?)?;
-        written += 1;
-        if written.is_multiple_of(TELL_EVERY) {
-            progress(written);
+    reader.with_records(|records| {
+        for record in records {
+            export.record(&record?)?;
+            written += 1;
+            if written.is_multiple_of(TELL_EVERY) {
+                progress(written);
+            }
         }
-    }
-    progress(written);
+        progress(written);
+        Ok::<_, FormatError>(())
+    })?;
     export.finish()
 }

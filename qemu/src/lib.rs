@@ -42,7 +42,7 @@ pub use progress::{Event, Progress, Silent};
 pub use quote::command_line;
 pub use run::{
     accel::Accel,
-    command::vfio_user_options,
+    command::{vfio_user_options, vhost_user_options},
     guest::Guest,
     launch::{Display, Drive, Firmware, Launch, Network, Profile, Root},
     outcome::{DriveCounters, JobOutcome},

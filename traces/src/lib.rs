@@ -17,6 +17,7 @@
 //! pictures ([`plot`]) and pages ([`report`]). It does not decide what is recorded, runs no threads and
 //! never waits: that is `recorder`'s. Formats of other tools are `formats`'.
 
+mod ahead;
 mod block;
 mod clock;
 mod codec;

@@ -21,14 +21,17 @@ pub fn pack<W: Write>(
 ) -> Result<(W, Totals), TraceError> {
     const TELL_EVERY: u64 = 1 << 14;
     let mut copied = 0_u64;
-    for record in reader.records() {
-        writer.record(&record?)?;
-        copied += 1;
-        if copied.is_multiple_of(TELL_EVERY) {
-            progress(copied);
+    reader.with_records(|records| {
+        for record in records {
+            writer.record(&record?)?;
+            copied += 1;
+            if copied.is_multiple_of(TELL_EVERY) {
+                progress(copied);
+            }
         }
-    }
-    progress(copied);
+        progress(copied);
+        Ok::<_, TraceError>(())
+    })?;
     let end: End = reader.totals().end.clone();
     writer.finish_as(end)
 }

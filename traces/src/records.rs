@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use crate::ahead::Ahead;
 use crate::block::{Block, Key, Position};
 use crate::error::TraceError;
 use crate::{BlockInfo, Reader, Record};
@@ -21,6 +22,8 @@ const HELD_COMMANDS_MAX: u64 = 1 << 19;
 #[derive(Debug)]
 pub struct Records<'a> {
     reader: &'a Reader,
+    /// Threads that decode blocks before they are due.
+    ahead: Option<Ahead>,
     /// Block indices, the one due first last.
     waiting: Vec<usize>,
     open: Vec<OpenBlock>,
@@ -59,6 +62,7 @@ impl<'a> Records<'a> {
         waiting.sort_by_key(|&block| Reverse((due_at(reader, block), block)));
         Self {
             reader,
+            ahead: None,
             waiting,
             open: Vec::new(),
             due: BinaryHeap::new(),
@@ -67,6 +71,18 @@ impl<'a> Records<'a> {
             since_ns: 0,
             failed: false,
         }
+    }
+
+    /// The blocks in the order in which they are due.
+    pub(crate) fn due_order(&self) -> Vec<usize> {
+        self.waiting.iter().rev().copied().collect()
+    }
+
+    /// These records, of blocks that `ahead` decodes in their
+    /// [`Records::due_order`].
+    pub(crate) fn ahead(mut self, ahead: Ahead) -> Self {
+        self.ahead = Some(ahead);
+        self
     }
 
     #[cfg(test)]
@@ -122,7 +138,11 @@ impl<'a> Records<'a> {
                 block: None,
                 key: (first, false),
             });
-            self.load(at)?;
+            let ahead = self.ahead.as_mut().and_then(|ahead| ahead.take(index));
+            match ahead {
+                Some(block) => self.hold(at, block?),
+                None => self.load(at)?,
+            }
             if let Some(open) = self.open.get_mut(at) {
                 match open.block.as_ref().and_then(|b| open.position.key(b)) {
                     Some(key) => {
@@ -141,13 +161,17 @@ impl<'a> Records<'a> {
             return Ok(());
         };
         let block = self.reader.block(index)?;
+        self.hold(at, block);
+        Ok(())
+    }
+
+    fn hold(&mut self, at: usize, block: Block) {
         let weight = weight(&block);
         while self.held_commands + weight > self.held_commands_max && self.drop_one() {}
         self.held_commands += weight;
         if let Some(open) = self.open.get_mut(at) {
             open.block = Some(block);
         }
-        Ok(())
     }
 
     /// Lets go of the decoded block that is due last. False where none is

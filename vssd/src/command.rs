@@ -102,8 +102,18 @@ impl Namespace {
     /// Decodes a command for which [`is_simple`] holds.
     #[inline]
     pub(crate) fn decode(&self, sqe: &Sqe) -> Result<Command, Status> {
+        self.decode_with(sqe, data_pointer(sqe)?)
+    }
+
+    /// Decodes such a command whose data has been gathered.
+    #[inline]
+    pub(crate) fn decode_gathered(&self, sqe: &Sqe) -> Result<Command, Status> {
+        self.decode_with(sqe, DataPointer::Gathered)
+    }
+
+    #[inline]
+    fn decode_with(&self, sqe: &Sqe, data: DataPointer) -> Result<Command, Status> {
         let opcode = NvmOpcode(sqe.opcode);
-        let data = data_pointer(sqe)?;
         if self.read_only
             && matches!(
                 opcode,
@@ -132,7 +142,8 @@ impl Namespace {
             opcode,
             NvmOpcode::READ | NvmOpcode::WRITE | NvmOpcode::COMPARE
         );
-        if transfers && extent.bytes > self.transfer_bytes_max {
+        // A virtio guest knows of no such limit.
+        if transfers && extent.bytes > self.transfer_bytes_max && data != DataPointer::Gathered {
             return Err(Status::INVALID_FIELD.dnr());
         }
         Ok(match opcode {

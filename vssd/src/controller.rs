@@ -114,6 +114,8 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             self.device.note_bad_doorbells();
             self.device.finish_deletions();
             done += self.device.deliver_events();
+        } else if self.device.queues.rings.are_active() {
+            done += self.serve_rings(budget.saturating_sub(done));
         }
         self.device.raise_interrupts();
         if self.device.changed {

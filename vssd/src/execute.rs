@@ -78,7 +78,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
     /// The parts of the medium that a Dataset Management command deallocates
     /// (`NVM Command Set 1.1 §3.3.3`), after all its ranges were checked. Their
     /// metadata goes with the data.
-    fn gather_extents(
+    pub(crate) fn gather_extents(
         &mut self,
         nsid: NamespaceId,
         ranges: &[DsmRange],

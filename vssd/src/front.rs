@@ -1,7 +1,8 @@
 //! How a guest attaches.
 //!
 //! ```text
-//!   guest <--- socket ---> front::vfio_user ---> Function (the controller)
+//!   guest <--- socket ---> front::vfio_user, --> Function (the controller)
+//!                          front::vhost_user
 //!                              ^                      ^
 //!                              |        worker        |
 //!                              +--- service   poll ---+
@@ -22,14 +23,23 @@
     )
 )]
 
+mod event;
+mod listener;
 pub mod vfio_user;
+pub mod vhost_user;
+
+pub(crate) use event::Event;
+pub use listener::{BindError, Options, ServeError};
 
 use std::os::fd::BorrowedFd;
 
 use nvme::Registers;
 use traces::{Clock, Tap};
 
-use crate::{Controller, DOORBELLS_BYTES, Interrupts, MapError, Media, PciIdentity, Protection};
+use crate::{
+    BlockDevice, Controller, DOORBELLS_BYTES, DmaTable, Interrupts, MapError, Media, PciIdentity,
+    Protection, Rings,
+};
 
 /// The doorbells as a file.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +115,14 @@ pub trait Function: Registers {
     fn serial_number(&self) -> u64;
     /// The number of interrupt vectors, at least 1.
     fn vectors(&self) -> u16;
+    /// The virtqueues, and the guest memory that they are in.
+    fn rings(&mut self) -> (&mut Rings, &DmaTable);
+    /// What a virtio guest is told of the drive; see
+    /// [`Controller::block_device`].
+    fn block_device(&self) -> Option<BlockDevice>;
+    /// Has writes wait for a flush, or not; see
+    /// [`Controller::set_write_cache`].
+    fn set_write_cache(&mut self, enabled: bool);
 }
 
 impl<M: Media, T: Tap, C: Clock> Function for Controller<M, T, C> {
@@ -192,5 +210,17 @@ impl<M: Media, T: Tap, C: Clock> Function for Controller<M, T, C> {
 
     fn vectors(&self) -> u16 {
         self.config().vectors()
+    }
+
+    fn rings(&mut self) -> (&mut Rings, &DmaTable) {
+        (&mut self.device.queues.rings, &self.device.memory)
+    }
+
+    fn block_device(&self) -> Option<BlockDevice> {
+        Self::block_device(self)
+    }
+
+    fn set_write_cache(&mut self, enabled: bool) {
+        Self::set_write_cache(self, enabled);
     }
 }

@@ -2,18 +2,19 @@
 //! fronts that guests attach to.
 //!
 //! ```text
-//!   a guest:   QEMU (vfio-user)     ...     driver (in this process)
-//!                   |                            |
-//!   front           v                            |
-//!        config space, DMA maps, eventfds        |
-//!                   |                            |
-//!                   v                            v
-//!   Controller  Registers · Doorbells · DmaTable · poll(budget) --> Tap
+//!   a guest:   QEMU (vfio-user)   QEMU (vhost-user)   driver (in this process)
+//!                   |                  |                   |
+//!   front           v                  v                   |
+//!        config space, DMA maps,   memory table,           |
+//!        eventfds                  virtqueues, eventfds    |
+//!                   |                  |                   |
+//!                   v                  v                   v
+//!   Controller  Registers · Doorbells · Rings · DmaTable · poll(budget) --> Tap
 //!                   |
-//!        queue -> command -> transfer -> admin | namespace
+//!        queue | virtio -> command -> transfer -> admin | namespace
 //!                   |  Ticket, Request
 //!                   v
-//!   media       Ram · RawFile · Null
+//!   media       Ram · Uring · RawFile · Qcow2 · Null
 //! ```
 //!
 //! [`Controller`] is one NVMe function, whose namespaces share a medium. It is driven: by
@@ -62,6 +63,7 @@ mod special;
 pub mod state;
 mod ticket;
 mod transfer;
+mod virtio;
 mod vitals;
 pub mod worker;
 pub mod zoned;
@@ -79,3 +81,4 @@ pub use memory::{DmaTable, MapError, Protection, Segments};
 pub use optional::OptionalCommand;
 pub use state::{FileStore, State, StateFileError, StateStore};
 pub use ticket::Ticket;
+pub use virtio::{BlockDevice, Rings};

@@ -25,6 +25,7 @@
 mod access;
 mod bounce;
 mod error;
+mod part;
 mod segments;
 
 use std::cell::Cell;
@@ -41,6 +42,7 @@ use nvme::PAGE_BYTES;
 pub(crate) use access::Window;
 pub(crate) use bounce::{BounceId, Bounces};
 pub use error::{MapError, Unmapped};
+pub(crate) use part::Part;
 pub(crate) use segments::SegmentBuffer;
 pub use segments::Segments;
 pub(crate) use segments::{Kept, OwnBuffer};

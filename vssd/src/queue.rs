@@ -36,7 +36,7 @@ use self::ring::{BadDoorbell, CompletionQueue, InUse, SubmissionQueue, distance,
 pub(crate) use self::ring::{Priority, QueueSpec};
 pub(crate) use self::shadow::Shadow;
 use crate::memory::Access;
-use crate::{DmaTable, Doorbells};
+use crate::{DmaTable, Doorbells, Rings};
 
 /// All queues of a controller, the admin queues included.
 #[derive(Debug)]
@@ -53,6 +53,8 @@ pub(crate) struct Queues {
     bad_doorbells: u32,
     /// Doorbells in guest memory, where the guest wants that.
     shadow: Option<Shadow>,
+    /// The virtqueues, which a guest has instead of all of these.
+    pub(crate) rings: Rings,
 }
 
 impl Queues {
@@ -67,6 +69,7 @@ impl Queues {
             fresh: Vec::with_capacity(count),
             bad_doorbells: 0,
             shadow: None,
+            rings: Rings::new(pairs),
         };
         queues.submission.resize_with(count, || None);
         queues.completion.resize_with(count, || None);
@@ -82,6 +85,7 @@ impl Queues {
         self.fresh.clear();
         self.bad_doorbells = 0;
         self.shadow = None;
+        self.rings.clear();
     }
 
     fn sq(&self, id: QueueId) -> Option<&SubmissionQueue> {
@@ -378,10 +382,9 @@ impl Queues {
     #[inline]
     pub(crate) fn post(&mut self, memory: &DmaTable, completion: QueueId, reply: &Reply) -> bool {
         let head = self.sq(reply.queue).map_or(0, |sq| sq.head);
-        let Some(cq) = self.completion.get_mut(usize::from(completion.0)) else {
-            return true;
-        };
-        let Some(cq) = cq.as_mut() else {
+        let Some(Some(cq)) = self.completion.get_mut(usize::from(completion.0)) else {
+            // What came from no NVMe queue came from a virtqueue.
+            self.rings.post(memory, reply);
             return true;
         };
         let mut cqe = Cqe {

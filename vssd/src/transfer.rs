@@ -51,6 +51,9 @@ pub(crate) enum DataPointer {
     },
     /// The first descriptor of a scatter gather list.
     Sgl(SglDescriptor),
+    /// The pieces of guest memory are in the buffer already, as many as the
+    /// transfer has: those of a virtqueue's chain.
+    Gathered,
 }
 
 impl From<Unmapped> for Status {
@@ -93,10 +96,14 @@ impl DataPointer {
         access: Access,
         buffer: &'m mut SegmentBuffer,
     ) -> Result<Segments<'m>, Status> {
-        buffer.start(access);
         match self {
-            Self::Prp { prp1, prp2 } => prp::walk(memory, (prp1, prp2), bytes, buffer)?,
+            Self::Prp { prp1, prp2 } => {
+                buffer.start(access);
+                prp::walk(memory, (prp1, prp2), bytes, buffer)?;
+            }
+            Self::Gathered => debug_assert_eq!(buffer.access(), access),
             Self::Sgl(first) => {
+                buffer.start(access);
                 let status = Status::DATA_SGL_LENGTH_INVALID.dnr();
                 sgl::walk(memory, &first, (bytes, status), buffer)?;
             }
@@ -155,7 +162,7 @@ impl MetadataPointer {
 }
 
 /// Adds `bytes` bytes at `iova`, however many regions those are.
-fn add_span(
+pub(crate) fn add_span(
     memory: &DmaTable,
     iova: u64,
     bytes: u64,

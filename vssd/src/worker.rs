@@ -12,7 +12,8 @@
 //!   ppoll on socket and stop, a quarter of the idle time, |
 //!   at most `sleep_ns_max` (`long_sleep_ns_max` after ten |
 //!   seconds), and not past a deadline ------------------->+
-//!        (without end while the controller is disabled or shut down)
+//!        (without end while the controller is disabled or shut down,
+//!        and where the front is told of each command)
 //! ```
 //!
 //! A doorbell in mapped memory wakes nobody, so that somebody must look. While
@@ -150,9 +151,32 @@ pub(crate) trait Attachment: AsFd {
         None
     }
 
+    /// How the worker may sleep, asked before each sleep.
+    fn rest(&mut self, function: &mut dyn Function) -> Rest {
+        if takes_commands(function) {
+            Rest::Look
+        } else {
+            Rest::Told
+        }
+    }
+
+    /// A sleep has ended.
+    fn woke(&mut self, _function: &mut dyn Function) {}
+
     /// Handles what the client wants; returns how many requests that were. It
     /// does not wait.
     fn service(&mut self, function: &mut dyn Function) -> Result<usize, Self::Error>;
+}
+
+/// How a worker may sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Not at all: there is work.
+    No,
+    /// For a while: nobody tells of commands.
+    Look,
+    /// Without end: a descriptor tells of all that there can be.
+    Told,
 }
 
 /// How a worker's drive ended.
@@ -212,12 +236,20 @@ pub(crate) fn drive<F: Attachment>(
             std::hint::spin_loop();
             continue;
         }
-        let doorbell_ns = takes_commands(function).then(|| policy.sleep_ns(idle_ns));
+        let look_ns = match front.rest(function) {
+            Rest::No => {
+                worked_ns = now_ns;
+                continue;
+            }
+            Rest::Look => Some(policy.sleep_ns(idle_ns)),
+            Rest::Told => None,
+        };
         let timer_ns = function
             .next_deadline_ns()
             .map(|at_ns| at_ns.saturating_sub(now_ns));
-        let sleep_ns = doorbell_ns.into_iter().chain(timer_ns).min();
+        let sleep_ns = look_ns.into_iter().chain(timer_ns).min();
         due = sleep(front, stop, sleep_ns);
+        front.woke(function);
         // Where nothing is there, it was asked just now, however late it woke.
         serviced_ns = function.now_ns();
     }

@@ -10,7 +10,9 @@ use traces::{
     Clock as _, DeviceIdentity, Header, MonotonicClock, NamespaceInfo, Resolution, Start,
 };
 use vssd::front::{CmbFile, DoorbellFile, Function};
-use vssd::{Controller, Interrupts, MapError, Media, PciIdentity, Protection};
+use vssd::{
+    BlockDevice, Controller, DmaTable, Interrupts, MapError, Media, PciIdentity, Protection, Rings,
+};
 
 use super::Label;
 use crate::terminal;
@@ -26,6 +28,8 @@ pub(crate) struct RecordPlan {
     pub(crate) resolution: Resolution,
     /// What the user says of the recording.
     pub(crate) labels: Vec<Label>,
+    /// Whether the guest sees a limit to the size of a transfer.
+    pub(crate) transfers_are_limited: bool,
 }
 
 impl RecordPlan {
@@ -129,7 +133,9 @@ impl<M: Media> Recorded<M> {
                 })
                 .collect(),
             io_queues: u32::from(config.queue_pairs_max),
-            mdts_bytes: nvme::PAGE_BYTES.checked_shl(u32::from(config.mdts)),
+            mdts_bytes: nvme::PAGE_BYTES
+                .checked_shl(u32::from(config.mdts))
+                .filter(|_| plan.transfers_are_limited),
             start: Start {
                 unix_ns: terminal::unix_ns(),
                 clock_ns: self.controller.clock().now_ns(),
@@ -263,6 +269,18 @@ impl<M: Media> Function for Recorded<M> {
     fn vectors(&self) -> u16 {
         Function::vectors(&self.controller)
     }
+
+    fn rings(&mut self) -> (&mut Rings, &DmaTable) {
+        self.controller.rings()
+    }
+
+    fn block_device(&self) -> Option<BlockDevice> {
+        self.controller.block_device()
+    }
+
+    fn set_write_cache(&mut self, enabled: bool) {
+        self.controller.set_write_cache(enabled);
+    }
 }
 
 #[cfg(test)]
@@ -277,6 +295,7 @@ mod tests {
             overwrite: false,
             resolution: Resolution::default(),
             labels: Vec::new(),
+            transfers_are_limited: true,
         }
     }
 

@@ -30,6 +30,19 @@ pub fn vfio_user_options(socket: &Path, memory_mib: u32) -> Result<Vec<String>, 
     Ok(options.0)
 }
 
+/// The same for a drive served over vhost-user: a virtio disk.
+///
+/// # Errors
+///
+/// [`KitError::PathNotText`] where the socket's path is not UTF-8.
+pub fn vhost_user_options(socket: &Path, memory_mib: u32) -> Result<Vec<String>, KitError> {
+    let mut options = Options::default();
+    options.memory(memory_mib);
+    options.add("-machine", "memory-backend=mem");
+    options.vhost_user("vssd", socket, false, None)?;
+    Ok(options.0)
+}
+
 /// All of QEMU's arguments.
 pub(crate) fn arguments(
     launch: &Launch<'_>,
@@ -42,7 +55,8 @@ pub(crate) fn arguments(
     if launch.iommu {
         options.add("-device", "intel-iommu,caching-mode=on,intremap=on");
     }
-    options.drives(launch)?;
+    let virtio = |drive: &Drive| matches!(drive, Drive::VhostUser { .. });
+    options.drives(launch, |drive| !virtio(drive))?;
     match &launch.boot {
         Boot::Job {
             kit,
@@ -66,6 +80,8 @@ pub(crate) fn arguments(
             options.console(launch, place)?;
         }
     }
+    // Behind the disk with the tools, which is the first of the virtio disks.
+    options.drives(launch, virtio)?;
     options.0.extend(launch.qemu_args.iter().cloned());
     Ok(options.0)
 }
@@ -90,6 +106,25 @@ impl Options {
             "-object",
             format!("memory-backend-memfd,id=mem,size={mib}M,share=on"),
         );
+    }
+
+    /// A virtio disk, one queue to each processor.
+    fn vhost_user(
+        &mut self,
+        name: &str,
+        socket: &Path,
+        reconnects: bool,
+        boot_index: Option<u32>,
+    ) -> Result<(), KitError> {
+        let path = comma_safe(socket)?;
+        let again = if reconnects { ",reconnect-ms=200" } else { "" };
+        self.add("-chardev", format!("socket,id={name},path={path}{again}"));
+        let boot = boot_index.map_or_else(String::new, |index| format!(",bootindex={index}"));
+        self.add(
+            "-device",
+            format!("vhost-user-blk-pci,chardev={name}{boot}"),
+        );
+        Ok(())
     }
 
     fn machine(
@@ -150,13 +185,23 @@ impl Options {
         Ok(())
     }
 
-    fn drives(&mut self, launch: &Launch<'_>) -> Result<(), KitError> {
+    /// Those drives that `are_due`.
+    fn drives(
+        &mut self,
+        launch: &Launch<'_>,
+        are_due: impl Fn(&Drive) -> bool,
+    ) -> Result<(), KitError> {
         let boots = matches!(launch.boot, Boot::Drive { .. });
-        for (number, drive) in launch.drives.iter().enumerate() {
+        let drives = launch.drives.iter().enumerate();
+        for (number, drive) in drives.filter(|(_, drive)| are_due(drive)) {
             let boot_index = (boots && number == 0).then_some(0);
             match drive {
                 Drive::VfioUser { socket } => {
                     self.add("-device", vfio_user_device(socket, boot_index)?);
+                }
+                Drive::VhostUser { socket } => {
+                    let name = format!("drive{number}");
+                    self.vhost_user(&name, socket, true, boot_index)?;
                 }
                 Drive::QemuNvme { image } => {
                     let node = json!({
@@ -313,6 +358,20 @@ mod tests {
                 "memory-backend=mem",
                 "-device",
                 r#"{"driver":"vfio-user-pci","socket":{"path":"/run/a \"b\".sock","type":"unix"}}"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn a_virtio_disk_is_named_by_its_socket() {
+        let options = vhost_user_options(Path::new("/run/a,b.sock"), 1024).unwrap();
+        assert_eq!(
+            options[4..],
+            [
+                "-chardev",
+                "socket,id=vssd,path=/run/a,,b.sock",
+                "-device",
+                "vhost-user-blk-pci,chardev=vssd",
             ]
         );
     }

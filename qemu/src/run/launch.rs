@@ -24,11 +24,17 @@ pub enum Firmware {
     Uefi,
 }
 
-/// A drive that the guest sees as a PCI NVMe device.
+/// A drive that the guest sees as a PCI device: NVMe, or a virtio disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Drive {
     /// Served by another process over a vfio-user socket, on which it listens already.
     VfioUser {
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// A virtio disk served by another process over a vhost-user socket, on which it
+    /// listens already. QEMU comes back where that process was started again.
+    VhostUser {
         /// The socket.
         socket: PathBuf,
     },

@@ -95,7 +95,7 @@ pub struct DriveCounters {
 
 impl DriveCounters {
     /// Reads `name empty_flushes` and the fields of the kernel's `stat` file.
-    fn read(report: &str) -> Option<Self> {
+    pub fn read(report: &str) -> Option<Self> {
         let mut words = report.split_whitespace();
         let name = words.next()?.to_owned();
         let numbers: Vec<u64> = words.map_while(|word| word.parse().ok()).collect();

@@ -23,23 +23,38 @@ pub struct Serve {
     program: OsString,
     arguments: Vec<OsString>,
     socket: PathBuf,
+    virtio: bool,
 }
 
 impl Serve {
     /// The drive on `disk`, a path or `ram:SIZE`, at a socket `name`.sock in `dir`.
     #[must_use]
     pub fn new(disk: impl Into<OsString>, dir: &Path, name: &str) -> Self {
+        Self::over("--vfio-user", disk, dir, name)
+    }
+
+    /// The same, as a virtio disk.
+    #[must_use]
+    pub fn virtio(disk: impl Into<OsString>, dir: &Path, name: &str) -> Self {
+        Self {
+            virtio: true,
+            ..Self::over("--vhost-user", disk, dir, name)
+        }
+    }
+
+    fn over(front: &str, disk: impl Into<OsString>, dir: &Path, name: &str) -> Self {
         let socket = dir.join(format!("{name}.sock"));
         let arguments = vec![
             "serve".into(),
             disk.into(),
-            "--vfio-user".into(),
+            front.into(),
             socket.clone().into(),
         ];
         Self {
             program: vssd_program().into(),
             arguments,
             socket,
+            virtio: false,
         }
     }
 
@@ -105,6 +120,7 @@ impl Serve {
         let mut server = Server {
             child,
             socket: self.socket,
+            virtio: self.virtio,
             said,
             log,
         };
@@ -112,7 +128,7 @@ impl Serve {
             let listens = server
                 .said()
                 .iter()
-                .any(|line| line.contains("vfio-user-pci"));
+                .any(|line| line.contains("vfio-user-pci") || line.contains("vhost-user-blk"));
             if listens && server.socket.exists() {
                 return Some(true);
             }
@@ -145,6 +161,7 @@ fn listen(pipe: impl Read + Send + 'static) -> Lines {
 pub struct Server {
     child: Child,
     socket: PathBuf,
+    virtio: bool,
     said: Lines,
     log: Lines,
 }
@@ -165,8 +182,11 @@ impl Server {
     /// It, as a drive of a guest.
     #[must_use]
     pub fn drive(&self) -> Drive {
-        Drive::VfioUser {
-            socket: self.socket.clone(),
+        let socket = self.socket.clone();
+        if self.virtio {
+            Drive::VhostUser { socket }
+        } else {
+            Drive::VfioUser { socket }
         }
     }
 

@@ -72,15 +72,17 @@ impl Gathered {
         mut progress: impl FnMut(u64),
     ) -> Result<Self, TraceError> {
         let mut gathered = Self::new(reader, summary);
-        let mut read = 0_u64;
-        for record in reader.records() {
-            gathered.add(reader, &record?, read);
-            read += 1;
-            if read.is_multiple_of(1 << 14) {
-                progress(read);
+        reader.with_records(|records| {
+            for (read, record) in (0_u64..).zip(records) {
+                gathered.add(reader, &record?, read);
+                if read.is_multiple_of(1 << 14) {
+                    progress(read);
+                }
             }
-        }
-        progress(read);
+            Ok::<_, TraceError>(())
+        })?;
+        let totals = reader.totals();
+        progress(totals.commands + totals.events + totals.gaps);
         Ok(gathered)
     }
 

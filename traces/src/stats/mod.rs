@@ -19,7 +19,7 @@ pub use arrival::{Arrival, Burst, Depth, Idle};
 pub use reuse::{Overlap, Reuse};
 pub use streams::Sequentiality;
 
-use crate::{CommandRecord, Reader, Record, TraceError};
+use crate::{CommandRecord, Reader, Record, Records, TraceError};
 use nvme::{DsmRange, NvmOpcode};
 
 /// What kind of work a trace is. Bytes are of data; times nanoseconds.
@@ -94,20 +94,7 @@ impl Stats {
     /// As [`Reader::block`].
     pub fn of(reader: &Reader, mut progress: impl FnMut(u64)) -> Result<Self, TraceError> {
         let mut gatherer = Gatherer::new();
-        let mut read = 0_u64;
-        for record in reader.records() {
-            if let Record::Command { command, ranges } = record?
-                && !command.is_admin()
-            {
-                let block = u64::from(reader.header().block_bytes(command.nsid));
-                gatherer.add(&command, &ranges, block);
-            }
-            read += 1;
-            if read.is_multiple_of(1 << 14) {
-                progress(read);
-            }
-        }
-        progress(read);
+        reader.with_records(|records| gatherer.add_all(reader, records, &mut progress))?;
         Ok(gatherer.finish())
     }
 }
@@ -136,6 +123,29 @@ impl Gatherer {
             reuse: reuse::Sampler::new(),
             arrival: arrival::Gatherer::default(),
         }
+    }
+
+    fn add_all(
+        &mut self,
+        reader: &Reader,
+        records: Records<'_>,
+        progress: &mut impl FnMut(u64),
+    ) -> Result<(), TraceError> {
+        let mut read = 0_u64;
+        for record in records {
+            if let Record::Command { command, ranges } = record?
+                && !command.is_admin()
+            {
+                let block = u64::from(reader.header().block_bytes(command.nsid));
+                self.add(&command, &ranges, block);
+            }
+            read += 1;
+            if read.is_multiple_of(1 << 14) {
+                progress(read);
+            }
+        }
+        progress(read);
+        Ok(())
     }
 
     fn add(&mut self, command: &CommandRecord, ranges: &[DsmRange], block_bytes: u64) {

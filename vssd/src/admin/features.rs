@@ -143,6 +143,13 @@ impl Features {
         self.write_cache
     }
 
+    /// Has writes wait for a flush, or not, until the next reset.
+    pub(crate) fn set_write_cache(&mut self, enabled: bool) {
+        let key = Key::of(FeatureId::VOLATILE_WRITE_CACHE);
+        self.current.set(key, enabled.into());
+        self.refresh();
+    }
+
     /// The dword of a feature that is a namespace's.
     pub(crate) fn namespace_dword(&self, feature: FeatureId, nsid: NamespaceId) -> u32 {
         self.dword(Key::of(feature).for_namespace(nsid))

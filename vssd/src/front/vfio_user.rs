@@ -5,7 +5,6 @@
 //!                   \                        |                      /
 //!                    +-----------------  socket file  -------------+
 //!                                            |
-//!   listener   the file: made, guarded, removed
 //!   session    one client: requests in, replies out
 //!     |  describe       regions and interrupt types
 //!     |  config_space   what the function looks like, and what it may do
@@ -45,11 +44,9 @@
 mod bar;
 mod config_space;
 mod describe;
-mod event;
 #[cfg(any(test, feature = "fuzz"))]
 mod fuzzed;
 mod irqs;
-mod listener;
 mod messages;
 mod msix;
 mod pin;
@@ -59,8 +56,9 @@ mod session;
 
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use fuzzed::FuzzedSession;
-pub use listener::BindError;
-pub use server::{Options, ServeError, Server};
+pub use server::Server;
+
+pub use super::listener::{BindError, Options, ServeError};
 
 /// The configuration space of a function at power-on, for those who compare it
 /// with what is told of it.

@@ -7,7 +7,7 @@ use traces::{Clock, MonotonicClock};
 
 use super::*;
 use crate::front::{CmbFile, DoorbellFile};
-use crate::{Interrupts, MapError, PciIdentity, Protection};
+use crate::{BlockDevice, DmaTable, Interrupts, MapError, PciIdentity, Protection, Rings};
 
 /// A function of a few knobs that counts how often it is polled.
 struct Dial {
@@ -115,6 +115,16 @@ impl Function for Dial {
     fn vectors(&self) -> u16 {
         1
     }
+
+    fn rings(&mut self) -> (&mut Rings, &DmaTable) {
+        unreachable!("no client has any here")
+    }
+
+    fn block_device(&self) -> Option<BlockDevice> {
+        None
+    }
+
+    fn set_write_cache(&mut self, _enabled: bool) {}
 }
 
 /// A front whose requests are bytes; the end of the stream is its end.

@@ -13,13 +13,12 @@ use wire::{Command, IrqAction, IrqData, IrqInfoFlags, IrqSet, Message, irq_index
 use std::os::fd::BorrowedFd;
 
 use super::config_space::Control;
-use super::event::Event;
 use super::messages::{Beyond, Messages};
 use super::msix::Table;
 use super::pin::Pin;
 use super::reply::Refusal;
 use crate::Interrupts;
-use crate::front::Function;
+use crate::front::{Event, Function};
 
 /// The most messages that MSI has.
 const MSI_MAX: u16 = 32;

@@ -10,8 +10,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::event::Event;
 use crate::Interrupts;
+use crate::front::Event;
 
 /// Whether vectors beyond those that the client set up come as others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,8 +191,8 @@ fn raise(open: Option<&Event>, pending: Option<&AtomicBool>) {
 mod tests {
     use rustix::event::EventfdFlags;
 
-    use super::super::event::tests::{event, take};
     use super::*;
+    use crate::front::event::tests::{event, take};
 
     fn messages(vectors: u16) -> Messages {
         Messages::new(vectors, Beyond::Wait)

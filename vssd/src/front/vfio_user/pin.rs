@@ -17,8 +17,8 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::event::Event;
 use crate::Interrupts;
+use crate::front::Event;
 
 /// The pin.
 #[derive(Debug)]
@@ -128,8 +128,8 @@ impl Interrupts for Line {
 mod tests {
     use rustix::event::EventfdFlags;
 
-    use super::super::event::tests::{event, take};
     use super::*;
+    use crate::front::event::tests::{event, take};
 
     #[test]
     fn it_masks_itself_until_it_is_unmasked() {

@@ -1,50 +1,14 @@
 //! Clients, one after the other.
 
-use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
 use wire::{Connection, WireError};
 
-use super::listener::{BindError, Listener};
 use super::session::Session;
-use crate::front::Function;
-use crate::worker::{self, Ended, IdlePolicy, StopHandle};
-
-/// How a [`Server`] serves.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// Permission bits of the socket file. Who may connect may use the drive;
-    /// by default that is its owner.
-    pub mode: u32,
-    /// When to sleep.
-    pub idle: IdlePolicy,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            mode: 0o600,
-            idle: IdlePolicy::default(),
-        }
-    }
-}
-
-/// Why a server gave up. What a client does is no reason.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ServeError {
-    /// Waiting for a client failed.
-    #[error("cannot wait for a client on {path}: {source}")]
-    Accept {
-        /// The socket.
-        path: String,
-        /// What the system said.
-        source: io::Error,
-    },
-}
+use crate::front::listener::{BindError, Listener, peer};
+use crate::front::{Function, Options, ServeError};
+use crate::worker::{self, Ended, StopHandle};
 
 /// A socket at which a function is served; see the [module](super).
 ///
@@ -95,34 +59,12 @@ impl Server {
     ) -> Result<(), ServeError> {
         worker::sharpen_timers();
         while !stop.is_stopped() {
-            let Some(stream) = self
-                .next_client(stop)
-                .map_err(|source| ServeError::Accept {
-                    path: self.path().display().to_string(),
-                    source,
-                })?
-            else {
+            let Some(stream) = self.listener.next_client(stop)? else {
                 continue;
             };
             self.serve(stream, function, stop);
         }
         Ok(())
-    }
-
-    /// Waits for a client or the end.
-    fn next_client(&self, stop: &StopHandle) -> io::Result<Option<UnixStream>> {
-        let mut fds = [
-            PollFd::new(&self.listener, PollFlags::IN),
-            PollFd::new(stop, PollFlags::IN),
-        ];
-        match poll(&mut fds, None) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-        if stop.is_stopped() {
-            return Ok(None);
-        }
-        self.listener.accept()
     }
 
     /// Serves one client to its end.
@@ -146,17 +88,5 @@ impl Server {
             Ended::Detached(error) => log::warn!("{name}: connection closed: {error}"),
             Ended::Stopped => log::info!("{name}: connection closed, as the server stops"),
         }
-    }
-}
-
-/// Who is at the other end.
-fn peer(stream: &UnixStream) -> String {
-    let Ok(credentials) = rustix::net::sockopt::socket_peercred(stream) else {
-        return "unknown peer".to_owned();
-    };
-    let pid = credentials.pid.as_raw_nonzero();
-    match std::fs::read_to_string(format!("/proc/{pid}/comm")) {
-        Ok(name) => format!("{}, pid {pid}", name.trim_end().escape_debug()),
-        Err(_) => format!("pid {pid}"),
     }
 }

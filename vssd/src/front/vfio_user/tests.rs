@@ -26,7 +26,8 @@ use crate::front::{CmbFile, DoorbellFile, Function};
 use crate::media::Ram;
 use crate::worker::StopHandle;
 use crate::{
-    Controller, ControllerConfig, Doorbells, Interrupts, MapError, PciIdentity, Protection,
+    BlockDevice, Controller, ControllerConfig, DmaTable, Doorbells, Interrupts, MapError,
+    PciIdentity, Protection, Rings,
 };
 
 const SECONDS: Option<Duration> = Some(Duration::from_secs(10));
@@ -164,6 +165,16 @@ impl Function for Probe {
     fn vectors(&self) -> u16 {
         9
     }
+
+    fn rings(&mut self) -> (&mut Rings, &DmaTable) {
+        unreachable!("an NVMe front has none")
+    }
+
+    fn block_device(&self) -> Option<BlockDevice> {
+        None
+    }
+
+    fn set_write_cache(&mut self, _enabled: bool) {}
 }
 
 /// A server on a thread of its own.

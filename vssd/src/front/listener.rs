@@ -7,11 +7,48 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Mode;
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use crate::worker::{IdlePolicy, StopHandle};
 
 /// How many clients may wait while one is served.
 const BACKLOG: i32 = 8;
+
+/// How a server serves.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Permission bits of the socket file. Who may connect may use the drive;
+    /// by default that is its owner.
+    pub mode: u32,
+    /// When to sleep.
+    pub idle: IdlePolicy,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            mode: 0o600,
+            idle: IdlePolicy::default(),
+        }
+    }
+}
+
+/// Why a server gave up. What a client does is no reason.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// Waiting for a client failed.
+    #[error("cannot wait for a client on {path}: {source}")]
+    Accept {
+        /// The socket.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
 
 /// Why a socket could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +93,7 @@ pub enum BindError {
 
 /// A listening socket and its file.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub(crate) struct Listener {
     socket: UnixListener,
     path: PathBuf,
     /// Device and inode of the file, so that nobody else's is removed.
@@ -72,7 +109,7 @@ impl AsFd for Listener {
 impl Listener {
     /// Makes the socket with permission bits `mode`. A file that a dead process
     /// left behind is replaced.
-    pub(super) fn bind(path: &Path, mode: u32) -> Result<Self, BindError> {
+    pub(crate) fn bind(path: &Path, mode: u32) -> Result<Self, BindError> {
         let system = |action| {
             move |source: io::Error| BindError::System {
                 action,
@@ -108,12 +145,33 @@ impl Listener {
     }
 
     /// Where it is.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
+    /// Waits for a client or the end; none at the end, and where a client has
+    /// thought better of it.
+    pub(crate) fn next_client(&self, stop: &StopHandle) -> Result<Option<UnixStream>, ServeError> {
+        let failed = |source| ServeError::Accept {
+            path: self.path.display().to_string(),
+            source,
+        };
+        let mut fds = [
+            PollFd::new(self, PollFlags::IN),
+            PollFd::new(stop, PollFlags::IN),
+        ];
+        match poll(&mut fds, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(failed(errno.into())),
+        }
+        if stop.is_stopped() {
+            return Ok(None);
+        }
+        self.accept().map_err(failed)
+    }
+
     /// The next client, if one waits.
-    pub(super) fn accept(&self) -> io::Result<Option<UnixStream>> {
+    pub(crate) fn accept(&self) -> io::Result<Option<UnixStream>> {
         match self.socket.accept() {
             Ok((stream, _)) => Ok(Some(stream)),
             Err(error)
@@ -140,6 +198,18 @@ impl Drop for Listener {
             // A file that stays is replaced at the next start.
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// Who is at the other end.
+pub(crate) fn peer(stream: &UnixStream) -> String {
+    let Ok(credentials) = rustix::net::sockopt::socket_peercred(stream) else {
+        return "unknown peer".to_owned();
+    };
+    let pid = credentials.pid.as_raw_nonzero();
+    match fs::read_to_string(format!("/proc/{pid}/comm")) {
+        Ok(name) => format!("{}, pid {pid}", name.trim_end().escape_debug()),
+        Err(_) => format!("pid {pid}"),
     }
 }
 

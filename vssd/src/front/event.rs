@@ -13,7 +13,7 @@ const NOW: Timespec = Timespec {
 
 /// An eventfd of the client.
 #[derive(Clone, Debug)]
-pub(super) struct Event {
+pub(crate) struct Event {
     fd: Arc<OwnedFd>,
     /// Whether a read or a write could block.
     blocking: bool,
@@ -28,7 +28,7 @@ impl AsFd for Event {
 impl Event {
     /// Takes an eventfd; nothing if it is something else, which could block us
     /// or worse.
-    pub(super) fn new(fd: OwnedFd) -> Option<Self> {
+    pub(crate) fn new(fd: OwnedFd) -> Option<Self> {
         // What is no file, pipe, socket or device has no type. An eventfd is one
         // of those, and the only one of them that can be written.
         let mode = rustix::fs::fstat(&fd).ok()?.st_mode;
@@ -42,7 +42,7 @@ impl Event {
         })
     }
 
-    pub(super) fn signal(&self) {
+    pub(crate) fn signal(&self) {
         // A counter that is full says what we have to say; a write to it would
         // block.
         if self.is_ready(PollFlags::OUT) {
@@ -52,7 +52,7 @@ impl Event {
     }
 
     /// Whether the client signalled since this was asked last.
-    pub(super) fn take(&self) -> bool {
+    pub(crate) fn take(&self) -> bool {
         let mut count = [0; 8];
         self.is_ready(PollFlags::IN) && rustix::io::read(&*self.fd, &mut count).is_ok()
     }
@@ -66,18 +66,18 @@ impl Event {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use rustix::event::{EventfdFlags, eventfd};
 
     use super::*;
 
-    pub(in super::super) fn event(flags: EventfdFlags) -> (OwnedFd, Event) {
+    pub(crate) fn event(flags: EventfdFlags) -> (OwnedFd, Event) {
         let fd = eventfd(0, flags).unwrap();
         let event = Event::new(fd.try_clone().unwrap()).unwrap();
         (fd, event)
     }
 
-    pub(in super::super) fn take(fd: &OwnedFd) -> u64 {
+    pub(crate) fn take(fd: &OwnedFd) -> u64 {
         let mut count = [0; 8];
         match rustix::io::read(fd, &mut count) {
             Ok(_) => u64::from_ne_bytes(count),
