@@ -36,6 +36,9 @@ pub(crate) struct MediaArguments {
     /// one after the other (sync).
     #[arg(long, value_enum, value_name = "HOW", default_value = "uring")]
     aio: Aio,
+    /// Go past the host's page cache with a raw image or a drive (O_DIRECT).
+    #[arg(long)]
+    direct: bool,
     /// What the image is, raw or qcow2; by default what it says itself.
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<ImageFormat>,
@@ -135,8 +138,16 @@ impl MediaArguments {
             );
         }
         let options = RawFileOptions { create, read_only };
+        if self.direct && self.aio == Aio::Sync {
+            bail!("--direct is for --aio uring: leave one of them out");
+        }
         if self.aio == Aio::Uring {
-            match Uring::open(path, options) {
+            let opened = if self.direct {
+                Uring::open_direct(path, options)
+            } else {
+                Uring::open(path, options)
+            };
+            match opened {
                 Err(VssdError::Uring { source }) => log::warn!(
                     "io_uring is not to be had ({source}): {} is read and written one request at \
                      a time, as with --aio sync",

@@ -124,7 +124,7 @@ fn launch<'a>(host: &'a Host, arguments: &VmArguments, serving: &Serving) -> Lau
     if arguments.no_network {
         launch = launch.network(Network::None);
     }
-    if let Some(vars) = uefi_vars(&arguments.disk) {
+    if let Some(vars) = uefi_vars(&arguments.drive.changed(&arguments.disk)) {
         launch = launch.uefi_vars(vars);
     }
     if let Some(iso) = &arguments.cdrom {

@@ -14,7 +14,7 @@
 //!        queue | virtio -> command -> transfer -> admin | namespace
 //!                   |  Ticket, Request
 //!                   v
-//!   media       Ram · RawFile · Null
+//!   media       Ram · Uring · RawFile · Qcow2 · Null
 //! ```
 //!
 //! [`Controller`] is one NVMe function, whose namespaces share a medium. It is driven: by

@@ -267,6 +267,17 @@ impl<M: Media> Tester<M> {
         }
     }
 
+    /// Has the model take `data`, or zeroes.
+    fn change_model(&mut self, extents: &[Extent], data: Option<&[u8]>) {
+        for &extent in extents {
+            let span = Self::span(extent);
+            match data {
+                Some(data) => self.model[span].copy_from_slice(data),
+                None => self.model[span].fill(0),
+            }
+        }
+    }
+
     /// Submits a request, and has the model do the same.
     fn submit(
         &mut self,
@@ -296,12 +307,8 @@ impl<M: Media> Tester<M> {
             Some(data) => self.guest_write(slot, data, scattered),
             None => self.guest_write(slot, &vec![0xee; Self::span(first).len()], scattered),
         }
-        for &extent in extents.iter().filter(|_| writes) {
-            let span = Self::span(extent);
-            match &data {
-                Some(data) => self.model[span].copy_from_slice(data),
-                None => self.model[span].fill(0),
-            }
+        if writes {
+            self.change_model(extents, data.as_deref());
         }
         let expected = Expected {
             extents: extents.to_vec(),

@@ -22,6 +22,8 @@ pub(super) struct Image {
     pub(super) name: String,
     pub(super) bytes: u64,
     pub(super) read_only: bool,
+    /// Whether it is a block device.
+    pub(super) is_device: bool,
 }
 
 impl Image {
@@ -80,6 +82,7 @@ impl Image {
             name: path.display().to_string(),
             bytes,
             read_only: options.read_only,
+            is_device,
         })
     }
 

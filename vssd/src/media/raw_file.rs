@@ -70,6 +70,7 @@ impl RawFile {
             name,
             bytes,
             read_only,
+            ..
         } = Image::open(path, options)?;
         let syncer =
             file.try_clone()

@@ -8,13 +8,12 @@
 //!      ^   one call a turn                                    |
 //!      +------ a short transfer, the next extent, EAGAIN -----+
 //!
+//!   past the page cache, what is not aligned goes through it, and goes alone
+//!
 //!   Flush, or zeroes that are to last: waiting --> one fdatasync for all --> sink
 //! ```
-#![expect(
-    unsafe_code,
-    reason = "the kernel is handed guest memory, which stays until let_go returns"
-)]
 
+mod engine;
 mod ring;
 mod slot;
 
@@ -23,30 +22,22 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use self::ring::{Ring, Target};
+use self::engine::{Alignment, Way};
+use self::ring::Ring;
 use self::slot::{Place, Slot, Work};
 use super::image::{Image, media_error};
 use super::{
     Extent, Media, MediaError, MediaInfo, Outcome, RawFileOptions, Request, Sink, Submission,
 };
-use crate::memory::OwnBuffer;
 use crate::{Segments, Ticket, VssdError};
-
-/// How much Compare and Verify read at a time.
-const SCAN_BYTES: usize = 256 * 1024;
-/// How much is written at a time where zeroes have to be.
-const FILL_BYTES: u64 = 1 << 20;
-static ZEROES: [u8; 65_536] = [0; 65_536];
-/// Stands for the sync in the rings; slots count from 0.
-const SYNC: u64 = u64::MAX;
 
 /// A medium in a raw disk image, or on a block device, that the kernel reads and
 /// writes while others go on: byte `n` of the medium is byte `n` of the file.
 ///
 /// Data goes straight between guest memory and the kernel. What the page cache
 /// has or takes is read or written at once, and the rest by way of io_uring, with
-/// one system call a turn. No buffers are registered: guest memory comes and goes, and with it
-/// every registration would.
+/// one system call a turn. No buffers are registered: guest memory comes and
+/// goes, and with it every registration would.
 #[derive(Debug)]
 pub struct Uring {
     image: Image,
@@ -67,19 +58,11 @@ pub struct Uring {
     writes: Way,
     /// Whether the file is in memory, where nothing is waited for.
     in_memory: bool,
-}
-
-/// How plain reads, or plain writes, go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    /// At once where the system does not have to wait, else by the ring.
-    Now,
-    /// At once, by a plain call: the system cannot tell whether it has to wait,
-    /// and would hand it to a thread of its own, which takes three times as long
-    /// as to do it.
-    Plain,
-    /// By the ring.
-    Ring,
+    /// What offsets, lengths and memory are multiples of, to go past the page
+    /// cache; none where nothing goes there.
+    direct: Option<Alignment>,
+    /// Whether the kernel has a request that goes alone.
+    is_alone: bool,
 }
 
 impl Uring {
@@ -91,22 +74,52 @@ impl Uring {
     /// [`VssdError::Uring`] where the kernel does not give us a ring; otherwise
     /// as [`super::RawFile::open`].
     pub fn open(path: &Path, options: RawFileOptions) -> Result<Self, VssdError> {
+        Self::open_as(path, options, 0)
+    }
+
+    /// As [`Uring::open`], but past the page cache (`O_DIRECT`), which leaves that
+    /// to others, and has each request pay for the drive.
+    ///
+    /// All data goes that way, or none: the page cache keeps whole stretches of a
+    /// file, and what goes through it would write over its neighbours that do not.
+    /// So a transfer that the system does not take as it is (the guest's memory is
+    /// not aligned) goes through the page cache while nothing else goes on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Uring::open`], and [`VssdError::File`] where the file system cannot.
+    pub fn open_direct(path: &Path, options: RawFileOptions) -> Result<Self, VssdError> {
+        Self::open_as(path, options, libc::O_DIRECT)
+    }
+
+    fn open_as(path: &Path, options: RawFileOptions, flags: i32) -> Result<Self, VssdError> {
         // A ring that is refused is no reason to make a file.
         let probe = io_uring::IoUring::new(2).map_err(|source| VssdError::Uring { source })?;
         drop(probe);
         let image = Image::open(path, options)?;
         let system = rustix::fs::fstatfs(&image.file);
         let in_memory = system.is_ok_and(|system| system.f_type == libc::TMPFS_MAGIC);
-        let again = |flags| {
-            image.reopen(flags).map_err(|source| VssdError::File {
-                action: "open once more",
-                path: path.to_owned(),
-                source,
-            })
+        let failed = |source| VssdError::File {
+            action: if flags == 0 {
+                "open once more"
+            } else {
+                "go past the page cache (leave out --direct) with"
+            },
+            path: path.to_owned(),
+            source,
         };
-        let others = [again(0)?, again(0)?];
-        // The kernel closes these some time after the ring is gone. The one with
-        // the lock is not among them, so that the image is free at once.
+        let again = |flags| image.reopen(flags).map_err(failed);
+        // Only who has a drive for himself may punch holes into what he has
+        // written, so that the ring needs that very descriptor there. Of a file it
+        // has another, without the lock: the kernel closes what the ring had some
+        // time after the ring is gone, and the image is to be free at once.
+        let cached = if image.is_device {
+            image.file.try_clone().map_err(failed)?
+        } else {
+            again(0)?
+        };
+        let others = [cached, again(0)?, again(flags)?];
+        let direct = (flags != 0).then(|| Alignment::of(&others[2]));
         let ring = Ring::new(others.each_ref()).map_err(|source| VssdError::Uring { source })?;
         Ok(Self {
             image,
@@ -119,9 +132,11 @@ impl Uring {
             is_syncing: false,
             lost: false,
             ended: VecDeque::new(),
-            reads: Way::Now,
-            writes: Way::Now,
+            reads: if flags == 0 { Way::Now } else { Way::Ring },
+            writes: if flags == 0 { Way::Now } else { Way::Ring },
             in_memory,
+            direct,
+            is_alone: false,
         })
     }
 
@@ -170,182 +185,6 @@ impl Uring {
         } else {
             self.ended.push_back((ticket, outcome));
         }
-    }
-
-    /// Gives the kernel what is queued, as much as it takes.
-    fn push_queued(&mut self) {
-        self.start_sync();
-        while self.ring.has_room() {
-            let Some(index) = self.queued.pop_front() else {
-                return;
-            };
-            self.push(index);
-        }
-    }
-
-    fn push(&mut self, index: usize) {
-        let id = u64::try_from(index).unwrap_or(SYNC - 1);
-        let slot = &mut self.slots[index];
-        slot.place = Place::Kernel;
-        match slot.work {
-            Work::Compare | Work::Verify => {
-                let bytes = usize::try_from(slot.left()).unwrap_or(SCAN_BYTES);
-                let bytes = bytes.min(SCAN_BYTES);
-                let own = slot.own.get_or_insert_with(|| OwnBuffer::new(bytes));
-                match own.fill(0, bytes) {
-                    Some(segments) => slot.memory.keep(&segments),
-                    None => debug_assert!(false, "no chunk is larger than the first"),
-                }
-            }
-            Work::Zero { .. } if slot.fill => {
-                let bytes = usize::try_from(slot.left().min(FILL_BYTES)).unwrap_or(0);
-                slot.memory.keep_zeroes(&ZEROES, bytes);
-            }
-            _ => {}
-        }
-        let (offset, memory) = (slot.offset, &slot.memory);
-        match slot.work {
-            // SAFETY: the slot keeps the pieces as they are while the kernel has
-            // it, and guest memory stays until `let_go` or `abandon` has waited
-            // for that; the rest is the slot's own.
-            Work::Read | Work::Compare | Work::Verify => unsafe {
-                self.ring.read(Target::Cached, offset, memory, id);
-            },
-            // SAFETY: as above.
-            Work::Write { durable } => unsafe {
-                self.ring.write(Target::Cached, offset, memory, durable, id);
-            },
-            // SAFETY: as above; zeroes are there for ever.
-            Work::Zero { .. } if slot.fill => unsafe {
-                self.ring.write(Target::Cached, offset, memory, false, id);
-            },
-            Work::Zero { deallocate, .. } => {
-                let how = if deallocate {
-                    libc::FALLOC_FL_PUNCH_HOLE
-                } else {
-                    libc::FALLOC_FL_ZERO_RANGE
-                };
-                let mode = how | libc::FALLOC_FL_KEEP_SIZE;
-                self.ring.allocate(slot.extent, mode, id);
-            }
-        }
-    }
-
-    /// Takes what the kernel has done.
-    fn collect(&mut self) {
-        while let Some((id, result)) = self.ring.ended() {
-            if id == SYNC {
-                self.synced(result);
-                continue;
-            }
-            let Ok(index) = usize::try_from(id) else {
-                continue;
-            };
-            match self.next(index, result) {
-                Some(outcome) => self.end(index, outcome),
-                None => {
-                    self.slots[index].place = Place::Queued { begun: true };
-                    self.queued.push_back(index);
-                }
-            }
-        }
-    }
-
-    /// What a result of the kernel means for a slot: how it ended, or nothing
-    /// where it goes on.
-    fn next(&mut self, index: usize, result: i32) -> Option<Outcome> {
-        let slot = &mut self.slots[index];
-        let Ok(moved) = usize::try_from(result) else {
-            let error = io::Error::from_raw_os_error(result.saturating_neg());
-            let makes_zeroes = matches!(slot.work, Work::Zero { .. }) && !slot.fill;
-            return match error.raw_os_error() {
-                Some(libc::EINTR | libc::EAGAIN) => None,
-                // Not every file system can.
-                Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL) if makes_zeroes => {
-                    slot.fill = true;
-                    None
-                }
-                _ => {
-                    let (work, extent) = (slot.work, slot.extent);
-                    Some(Err(self.failed(work, extent, &error)))
-                }
-            };
-        };
-        match slot.work {
-            Work::Zero { .. } if !slot.fill => slot.done = slot.extent.bytes,
-            _ if moved == 0 => {
-                let kind = if slot.work.is_reading() {
-                    io::ErrorKind::UnexpectedEof
-                } else {
-                    io::ErrorKind::WriteZero
-                };
-                let (work, extent) = (slot.work, slot.extent);
-                return Some(Err(self.failed(work, extent, &kind.into())));
-            }
-            Work::Compare => {
-                // SAFETY: the ticket is still here, and `let_go` waits for it.
-                let guest = unsafe { slot.guest.segments() };
-                let own = slot.own.as_mut();
-                let data = own.and_then(|own| own.data_mut().get(..moved));
-                let done = usize::try_from(slot.done).unwrap_or(usize::MAX);
-                if !data.is_some_and(|data| guest.matches(done, data)) {
-                    return Some(Err(MediaError::Miscompare));
-                }
-                slot.advance(moved);
-            }
-            _ => slot.advance(moved),
-        }
-        if slot.left() > 0 {
-            return None;
-        }
-        match slot.later.pop() {
-            Some(extent) => {
-                slot.begin(extent);
-                None
-            }
-            None => Some(Ok(())),
-        }
-    }
-
-    /// Starts a sync for what waits for one, unless one goes on.
-    fn start_sync(&mut self) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        if self.lost {
-            let failed = self.waiting.drain(..);
-            self.ended
-                .extend(failed.map(|ticket| (ticket, Err(MediaError::Write))));
-        } else if !self.is_syncing && self.ring.has_room() {
-            self.is_syncing = true;
-            std::mem::swap(&mut self.syncing, &mut self.waiting);
-            self.ring.sync(SYNC);
-        }
-    }
-
-    /// Takes the end of a sync.
-    fn synced(&mut self, result: i32) {
-        self.is_syncing = false;
-        if matches!(result.saturating_neg(), libc::EINTR | libc::EAGAIN) {
-            while let Some(ticket) = self.syncing.pop_back() {
-                self.waiting.push_front(ticket);
-            }
-            return;
-        }
-        let outcome = if result < 0 {
-            let error = io::Error::from_raw_os_error(result.saturating_neg());
-            log::error!(
-                "{}: cannot make writes durable: {error}; what was written since the last flush \
-                 may be lost, and every flush from now on fails",
-                self.image.name
-            );
-            self.lost = true;
-            Err(MediaError::Write)
-        } else {
-            Ok(())
-        };
-        let done = self.syncing.drain(..).map(|ticket| (ticket, outcome));
-        self.ended.extend(done);
     }
 
     /// Hands at most `budget` tickets over; how many.
@@ -430,25 +269,6 @@ impl Uring {
         slot.place = Place::Queued { begun: done > 0 };
         slot.advance(done);
         Submission::Pending
-    }
-
-    /// Goes on until no slot whose work `matters` is left.
-    fn finish(&mut self, matters: fn(&Slot) -> bool) {
-        loop {
-            self.push_queued();
-            self.ring.enter(false);
-            self.collect();
-            let left = self
-                .slots
-                .iter()
-                .any(|slot| slot.place != Place::Free && matters(slot));
-            if !left {
-                return;
-            }
-            if self.queued.is_empty() {
-                self.ring.enter(true);
-            }
-        }
     }
 }
 

@@ -308,7 +308,7 @@ fn qemu_and_we_keep_off_each_others_images() {
         locks.contains(&format!(":{inode} "))
     };
     while !locked() {
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        std::thread::yield_now();
     }
     let error = Qcow2::open(&path, false, false).unwrap_err().to_string();
     let who = format!("process {} (qemu-io)", theirs.id());
@@ -316,4 +316,68 @@ fn qemu_and_we_keep_off_each_others_images() {
     theirs.wait().unwrap();
     assert!(error.contains(&who), "{error}");
     Qcow2::open(&path, false, false).unwrap();
+}
+
+/// A limit on the size of files stands for a full disk.
+#[test]
+fn a_full_disk_is_an_error_and_the_image_stays_whole() {
+    if let Some(path) = std::env::var_os(LIMITED) {
+        return limited(Path::new(&path));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk.qcow2");
+    // The limit is one of the process, so that a process of its own has it.
+    let name = "media::qcow2::tests::a_full_disk_is_an_error_and_the_image_stays_whole";
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(LIMITED, &path)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    let mut model = vec![0; 8 << 20];
+    model[..4 << 20].fill(5);
+    let mut tester = Tester::new(Qcow2::open(&path, false, false).unwrap());
+    tester.model.clone_from(&model);
+    tester.check_all();
+    drop(tester);
+    judge(&path, &model);
+}
+
+const LIMITED: &str = "VSSD_TEST_QCOW2_LIMIT";
+
+fn limited(path: &Path) {
+    let limit = |bytes| {
+        let limit = libc::rlimit {
+            rlim_cur: bytes,
+            rlim_max: libc::RLIM_INFINITY,
+        };
+        // SAFETY: the limit is ours, and outlives the call.
+        let done = unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
+        assert_eq!(done, 0);
+    };
+    // SAFETY: the signal is one that the limit sends, and nobody waits for it.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    let mut image = create(path, 8 * MIB);
+    let mut own = OwnBuffer::new(65_536);
+    own.data_mut().fill(5);
+    let mut write = |offset: u64| {
+        let from = own.drain(0, 65_536).unwrap();
+        let write = Request::Write {
+            offset,
+            from,
+            durable: false,
+        };
+        run(&mut image, NvmOpcode::WRITE, write)
+    };
+    limit(2 * MIB);
+    let outcomes: Vec<_> = (0..64).map(|at| write(at * 65_536)).collect();
+    assert_eq!(outcomes.first(), Some(&Ok(())));
+    assert_eq!(outcomes.last(), Some(&Err(MediaError::NoSpace)));
+    // There is room again, and what failed can be done.
+    limit(libc::RLIM_INFINITY);
+    for at in 0..64 {
+        assert_eq!(write(at * 65_536), Ok(()), "{at}");
+    }
+    assert_eq!(run(&mut image, NvmOpcode::FLUSH, Request::Flush), Ok(()));
 }

@@ -30,6 +30,8 @@ pub(super) enum Target {
     /// A descriptor that only syncs: it sees every failure to write back, even
     /// one that a durable write saw before.
     Sync = 1,
+    /// Past the page cache, where the medium goes there.
+    Direct = 2,
 }
 
 impl Target {
@@ -62,7 +64,7 @@ impl std::fmt::Debug for Ring {
 
 impl Ring {
     /// Rings for the descriptors of each [`Target`], in that order.
-    pub(super) fn new(files: [&File; 2]) -> io::Result<Self> {
+    pub(super) fn new(files: [&File; 3]) -> io::Result<Self> {
         // With task work left for the next call, no interrupt of the processor
         // is wasted on a thread that polls anyway. Older kernels cannot.
         let ring = IoUring::builder()
@@ -236,5 +238,13 @@ impl Ring {
         let entry = self.ring.completion().next()?;
         self.under_way = self.under_way.saturating_sub(1);
         Some((entry.user_data(), entry.result()))
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // Else the kernel keeps the files open until it comes to tear down the
+        // ring. It fails only where there are none.
+        let _ = self.ring.submitter().unregister_files();
     }
 }

@@ -78,6 +78,8 @@ pub(super) struct Slot {
     pub(super) done: u64,
     /// Zeroes are written, as the file system cannot make them.
     pub(super) fill: bool,
+    /// It goes through the page cache while nothing else goes on.
+    pub(super) alone: bool,
 }
 
 impl Slot {
@@ -94,6 +96,7 @@ impl Slot {
             own: None,
             done: 0,
             fill: false,
+            alone: false,
         }
     }
 
@@ -103,6 +106,7 @@ impl Slot {
         self.ticket = Some(ticket);
         self.work = work;
         self.later.clear();
+        self.alone = false;
         self.begin(extent);
     }
 

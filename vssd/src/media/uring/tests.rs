@@ -1,12 +1,20 @@
+#![expect(
+    unsafe_code,
+    reason = "limits and filters of a process are set by raw calls"
+)]
+
+use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 
 use nvme::NvmOpcode;
 use tempfile::TempDir;
+use traces::Clock as _;
 
 use super::super::contract::{self, Action, Tester, pattern, ticket};
 use super::*;
 use crate::media::RawFile;
+use crate::memory::OwnBuffer;
 
 const MIB: u64 = 1 << 20;
 
@@ -25,6 +33,15 @@ fn create_on_ring(path: &Path, bytes: u64) -> Uring {
     media
 }
 
+/// A medium past the page cache, or an ordinary one where that is not to be had.
+fn create_direct(path: &Path, bytes: u64) -> Uring {
+    let options = RawFileOptions {
+        create: Some(bytes),
+        read_only: false,
+    };
+    Uring::open_direct(path, options).unwrap_or_else(|_| create(path, bytes))
+}
+
 /// Directories on a file system that has memory behind it, and on one that has a
 /// drive.
 fn places() -> Vec<TempDir> {
@@ -36,7 +53,7 @@ fn places() -> Vec<TempDir> {
 #[test]
 fn it_matches_the_model() {
     for dir in places() {
-        for make in [create, create_on_ring] {
+        for make in [create, create_on_ring, create_direct] {
             let mut count = 0;
             contract::matches_the_model(24, || {
                 count += 1;
@@ -59,6 +76,34 @@ fn it_gives_up_what_is_abandoned() {
 fn it_lets_go_of_memory() {
     for dir in places() {
         contract::lets_go_of_memory(create_on_ring(&dir.path().join("disk"), MIB));
+    }
+}
+
+#[test]
+fn past_the_page_cache_it_keeps_the_contract_too() {
+    for dir in places() {
+        contract::gives_up_what_is_abandoned(create_direct(&dir.path().join("one"), MIB));
+        contract::lets_go_of_memory(create_direct(&dir.path().join("two"), MIB));
+    }
+}
+
+/// What is aligned goes past the page cache; what is not goes through it, after
+/// all that came before and before all that comes after, and neither writes over
+/// the other.
+#[test]
+fn neighbours_past_and_through_the_page_cache_do_not_meet() {
+    for dir in places() {
+        let path = dir.path().join("disk");
+        let mut tester = Tester::new(create_direct(&path, MIB));
+        for round in 0..8 {
+            for page in 0..24 {
+                tester.act(&Action::Write(page * 8, 8, false, false, round));
+                tester.act(&Action::Write(200 + page * 7, 7, false, false, round));
+                tester.act(&Action::Write(512 + page * 16, 16, true, false, round));
+            }
+        }
+        tester.check_all();
+        assert!(std::fs::read(&path).unwrap() == tester.model);
     }
 }
 
@@ -172,9 +217,10 @@ fn a_hundred_tebibytes_are_opened_at_once() {
     let Ok(()) = File::create(&path).and_then(|file| file.set_len(BYTES)) else {
         return;
     };
-    let start = std::time::Instant::now();
+    let clock = traces::MonotonicClock::start();
     let mut media = create(&path, BYTES);
-    assert!(start.elapsed().as_millis() < 100, "{:?}", start.elapsed());
+    let took_ns = clock.now_ns();
+    assert!(took_ns < 100_000_000, "{took_ns}");
     assert_eq!(media.info().bytes, BYTES);
     let mut own = OwnBuffer::new(4096);
     own.data_mut().fill(9);
@@ -333,4 +379,118 @@ fn limited(path: &Path) {
         let flush = run(&mut media, NvmOpcode::FLUSH, Request::Flush);
         assert_eq!(flush, Ok(()));
     }
+}
+
+/// A drive, as a loop device is one, where this machine lets us make it.
+#[test]
+fn a_block_device_matches_the_model_and_is_not_shared_with_a_mount() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk");
+    File::create(&path).unwrap().set_len(4 * MIB).unwrap();
+    let losetup = |arguments: &[&str]| {
+        let output = std::process::Command::new("losetup")
+            .args(arguments)
+            .output()
+            .ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        output.status.success().then_some(text)
+    };
+    let Some(device) = losetup(&["--find", "--show", path.to_str().unwrap()]) else {
+        return;
+    };
+    let outcome = std::panic::catch_unwind(|| {
+        let device = Path::new(&device);
+        for direct in [false, true] {
+            contract::matches_a_model(
+                8,
+                || {
+                    // What the last case left is gone.
+                    let zeroes = vec![0; 4 << 20];
+                    std::fs::write(device, &zeroes).unwrap();
+                    let options = RawFileOptions::default();
+                    let media = if direct {
+                        Uring::open_direct(device, options)
+                    } else {
+                        Uring::open(device, options)
+                    };
+                    (media.unwrap(), zeroes)
+                },
+                |model| assert!(std::fs::read(device).unwrap() == model),
+            );
+        }
+        // Who has it for himself, as a mount does, keeps us from writing.
+        let held = std::os::unix::fs::OpenOptionsExt::custom_flags(
+            std::fs::OpenOptions::new().read(true).write(true),
+            libc::O_EXCL,
+        )
+        .open(device)
+        .unwrap();
+        Uring::open(device, RawFileOptions::default()).unwrap_err();
+        drop(held);
+    });
+    losetup(&["--detach", &device]);
+    outcome.unwrap();
+}
+
+/// Where the kernel refuses io_uring, as containers have it do, that is told, and
+/// no file is made.
+#[test]
+fn a_ring_that_is_refused_is_an_error_of_its_own() {
+    if let Some(path) = std::env::var_os(REFUSED) {
+        return refused(Path::new(&path));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk");
+    let name = "media::uring::tests::a_ring_that_is_refused_is_an_error_of_its_own";
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(REFUSED, &path)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    assert!(!path.exists());
+}
+
+const REFUSED: &str = "VSSD_TEST_REFUSE_URING";
+
+/// Has the kernel refuse `io_uring_setup`, and tries to open.
+fn refused(path: &Path) {
+    let instruction = |code: u32, jt, jf, k| libc::sock_filter {
+        code: u16::try_from(code).unwrap(),
+        jt,
+        jf,
+        k,
+    };
+    let number = u32::try_from(libc::SYS_io_uring_setup).unwrap();
+    let refusal = libc::SECCOMP_RET_ERRNO | u32::try_from(libc::EPERM).unwrap();
+    let mut program = [
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, number),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, refusal),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog {
+        len: 4,
+        filter: program.as_mut_ptr(),
+    };
+    // SAFETY: numbers only.
+    let done = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    assert_eq!(done, 0);
+    // SAFETY: the program is ours, and outlives the call.
+    let done = unsafe {
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const program,
+        )
+    };
+    assert_eq!(done, 0);
+    let options = RawFileOptions {
+        create: Some(MIB),
+        read_only: false,
+    };
+    let error = Uring::open(path, options).unwrap_err();
+    assert!(matches!(error, VssdError::Uring { .. }), "{error}");
+    assert!(error.to_string().contains("--aio sync"), "{error}");
 }

@@ -82,6 +82,14 @@ impl Kept {
         rest.get(..IOV_MAX).unwrap_or(rest)
     }
 
+    /// Whether every piece starts at, and is, a multiple of `bytes`, a power of two.
+    pub(crate) fn is_aligned(&self, bytes: usize) -> bool {
+        let mask = bytes.wrapping_sub(1);
+        let rest = self.pieces.get(self.first..).unwrap_or_default();
+        rest.iter()
+            .all(|piece| (piece.iov_base.addr() | piece.iov_len) & mask == 0)
+    }
+
     /// Takes `bytes` bytes, which are done, from the front.
     pub(crate) fn advance(&mut self, bytes: usize) {
         let mut left = bytes.min(self.bytes);
