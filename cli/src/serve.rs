@@ -1,5 +1,6 @@
 //! `vssd serve`: a virtual SSD on a socket, recorded.
 
+mod front;
 mod recorded;
 
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use tempfile::TempDir;
 use traces::{MonotonicClock, Resolution, Tap};
-use vssd::front::{Function, Options, ServeError, vfio_user, vhost_user};
+use vssd::front::ServeError;
 use vssd::profile::{BUILT_IN, Profile};
 use vssd::worker::StopHandle;
 use vssd::{Controller, ControllerConfig, FileStore, Media};
@@ -21,6 +22,7 @@ use crate::disk::{Disk, parse_bytes};
 use crate::media::{MediaArguments, Opened};
 use crate::stop;
 use crate::trace::parse_resolution;
+use front::{Front, Server};
 use recorded::{RecordPlan, Recorded};
 
 /// The guest memory in the options that are printed, MiB.
@@ -33,8 +35,8 @@ Example: serve an image of 64 GiB, made if need be, and record what the guest do
   vssd serve disk.img --create 64G --vfio-user /tmp/vssd.sock --record day.vtr
 
 What to add to QEMU's command line is printed once the socket is there. One guest
-at a time attaches, as NVMe (--vfio-user) or as a virtio disk (--vhost-user); each
-session is recorded into a file of its own: day.vtr, day-2.vtr, and so on. SIGINT or SIGTERM ends it, with the recording complete.")]
+at a time attaches; each session is recorded into a file of its own: day.vtr,
+day-2.vtr, and so on. SIGINT or SIGTERM ends it, with the recording complete.")]
 pub(crate) struct ServeArguments {
     /// The disk: an image, raw or qcow2; a drive; ram:SIZE; or null:SIZE.
     disk: Disk,
@@ -55,7 +57,7 @@ impl ServeArguments {
         if self.drive.vfio_user.is_none() {
             return Ok(vec![virtio]);
         }
-        if matches!(self.disk, Disk::Ram(_) | Disk::Null(_)) || !self.drive.read_only {
+        if !matches!(self.disk, Disk::Image(_)) || !self.drive.read_only {
             bail!(
                 "two guests that write one disk destroy it: give --vfio-user or --vhost-user, or \
                  both with --read-only for an image"
@@ -65,30 +67,6 @@ impl ServeArguments {
             bail!("--record is for one guest: give --vfio-user or --vhost-user, and not both");
         }
         Ok(vec![Front::Nvme, virtio])
-    }
-}
-
-/// How a guest sees a drive.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Front {
-    /// As an NVMe drive over vfio-user.
-    Nvme,
-    /// As a virtio disk over vhost-user, on this socket.
-    Virtio(PathBuf),
-}
-
-/// A socket, listening.
-enum Server {
-    Nvme(vfio_user::Server),
-    Virtio(vhost_user::Server),
-}
-
-impl Server {
-    fn run(&mut self, function: &mut dyn Function, stop: &StopHandle) -> Result<(), ServeError> {
-        match self {
-            Self::Nvme(server) => server.run(function, stop),
-            Self::Virtio(server) => server.run(function, stop),
-        }
     }
 }
 
@@ -361,15 +339,7 @@ impl Serving {
                 (directory.path().join("nvme.sock"), Some(directory))
             }
         };
-        let options = Options::default();
-        let mut server = match front {
-            Front::Nvme => Server::Nvme(vfio_user::Server::bind(&socket, options)?),
-            Front::Virtio(_) if controller.block_device().is_none() => bail!(
-                "a virtio guest can use nothing but namespace 1, without metadata and zones: \
-                 format it (`vssd device format`), or give --no-state for a new drive"
-            ),
-            Front::Virtio(_) => Server::Virtio(vhost_user::Server::bind(&socket, options)?),
-        };
+        let mut server = Server::bind(&front, &socket, &controller)?;
         let stop = StopHandle::new().context("cannot make an event descriptor")?;
         let handle = stop.clone();
         let mut recorded = Recorded::new(controller, plan);

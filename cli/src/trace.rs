@@ -116,5 +116,8 @@ pub(crate) fn salvage(path: &Path) -> Result<Reader> {
 
 /// A duration as people write it: `1.42ms`.
 pub(crate) fn duration(ns: u64) -> String {
+    if ns < 1_000 {
+        return format!("{ns}ns");
+    }
     format!("{:.2?}", Duration::from_nanos(ns))
 }

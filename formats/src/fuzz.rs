@@ -51,11 +51,17 @@ pub fn import(data: &[u8]) {
     };
     let input = Input::new(vec![named.0.clone()]);
     let _ = crate::detect(&input);
+    // Files that say themselves what their columns are, too.
+    let columns = "time=us:1,op=2,offset=bytes:3,length=bytes:4";
     for salvage in [false, true] {
-        let mut options = ImportOptions::default();
-        options.salvage = salvage;
-        options.columns = Some("time=us:1,op=2,offset=bytes:3,length=bytes:4".to_owned());
-        read(format, &input, &options);
+        for columns in [None, Some(columns.to_owned())] {
+            let options = ImportOptions {
+                salvage,
+                columns,
+                ..ImportOptions::default()
+            };
+            read(format, &input, &options);
+        }
     }
 }
 

@@ -10,12 +10,11 @@
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
-use std::process::{Command, Stdio};
 
 use qemu::{Launch, Root};
 use vssd_tests::e2e::{
-    Scratch, Serve, Vm, failures, run, section, the_kernel_counted_what_the_trace_holds, vssd_json,
+    Scratch, Serve, Vm, failures, run, section, sum_of_head,
+    the_kernel_counted_what_the_trace_holds, vssd_json,
 };
 
 /// What the drive holds at the end; the rest is discarded.
@@ -62,7 +61,7 @@ fn data_is_right(name: &'static str, block_bytes: u32, iommu: bool) {
     assert_eq!(section(lines, "sizes"), sizes);
     let troubles = section(lines, "dmesg");
     assert!(troubles.is_empty(), "{troubles:#?}");
-    assert_eq!(section(lines, "sum"), [sum_of_head(&image)]);
+    assert_eq!(section(lines, "sum"), [sum_of_head(&image, KEPT_MIB)]);
     let kept = File::open(&image).and_then(|file| file.metadata());
     let allocated = kept.expect("the image is there").blocks() * 512;
     eprintln!("the image takes {allocated} bytes");
@@ -101,20 +100,4 @@ fn data_is_right(name: &'static str, block_bytes: u32, iommu: bool) {
     }
     assert!(summary["fua"].as_u64() > Some(0), "{summary:#}");
     assert_eq!(info["header"]["namespaces"][0]["block_bytes"], block_bytes);
-}
-
-/// The sum of what the image holds at its beginning.
-fn sum_of_head(image: &Path) -> String {
-    let mut head = Command::new("head")
-        .args(["-c", &format!("{KEPT_MIB}M")])
-        .arg(image)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("head can be started");
-    let sum = Command::new("sha256sum")
-        .stdin(head.stdout.take().expect("it was piped"))
-        .output()
-        .expect("sha256sum can be started");
-    head.wait().expect("a child can be waited for");
-    String::from_utf8_lossy(&sum.stdout).trim().to_owned()
 }

@@ -16,7 +16,7 @@ use qemu::{DriveCounters, Firmware, Launch, Root};
 use traces::Reader;
 use vssd_tests::e2e::{
     FILES_SECTION, PATIENCE, Scratch, Serve, Vm, failures, pause, run, section, sha256_of_files,
-    start, succeeded, the_kernel_counted_what_the_trace_holds, vssd, vssd_json,
+    start, succeeded, sum_of_head, the_kernel_counted_what_the_trace_holds, vssd, vssd_json,
 };
 
 const DATA: &str = include_str!("e2e_data.sh");
@@ -79,6 +79,7 @@ fn data_is_right(name: &'static str, block_bytes: u32) {
     let troubles = section(lines, "dmesg");
     assert!(troubles.is_empty(), "{troubles:#?}");
     assert_eq!(section(lines, "queue"), ["2", "VIRTIO-42", "4096"]);
+    assert_eq!(section(lines, "sum"), [sum_of_head(&image, 96)]);
     let kept = File::open(&image).and_then(|file| file.metadata());
     let allocated = kept.expect("the image is there").blocks() * 512;
     assert!(
@@ -215,6 +216,49 @@ fn a_guest_goes_on_after_its_server_was_killed() {
         eprintln!("{}: {count} records", trace.display());
         assert!(count > 20, "each server was at work");
     }
+}
+
+/// Writes what the next guest is to find, and then without end.
+const WRITE_ON: &str = r"
+dd if=/dev/urandom of=/dev/vda bs=1M count=4 conv=fsync
+echo sum: $(dd if=/dev/vda bs=1M count=4 | sha256sum)
+while :; do dd if=/dev/zero of=/dev/vda bs=64k seek=256 count=256 conv=fsync; done
+";
+
+const FIND: &str = r"
+echo sum: $(dd if=/dev/vda bs=1M count=4 | sha256sum)
+";
+
+#[test]
+fn a_killed_qemu_leaves_the_disk_to_the_next_one() {
+    let Some(vm) = Vm::take("a_killed_qemu_leaves_the_disk_to_the_next_one") else {
+        return;
+    };
+    let scratch = Scratch::new();
+    let trace = scratch.path("day.vtr");
+    let mut server = Serve::virtio("ram:64M", scratch.dir(), "disk")
+        .record(&trace)
+        .start();
+    let job = |script| {
+        Launch::job(vm.kit(), script)
+            .root(Root::Initramfs)
+            .firmware(Firmware::Qboot)
+    };
+    let mut first = start(&vm, job(WRITE_ON).drive(server.drive()));
+    let written = first
+        .wait_for_line("sum: ", PATIENCE)
+        .unwrap_or_else(|e| panic!("{e}"));
+    pause(Duration::from_secs(1));
+    first.kill();
+    server.wait_for_log("recorded ", 1);
+    server.is_well();
+    let outcome = run(&vm, job(FIND).drive(server.drive()));
+    assert!(outcome.lines.contains(&written), "{:#?}", outcome.lines);
+    server.wait_for_log("recorded ", 2);
+    let complaints = server.complaints();
+    drop(server.terminate());
+    assert!(complaints.is_empty(), "{complaints:#?}");
+    assert_eq!(scratch.traces().len(), 2);
 }
 
 #[test]

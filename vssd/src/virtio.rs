@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A request becomes the NVMe command that asks for the same: from there on it
-//! is checked, executed, counted and observed as one of NVMe's own, on namespace
-//! 1. Virtqueue `n` appears as I/O queue `n + 1`, and a request's command
+//! is checked, executed, counted and observed as one of NVMe's own, on the first
+//! namespace. Virtqueue `n` appears as I/O queue `n + 1`, and a request's command
 //! identifier is the index of its first descriptor. What NVMe has no I/O command
 //! for (the identity string, requests that no command can express) is answered
 //! at once and not observed.
@@ -313,4 +313,4 @@ fn status_of(status: Status) -> BlockStatus {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

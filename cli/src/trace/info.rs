@@ -70,7 +70,9 @@ fn print(reader: &Reader, summary: &Summary, bytes: u64) {
             _ => format!("{queue}: {count}"),
         })
         .collect();
-    row("Queues", &queues.join(", "));
+    if !queues.is_empty() {
+        row("Queues", &queues.join(", "));
+    }
     let events: Vec<String> = summary
         .events
         .iter()
@@ -86,7 +88,9 @@ fn print(reader: &Reader, summary: &Summary, bytes: u64) {
         );
     }
     row("End", &ending(reader, &summary.end));
-    print_opcodes(summary);
+    if summary.commands > 0 {
+        print_opcodes(summary);
+    }
 }
 
 fn print_device(header: &Header) {
@@ -141,8 +145,11 @@ fn commands(summary: &Summary) -> String {
 }
 
 fn stored(summary: &Summary, bytes: u64) -> String {
+    if summary.commands == 0 {
+        return format!("{} on disk", size(bytes));
+    }
     #[expect(clippy::cast_precision_loss, reason = "for a person")]
-    let each = bytes as f64 / summary.commands.max(1) as f64;
+    let each = bytes as f64 / summary.commands as f64;
     format!("{} on disk, {each:.1} bytes a command", size(bytes))
 }
 

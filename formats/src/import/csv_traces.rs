@@ -82,11 +82,17 @@ struct Shared {
     /// Whether times are counted from 1970, where that is to be seen of the
     /// first.
     unix: Option<bool>,
+    /// Whether a time had more digits than microseconds.
+    fine: bool,
 }
 
 impl Shared {
     fn new(kind: Kind) -> Self {
-        Self { kind, unix: None }
+        Self {
+            kind,
+            unix: None,
+            fine: false,
+        }
     }
 }
 
@@ -98,16 +104,18 @@ impl Line for Shared {
             return Ok(());
         }
         match self.kind {
-            Kind::Systor => systor(line, out),
-            Kind::Alibaba => {
-                let at_ns = alibaba(line, out)?;
-                self.unix.get_or_insert(CENTURY.contains(&at_ns));
-                Ok(())
-            }
-            Kind::Tencent => tencent(line, out),
-            Kind::Fiu => fiu(line, out),
-            Kind::Spc => spc(line, out),
+            Kind::Systor => systor(line, out)?,
+            Kind::Alibaba => alibaba(line, out)?,
+            Kind::Tencent => tencent(line, out)?,
+            Kind::Fiu => fiu(line, out)?,
+            Kind::Spc => spc(line, out)?,
         }
+        if let Some(last) = out.items.back() {
+            let at_ns = last.submit_ns();
+            self.unix.get_or_insert(CENTURY.contains(&at_ns));
+            self.fine |= !at_ns.is_multiple_of(1_000);
+        }
+        Ok(())
     }
 
     fn time(&self, (): &mut (), line: &str) -> Option<u64> {
@@ -124,6 +132,8 @@ impl Line for Shared {
 
     fn clock(&self) -> ImportClock {
         let (resolution_ns, unix) = match self.kind {
+            // As published; some copies have more digits.
+            Kind::Systor | Kind::Spc if self.fine => (1, self.kind == Kind::Systor),
             Kind::Systor => (1_000, true),
             Kind::Alibaba => (1_000, self.unix.unwrap_or(false)),
             Kind::Tencent => (1_000_000_000, true),
@@ -171,20 +181,18 @@ fn systor(line: &str, out: &mut Out) -> Result<(), String> {
     Ok(())
 }
 
-/// Takes in a line, and returns its time.
-fn alibaba(line: &str, out: &mut Out) -> Result<u64, String> {
+fn alibaba(line: &str, out: &mut Out) -> Result<(), String> {
     let [device, kind, offset, length, time] = exactly(line.split(','))?;
     integer(device, "device")?;
-    let at_ns = times(integer(time, "time stamp")?, 1_000, "time stamp")?;
     let mut io = Io::new(
-        at_ns,
+        times(integer(time, "time stamp")?, 1_000, "time stamp")?,
         operation(kind, ["R", "W"])?,
         integer(offset, "offset")?,
         integer(length, "length")?,
     );
     io.device = out.devices.index(device)?;
     out.io(io);
-    Ok(at_ns)
+    Ok(())
 }
 
 fn tencent(line: &str, out: &mut Out) -> Result<(), String> {
@@ -209,7 +217,7 @@ fn fiu(line: &str, out: &mut Out) -> Result<(), String> {
     // The name of a process may have blanks in it.
     words.next();
     let [lba, size, kind, major, minor] = loop {
-        let fields: [&str; 5] = at_least(words.clone())?;
+        let fields: [&str; 5] = at_least(words.clone().take(5))?;
         if operation(fields[2], ["R", "W"]).is_ok() {
             break fields;
         }

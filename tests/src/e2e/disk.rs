@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use qemu::Kit;
 use tempfile::TempDir;
@@ -177,4 +177,25 @@ pub(crate) fn e2fsck(kit: &Kit, image: &Path, options: &str) -> (Option<i32>, St
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.push_str(&String::from_utf8_lossy(&output.stderr));
     (output.status.code(), text)
+}
+
+/// The sum of what the image holds in its first `mib` MiB, as sha256sum prints it.
+///
+/// # Panics
+///
+/// Where the programs cannot be started.
+#[must_use]
+pub fn sum_of_head(image: &Path, mib: u64) -> String {
+    let mut head = Command::new("head")
+        .args(["-c", &format!("{mib}M")])
+        .arg(image)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("head can be started");
+    let sum = Command::new("sha256sum")
+        .stdin(head.stdout.take().expect("it was piped"))
+        .output()
+        .expect("sha256sum can be started");
+    head.wait().expect("a child can be waited for");
+    String::from_utf8_lossy(&sum.stdout).trim().to_owned()
 }

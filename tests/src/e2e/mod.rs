@@ -35,7 +35,7 @@ mod tally;
 mod time;
 mod work;
 
-pub use disk::{Scratch, sha256_of_files};
+pub use disk::{Scratch, sha256_of_files, sum_of_head};
 pub use extras::{Console, slow};
 pub use guest::{PATIENCE, Vm, run, section, start, succeeded};
 pub use payload::PRELUDE;

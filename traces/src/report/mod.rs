@@ -54,10 +54,12 @@ fn markup(header: &Header, summary: &Summary, gathered: &Gathered, title: &str) 
                 @if summary.commands > 0 { (charts(gathered)) } @else {
                     p.note { "The trace has no commands." }
                 }
-                h2 { "Commands" }
-                (opcodes(summary))
-                h2 { "Queues" }
-                (queues(summary))
+                @if summary.commands > 0 {
+                    h2 { "Commands" }
+                    (opcodes(summary))
+                    h2 { "Queues" }
+                    (queues(summary))
+                }
                 @if !gathered.statuses.is_empty() {
                     h2 { "Errors" }
                     (statuses(gathered))
@@ -203,5 +205,8 @@ fn bytes(bytes: u64) -> String {
 
 /// A time, for people.
 fn time(ns: u64) -> String {
+    if ns < 1_000 {
+        return format!("{ns}ns");
+    }
     format!("{:.2?}", std::time::Duration::from_nanos(ns))
 }

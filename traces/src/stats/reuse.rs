@@ -240,7 +240,9 @@ impl Sampler {
             return None;
         }
         let weight = self.weight();
-        let distance = |quantile| self.distances.value_at_quantile(quantile);
+        // The histogram tells the largest that counts as the same.
+        let distance =
+            |quantile| self.distances.value_at_quantile(quantile) / PAGE_BYTES * PAGE_BYTES;
         Some(Reuse {
             sampled_one_in: weight,
             working_set_bytes: (self.pages.len() as f64 * weight) as u64 * PAGE_BYTES,

@@ -69,7 +69,8 @@ impl fmt::Debug for InflightFile {
 /// Size of the region of a queue.
 const fn region_bytes(entries: u16) -> usize {
     // Widens, and cannot overflow.
-    (UNIT + UNIT * entries as usize).next_multiple_of(ALIGN)
+    UNIT.saturating_add(UNIT.saturating_mul(entries as usize))
+        .next_multiple_of(ALIGN)
 }
 
 impl InflightFile {
@@ -347,7 +348,7 @@ mod tests {
         let found = log(&file).recover(9);
         assert!(found.len() <= 8, "{found:?}");
         let too_short = InflightFile::map(file.as_fd(), 4096, (2, 8));
-        assert!(too_short.is_err());
+        assert!(too_short.unwrap_err().to_string().contains("short"));
         assert!(
             InflightFile::map(file.as_fd(), 0, (2, 8))
                 .unwrap()

@@ -100,9 +100,9 @@ fn transfer(
 /// How many ranges the data of a chain is: at least one, and at most `most`.
 fn ranges(chain: &Chain, most: u16) -> Result<u16, BlockStatus> {
     // Widens.
-    let size = Range::BYTES as u64;
-    let count = u16::try_from(chain.out_bytes / size).unwrap_or(u16::MAX);
-    if chain.in_bytes > 0 || !chain.out_bytes.is_multiple_of(size) || count == 0 {
+    const SIZE: u64 = Range::BYTES as u64;
+    let count = u16::try_from(chain.out_bytes / SIZE).unwrap_or(u16::MAX);
+    if chain.in_bytes > 0 || !chain.out_bytes.is_multiple_of(SIZE) || count == 0 {
         return Err(BlockStatus::IoError);
     }
     if count > most {

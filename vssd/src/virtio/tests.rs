@@ -1,14 +1,14 @@
 //! Virtqueues with a driver that stands in the same thread: what it gets, what
 //! an observer sees, and what becomes of one that breaks the rules.
 
-mod driver;
+pub(crate) mod driver;
 mod hostile;
 mod served_again;
 
 use nvme::{DsmRange, Lba, NvmOpcode, QueueId, Status};
 use traces::CommandRecord;
 
-use self::driver::{Driver, Piece, SIZE};
+use self::driver::{Driver, Piece, Request, SIZE};
 use super::layout::{BlockStatus, Range, kind};
 use crate::MediaError;
 use crate::host::Held;
@@ -159,31 +159,20 @@ fn what_no_command_can_say_is_answered_and_not_observed() {
     let cases = [
         ("half a block", driver.request(kind::OUT, 0, 100), IO_ERROR),
         ("no data", driver.request(kind::IN, 0, 0), IO_ERROR),
-        (
-            "a kind of nobody's",
-            driver.request(99, 0, 512),
-            UNSUPPORTED,
-        ),
-        ("a legacy command", driver.request(2, 0, 512), UNSUPPORTED),
+        ("nobody's", driver.request(99, 0, 512), UNSUPPORTED),
+        ("a legacy one", driver.request(2, 0, 512), UNSUPPORTED),
         (
             "half a range",
-            {
-                let pieces = [
-                    driver.header(kind::DISCARD, 0),
-                    driver.buffer(8, false),
-                    driver.status(),
-                ];
-                driver.chain(&pieces, true)
-            },
+            odd(&mut driver, kind::DISCARD, &[(8, false)]),
             IO_ERROR,
         ),
         (
-            "a discard with flags",
+            "flags",
             driver.ranges(kind::DISCARD, &[(0, 1, 1)]),
             UNSUPPORTED,
         ),
         (
-            "too many ranges",
+            "many ranges",
             driver.ranges(kind::DISCARD, &many),
             UNSUPPORTED,
         ),
@@ -199,38 +188,15 @@ fn what_no_command_can_say_is_answered_and_not_observed() {
         ),
         (
             "a read with data",
-            {
-                let pieces = [
-                    driver.header(kind::IN, 0),
-                    driver.buffer(512, false),
-                    driver.status(),
-                ];
-                driver.chain(&pieces, true)
-            },
+            odd(&mut driver, kind::IN, &[(512, false)]),
             IO_ERROR,
         ),
         (
-            "data both ways",
-            {
-                let pieces = [
-                    driver.header(kind::OUT, 0),
-                    driver.buffer(512, false),
-                    driver.buffer(512, true),
-                    driver.status(),
-                ];
-                driver.chain(&pieces, true)
-            },
+            "both ways",
+            odd(&mut driver, kind::OUT, &[(512, false), (512, true)]),
             IO_ERROR,
         ),
-        (
-            "half a header",
-            {
-                let header = driver.header(kind::FLUSH, 0);
-                let pieces = [Piece { len: 8, ..header }, driver.status()];
-                driver.chain(&pieces, true)
-            },
-            IO_ERROR,
-        ),
+        ("half a header", half_a_header(&mut driver), IO_ERROR),
     ];
     for (what, request, status) in cases {
         assert_eq!(driver.run(&request).0, status, "{what}");
@@ -239,6 +205,20 @@ fn what_no_command_can_say_is_answered_and_not_observed() {
     // The queue goes on.
     let read = driver.request(kind::IN, 0, 512);
     assert_eq!(driver.run(&read), (OK, 513));
+}
+
+/// A request with data of such sizes, to be written or not.
+fn odd(driver: &mut Driver<Ram>, kind: u32, data: &[(u32, bool)]) -> Request {
+    let mut pieces = vec![driver.header(kind, 0)];
+    pieces.extend(data.iter().map(|&(len, write)| driver.buffer(len, write)));
+    pieces.push(driver.status());
+    driver.chain(&pieces, true)
+}
+
+fn half_a_header(driver: &mut Driver<Ram>) -> Request {
+    let header = driver.header(kind::FLUSH, 0);
+    let pieces = [Piece { len: 8, ..header }, driver.status()];
+    driver.chain(&pieces, true)
 }
 
 #[test]

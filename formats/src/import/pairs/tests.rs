@@ -124,7 +124,7 @@ fn what_never_completes_is_given_up_in_time() {
 }
 
 #[test]
-fn a_hostile_trace_of_one_key_takes_no_quadratic_time() {
+fn each_of_a_crowd_of_one_key_comes_out_once() {
     let mut pairs = Pairs::default();
     let mut out = VecDeque::new();
     for at_us in 0..60_000 {

@@ -44,6 +44,18 @@ fn alibaba_counts_from_1970_where_its_times_are_of_this_century() {
 }
 
 #[test]
+fn times_are_as_exact_as_they_are_written() {
+    let resolution = |format: &str, lines: &str| {
+        let (reader, _) = whole(format, lines).unwrap();
+        reader.header().clock.resolution_ns
+    };
+    assert_eq!(resolution("spc", "0,303567,3584,w,0.000001\n"), 1_000);
+    assert_eq!(resolution("spc", "0,303567,3584,w,0.000000001\n"), 1);
+    let systor = "1456808403.515625001,0.000390625,R,2,1048576,8192\n";
+    assert_eq!(resolution("systor", systor), 1);
+}
+
+#[test]
 fn marks_of_the_encoding_are_no_part_of_the_first_line() {
     let lines = "419,W,4096,512,7\n419,R,0,512,8\n";
     let expected = ["0 - Write 8+1 1/1", "1000 - Read 0+1 1/1"];

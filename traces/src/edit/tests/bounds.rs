@@ -3,8 +3,7 @@
 use super::*;
 use crate::{End, Event, EventRecord, Gap};
 
-/// A read of 8 blocks at each time, of a queue and a namespace, one a block of
-/// the file.
+/// A read of 8 blocks at each time, of a queue and a namespace.
 fn reads(of: &[(u64, u16, u32)]) -> Vec<Record> {
     let read = |(sequence, (at_ns, queue, namespace)): (u64, &(u64, u16, u32))| {
         let mut sqe = Sqe::new(2, NamespaceId(*namespace));
@@ -18,8 +17,8 @@ fn reads(of: &[(u64, u16, u32)]) -> Vec<Record> {
     (0..).zip(of).map(read).collect()
 }
 
-fn trace_of(records: &[Record]) -> Reader {
-    let options = WriterOptions::default().block_commands(1);
+fn trace_of(records: &[Record], block_commands: u32) -> Reader {
+    let options = WriterOptions::default().block_commands(block_commands);
     let mut writer = Writer::new(Vec::new(), &header(), options).unwrap();
     for record in records {
         writer.record(record).unwrap();
@@ -33,13 +32,18 @@ fn trace_of(records: &[Record]) -> Reader {
     .unwrap()
 }
 
-/// The times of what `cut` keeps, read as it says.
-fn kept(records: &[Record], mut cut: Cut) -> Vec<u64> {
-    let reader = trace_of(records);
+/// The times of what `cut` keeps, read as it says, whatever is in a block.
+fn kept(records: &[Record], cut: Cut) -> Vec<u64> {
+    let apart = kept_of(&trace_of(records, 1), cut.clone());
+    assert_eq!(kept_of(&trace_of(records, 100), cut), apart);
+    apart
+}
+
+fn kept_of(reader: &Reader, mut cut: Cut) -> Vec<u64> {
     let wanted = cut.clone();
     let writer = Writer::new(Vec::new(), &header(), WriterOptions::default()).unwrap();
     let (bytes, totals) =
-        rewrite(&reader, wanted.records(&reader), &mut cut, writer, |_| ()).unwrap();
+        rewrite(reader, wanted.records(reader), &mut cut, writer, |_| ()).unwrap();
     assert_eq!(totals.end, reader.totals().end);
     let kept = all(&Reader::from_bytes(bytes).unwrap());
     kept.iter().map(Record::at_ns).collect()

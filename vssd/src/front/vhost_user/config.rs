@@ -37,11 +37,12 @@ pub(super) fn features(device: &BlockDevice) -> u64 {
 /// Configuration space as it is now.
 pub(super) fn space(device: &BlockDevice) -> BlockConfig {
     let block = device.block_bytes.max(1);
-    let blocks_of_page = (PAGE / block).max(1);
+    let blocks_of_page = PAGE.checked_div(block).unwrap_or(1).max(1);
     let sectors = u64::from(block) / SECTOR;
     let sectors_of_block = U32::new(u32::try_from(sectors).unwrap_or(1));
     let zeroes_max = u32::try_from(BLOCKS_MAX.saturating_mul(sectors)).unwrap_or(u32::MAX);
-    let whole_blocks = u32::MAX.saturating_sub(u32::MAX % sectors_of_block.get().max(1));
+    // A block has a power of two of them.
+    let whole_blocks = u32::MAX.saturating_sub(sectors_of_block.get().saturating_sub(1));
     BlockConfig {
         capacity: U64::new(device.blocks.saturating_mul(sectors)),
         seg_max: U32::new(SEGMENTS_MAX),

@@ -1,12 +1,15 @@
 //! One client: what it asks for, and what was agreed on.
 
+mod inflight;
+mod vrings;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::PollFlags;
 use vhost::vhost_user::message::{
-    FrontendReq, VhostUserConfig, VhostUserInflight, VhostUserMemory, VhostUserMemoryRegion,
+    FrontendReq, VhostUserConfig, VhostUserMemory, VhostUserMemoryRegion,
     VhostUserProtocolFeatures as Protocol, VhostUserSingleMemoryRegion, VhostUserU64,
-    VhostUserVirtioFeatures, VhostUserVringAddr, VhostUserVringState,
+    VhostUserVirtioFeatures, VhostUserVringState,
 };
 use vm_memory::ByteValued;
 
@@ -15,9 +18,9 @@ use super::connection::{Connection, ConnectionError, Message};
 use super::kicks::Kicks;
 use super::memory::{ClientMemory, REGIONS_MAX};
 use crate::BlockDevice;
-use crate::front::{Event, Function};
+use crate::front::Function;
 use crate::virtio::layout::{BlockConfig, feature};
-use crate::virtio::{Beginning, ENTRIES_MAX, InflightFile, Place};
+use crate::virtio::{ENTRIES_MAX, InflightFile};
 use crate::worker::{Attachment, Rest};
 
 /// How many messages a turn of the client has.
@@ -459,186 +462,6 @@ impl Session {
         added.map_err(|error| error.to_string())?;
         self.find_queues(function);
         Ok(Answer::Done)
-    }
-
-    /// Looks for running queues again, as memory has changed.
-    fn find_queues(&self, function: &mut dyn Function) {
-        for (index, queue) in (0_u16..).zip(&self.queues) {
-            let (rings, memory) = function.rings();
-            if rings.is_started(index)
-                && let Ok(place) = self.place(queue)
-            {
-                rings.put(index, place, memory);
-            }
-        }
-    }
-
-    /// Where a queue is, in addresses of the guest's.
-    fn place(&self, queue: &Queue) -> Result<Place, String> {
-        let address = queue.address.ok_or("it has no addresses")?;
-        let guest = |what: &str, client: u64| {
-            let found = self.memory.guest(client);
-            found.ok_or_else(|| format!("its {what} at {client:#x} is in no memory region"))
-        };
-        Ok(Place {
-            entries: queue.entries,
-            descriptors: guest("descriptor table", address.descriptors)?,
-            available: guest("available ring", address.available)?,
-            used: guest("used ring", address.used)?,
-        })
-    }
-
-    fn set_address(
-        &mut self,
-        function: &mut dyn Function,
-        message: &Message,
-    ) -> Result<Answer, String> {
-        let (address, _) = parsed::<VhostUserVringAddr>(message)?;
-        let index = u16::try_from(address.index).unwrap_or(u16::MAX);
-        self.queue(index)?.address = Some(VringAddress {
-            descriptors: address.descriptor,
-            available: address.available,
-            used: address.used,
-        });
-        self.find_queues(function);
-        Ok(Answer::Done)
-    }
-
-    /// The queue of a message that brings a descriptor, and the descriptor.
-    fn vring_fd(&mut self, message: Message) -> Result<(u16, Option<OwnedFd>), String> {
-        let value = parsed_number(&message)?;
-        let index = u16::try_from(value & (NO_FD - 1)).unwrap_or(u16::MAX);
-        self.queue(index)?;
-        let mut fds = message.fds;
-        match (value & NO_FD != 0, fds.pop()) {
-            (true, None) => Ok((index, None)),
-            (false, Some(fd)) if fds.is_empty() => Ok((index, Some(fd))),
-            _ => Err("it comes with the wrong number of descriptors".to_owned()),
-        }
-    }
-
-    /// A queue gets something to be kicked by, and starts with that.
-    fn set_kick(
-        &mut self,
-        function: &mut dyn Function,
-        message: Message,
-    ) -> Result<Answer, String> {
-        let (index, fd) = self.vring_fd(message)?;
-        let unkicked = fd.is_none();
-        let set = self.kicks.set(index, fd);
-        set.map_err(|errno| format!("the descriptor cannot be waited for: {errno}"))?;
-        let enabled = !self.has_protocol();
-        let queue = self.queue(index)?;
-        queue.unkicked = unkicked;
-        queue.enabled |= enabled;
-        let queue = *queue;
-        let (rings, _) = function.rings();
-        if rings.is_started(index) {
-            return Ok(Answer::Done);
-        }
-        let at = |why| format!("queue {index} cannot start: {why}");
-        let beginning = Beginning {
-            place: self.place(&queue).map_err(at)?,
-            base: queue.base,
-            event_idx: self.features & feature::EVENT_IDX != 0,
-            log: self
-                .inflight
-                .as_ref()
-                .and_then(|file| file.log(index, queue.entries)),
-        };
-        let (rings, memory) = function.rings();
-        let started = rings.start(index, beginning, memory);
-        started.map_err(|why| at(why.to_owned()))?;
-        rings.enable(index, queue.enabled);
-        rings.look(memory);
-        log::debug!("{}: queue {index} starts: {queue:?}", self.name);
-        Ok(Answer::Done)
-    }
-
-    fn set_event(
-        &mut self,
-        function: &mut dyn Function,
-        message: Message,
-    ) -> Result<Answer, String> {
-        let request = message.request;
-        let (index, fd) = self.vring_fd(message)?;
-        let event = match fd.map(Event::new) {
-            Some(None) => return Err("the descriptor is no eventfd".to_owned()),
-            Some(event) => event,
-            None => None,
-        };
-        let (rings, _) = function.rings();
-        if request == FrontendReq::SET_VRING_CALL {
-            rings.set_call(index, event);
-        } else {
-            rings.set_error(index, event);
-        }
-        Ok(Answer::Done)
-    }
-
-    fn get_base(
-        &mut self,
-        function: &mut dyn Function,
-        message: &Message,
-    ) -> Result<Answer, String> {
-        let (index, _) = self.vring(message)?;
-        let (rings, _) = function.rings();
-        if !rings.is_started(index) {
-            let base = self.queue(index)?.base;
-            let state = VhostUserVringState::new(index.into(), base.into());
-            return Ok(Answer::Reply(state.as_slice().to_vec(), None));
-        }
-        rings.halt(index);
-        Ok(Answer::Later(Later::Base(index)))
-    }
-
-    fn get_inflight(&mut self, message: Message) -> Result<Answer, String> {
-        let shape = self.inflight_shape(message)?;
-        let (queues, entries) = (shape.num_queues, shape.queue_size);
-        let failed = |error: std::io::Error| format!("cannot make the file: {error}");
-        let file = InflightFile::create(queues, entries).map_err(failed)?;
-        let mapped = InflightFile::map(file.as_fd(), 0, (queues, entries)).map_err(failed)?;
-        self.inflight = Some(mapped);
-        let bytes = u64::try_from(InflightFile::bytes(queues, entries)).unwrap_or(0);
-        let mut reply = Vec::with_capacity(size_of::<VhostUserInflight>());
-        reply.extend_from_slice(&bytes.to_ne_bytes());
-        reply.extend_from_slice(&0_u64.to_ne_bytes());
-        reply.extend_from_slice(&queues.to_ne_bytes());
-        reply.extend_from_slice(&entries.to_ne_bytes());
-        reply.resize(size_of::<VhostUserInflight>(), 0);
-        Ok(Answer::Reply(reply, Some(file)))
-    }
-
-    fn set_inflight(&mut self, mut message: Message) -> Result<Answer, String> {
-        let file = message.fds.pop().ok_or("it brings no descriptor")?;
-        let shape = self.inflight_shape(message)?;
-        let of = (shape.num_queues, shape.queue_size);
-        let mapped = InflightFile::map(file.as_fd(), shape.mmap_offset, of);
-        self.inflight = Some(mapped.map_err(|error| format!("cannot map the file: {error}"))?);
-        Ok(Answer::Done)
-    }
-
-    fn inflight_shape(&self, mut message: Message) -> Result<VhostUserInflight, String> {
-        // Some send no padding.
-        let padded = message
-            .payload
-            .len()
-            .next_multiple_of(align_of::<VhostUserInflight>());
-        message.payload.resize(padded, 0);
-        let (shape, _) = parsed::<VhostUserInflight>(&message)?;
-        let queues = usize::from(shape.num_queues);
-        if queues == 0
-            || queues > self.queues.len()
-            || shape.queue_size == 0
-            || shape.queue_size > ENTRIES_MAX
-        {
-            return Err(format!(
-                "{queues} queues of {} entries: there are {} of {ENTRIES_MAX}",
-                shape.queue_size,
-                self.queues.len()
-            ));
-        }
-        Ok(shape)
     }
 }
 

@@ -59,9 +59,9 @@ fn a_client_learns_what_the_drive_is() {
 fn data_goes_through_every_queue() {
     let served = Served::start(|_| {});
     let mut client = Client::ready(&served, 4);
-    for queue in 0..4 {
-        let sector = 8 * queue as u64;
-        let data = [queue as u8 + 1; 4096];
+    for (queue, number) in (1..=4_u8).enumerate() {
+        let sector = 8 * u64::from(number);
+        let data = [number; 4096];
         assert_eq!(client.transfer(queue, kind::OUT, sector, &data).0, 0);
         let (status, back) = client.transfer(queue, kind::IN, sector, &[0; 4096]);
         assert_eq!((status, back), (0, data.to_vec()));

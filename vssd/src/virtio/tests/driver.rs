@@ -16,10 +16,10 @@ use crate::virtio::{Beginning, InflightFile, Place};
 use crate::{Controller, ControllerConfig, Media, Protection};
 
 /// Where the driver's memory starts.
-pub(super) const BASE: u64 = 0x10_0000;
+pub(crate) const BASE: u64 = 0x10_0000;
 const BYTES: u64 = 1 << 22;
 /// Entries of its queues.
-pub(super) const SIZE: u16 = 16;
+pub(crate) const SIZE: u16 = 16;
 const TABLE: u64 = BASE;
 const AVAILABLE: u64 = BASE + 0x1000;
 const USED: u64 = BASE + 0x2004;
@@ -29,14 +29,14 @@ const BUFFERS: u64 = BASE + 0x1_0000;
 
 /// A part of a request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Piece {
-    pub(super) address: u64,
-    pub(super) len: u32,
-    pub(super) write: bool,
+pub(crate) struct Piece {
+    pub(crate) address: u64,
+    pub(crate) len: u32,
+    pub(crate) write: bool,
 }
 
 impl Piece {
-    pub(super) const fn read(address: u64, len: u32) -> Self {
+    pub(crate) const fn read(address: u64, len: u32) -> Self {
         Self {
             address,
             len,
@@ -44,7 +44,7 @@ impl Piece {
         }
     }
 
-    pub(super) const fn write(address: u64, len: u32) -> Self {
+    pub(crate) const fn write(address: u64, len: u32) -> Self {
         Self {
             address,
             len,
@@ -55,17 +55,17 @@ impl Piece {
 
 /// A request that is laid out.
 #[derive(Clone, Debug)]
-pub(super) struct Request {
-    pub(super) head: u16,
+pub(crate) struct Request {
+    pub(crate) head: u16,
     /// Its data.
     data: Vec<Piece>,
     /// Where its status goes.
     status: u64,
 }
 
-pub(super) struct Driver<M: Media> {
-    pub(super) controller: Controller<M, Log, VirtualClock>,
-    pub(super) memory: OwnedFd,
+pub(crate) struct Driver<M: Media> {
+    pub(crate) controller: Controller<M, Log, VirtualClock>,
+    pub(crate) memory: OwnedFd,
     call: OwnedFd,
     /// Entries of the available ring, of each queue.
     available: [u16; 2],
@@ -77,7 +77,7 @@ pub(super) struct Driver<M: Media> {
 
 impl<M: Media> Driver<M> {
     /// A driver with one queue of [`SIZE`] entries.
-    pub(super) fn new(media: M) -> Self {
+    pub(crate) fn new(media: M) -> Self {
         let memory = rustix::fs::memfd_create("guest", MemfdFlags::CLOEXEC).unwrap();
         rustix::fs::ftruncate(&memory, BYTES).unwrap();
         let mut driver = Self::attach(media, memory);
@@ -86,7 +86,7 @@ impl<M: Media> Driver<M> {
     }
 
     /// A driver whose memory is as it was, and a controller that knows nothing.
-    pub(super) fn attach(media: M, memory: OwnedFd) -> Self {
+    pub(crate) fn attach(media: M, memory: OwnedFd) -> Self {
         let config = ControllerConfig::default();
         let clock = VirtualClock::new();
         let mut controller = Controller::new(config, media, Log::default(), clock).unwrap();
@@ -105,7 +105,7 @@ impl<M: Media> Driver<M> {
         }
     }
 
-    pub(super) fn place(queue: u64) -> Place {
+    pub(crate) fn place(queue: u64) -> Place {
         Place {
             entries: SIZE,
             descriptors: TABLE + SECOND * queue,
@@ -114,7 +114,7 @@ impl<M: Media> Driver<M> {
         }
     }
 
-    pub(super) fn start(&mut self, base: u16, file: Option<&InflightFile>, event_idx: bool) {
+    pub(crate) fn start(&mut self, base: u16, file: Option<&InflightFile>, event_idx: bool) {
         let event = Event::new(self.call.try_clone().unwrap());
         let (rings, memory) = self.controller.rings();
         let beginning = Beginning {
@@ -129,13 +129,13 @@ impl<M: Media> Driver<M> {
     }
 
     /// Starts the queue anew.
-    pub(super) fn restart(&mut self, event_idx: bool) {
+    pub(crate) fn restart(&mut self, event_idx: bool) {
         self.controller.rings().0.forget_for_tests(0);
         self.start(0, None, event_idx);
     }
 
     /// Starts a second queue.
-    pub(super) fn second(&mut self) {
+    pub(crate) fn second(&mut self) {
         let (rings, memory) = self.controller.rings();
         let beginning = Beginning {
             place: Self::place(1),
@@ -147,23 +147,23 @@ impl<M: Media> Driver<M> {
         rings.enable(1, true);
     }
 
-    pub(super) fn write(&self, address: u64, bytes: &[u8]) {
+    pub(crate) fn write(&self, address: u64, bytes: &[u8]) {
         rustix::io::pwrite(&self.memory, bytes, address - BASE).unwrap();
     }
 
-    pub(super) fn read(&self, address: u64, len: usize) -> Vec<u8> {
+    pub(crate) fn read(&self, address: u64, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         rustix::io::pread(&self.memory, &mut bytes, address - BASE).unwrap();
         bytes
     }
 
-    pub(super) fn half(&self, address: u64) -> u16 {
+    pub(crate) fn half(&self, address: u64) -> u16 {
         let bytes = self.read(address, 2);
         u16::from_le_bytes([bytes[0], bytes[1]])
     }
 
     /// Room for `len` bytes.
-    pub(super) fn buffer(&mut self, len: u32, write: bool) -> Piece {
+    pub(crate) fn buffer(&mut self, len: u32, write: bool) -> Piece {
         if self.next_buffer + u64::from(len) > BASE + BYTES {
             self.next_buffer = BUFFERS;
         }
@@ -176,7 +176,7 @@ impl<M: Media> Driver<M> {
         }
     }
 
-    pub(super) fn header(&mut self, kind: u32, sector: u64) -> Piece {
+    pub(crate) fn header(&mut self, kind: u32, sector: u64) -> Piece {
         let piece = self.buffer(16, false);
         let header = RequestHeader {
             kind: U32::new(kind),
@@ -187,11 +187,11 @@ impl<M: Media> Driver<M> {
         piece
     }
 
-    pub(super) fn status(&mut self) -> Piece {
+    pub(crate) fn status(&mut self) -> Piece {
         self.buffer(1, true)
     }
 
-    pub(super) fn descriptor(&self, at: u64, piece: Piece, flags: u16, next: u16) {
+    pub(crate) fn descriptor(&self, at: u64, piece: Piece, flags: u16, next: u16) {
         let write = if piece.write { Descriptor::WRITE } else { 0 };
         let descriptor = Descriptor {
             address: U64::new(piece.address),
@@ -212,7 +212,7 @@ impl<M: Media> Driver<M> {
     }
 
     /// Lays out a request of `pieces`, in a table of its own or in the queue's.
-    pub(super) fn chain(&mut self, pieces: &[Piece], indirect: bool) -> Request {
+    pub(crate) fn chain(&mut self, pieces: &[Piece], indirect: bool) -> Request {
         let last = u16::try_from(pieces.len() - 1).unwrap();
         let (table, first, head);
         if indirect {
@@ -244,7 +244,7 @@ impl<M: Media> Driver<M> {
     }
 
     /// A request whose header and data are cut into pieces of such sizes.
-    pub(super) fn cut(
+    pub(crate) fn cut(
         &mut self,
         kind: u32,
         sector: u64,
@@ -268,13 +268,13 @@ impl<M: Media> Driver<M> {
     }
 
     /// A request with `bytes` bytes of data.
-    pub(super) fn request(&mut self, kind: u32, sector: u64, bytes: u32) -> Request {
+    pub(crate) fn request(&mut self, kind: u32, sector: u64, bytes: u32) -> Request {
         let data: &[u32] = if bytes > 0 { &[bytes] } else { &[] };
         self.cut(kind, sector, (&[16], data), true)
     }
 
     /// A read whose status is the byte behind its data, in the same piece.
-    pub(super) fn joined(&mut self, sector: u64, bytes: u32) -> Request {
+    pub(crate) fn joined(&mut self, sector: u64, bytes: u32) -> Request {
         let header = self.header(super::kind::IN, sector);
         let room = self.buffer(bytes + 1, true);
         let request = self.chain(&[header, room], false);
@@ -285,7 +285,7 @@ impl<M: Media> Driver<M> {
     }
 
     /// A request on ranges: sector, sectors, flags.
-    pub(super) fn ranges(&mut self, kind: u32, ranges: &[(u64, u32, u32)]) -> Request {
+    pub(crate) fn ranges(&mut self, kind: u32, ranges: &[(u64, u32, u32)]) -> Request {
         let bytes: Vec<u8> = ranges
             .iter()
             .flat_map(|&(sector, sectors, flags)| {
@@ -302,7 +302,7 @@ impl<M: Media> Driver<M> {
         request
     }
 
-    pub(super) fn fill(&self, request: &Request, mut bytes: &[u8]) {
+    pub(crate) fn fill(&self, request: &Request, mut bytes: &[u8]) {
         for piece in &request.data {
             let (now, later) = bytes.split_at(bytes.len().min(piece.len as usize));
             self.write(piece.address, now);
@@ -310,19 +310,19 @@ impl<M: Media> Driver<M> {
         }
     }
 
-    pub(super) fn data(&self, request: &Request) -> Vec<u8> {
+    pub(crate) fn data(&self, request: &Request) -> Vec<u8> {
         let pieces = request.data.iter();
         pieces
             .flat_map(|piece| self.read(piece.address, piece.len as usize))
             .collect()
     }
 
-    pub(super) fn status_of(&self, request: &Request) -> u8 {
+    pub(crate) fn status_of(&self, request: &Request) -> u8 {
         self.read(request.status, 1)[0]
     }
 
     /// Makes a request available.
-    pub(super) fn offer(&mut self, head: u16) {
+    pub(crate) fn offer(&mut self, head: u16) {
         self.offer_on(0, head);
     }
 
@@ -335,7 +335,7 @@ impl<M: Media> Driver<M> {
     }
 
     /// Makes a read available on the second queue.
-    pub(super) fn offer_second_read(&mut self) {
+    pub(crate) fn offer_second_read(&mut self) {
         let pieces = [
             self.header(super::kind::IN, 0),
             self.buffer(512, true),
@@ -351,13 +351,13 @@ impl<M: Media> Driver<M> {
     }
 
     /// The index of the available ring, set to anything.
-    pub(super) fn set_available(&mut self, index: u16) {
+    pub(crate) fn set_available(&mut self, index: u16) {
         self.available[0] = index;
         self.write(AVAILABLE + 2, &index.to_le_bytes());
     }
 
     /// What was used since this was asked last: heads and lengths.
-    pub(super) fn used(&mut self) -> Vec<(u16, u32)> {
+    pub(crate) fn used(&mut self) -> Vec<(u16, u32)> {
         let index = self.half(USED + 2);
         let mut used = Vec::new();
         while self.seen != index {
@@ -372,7 +372,7 @@ impl<M: Media> Driver<M> {
 
     /// Has one request served: its status, and what the used ring says was
     /// written.
-    pub(super) fn run(&mut self, request: &Request) -> (u8, u32) {
+    pub(crate) fn run(&mut self, request: &Request) -> (u8, u32) {
         self.write(request.status, &[0xff]);
         self.offer(request.head);
         self.controller.poll(64);
@@ -384,12 +384,12 @@ impl<M: Media> Driver<M> {
         (self.status_of(request), len)
     }
 
-    pub(super) fn commands(&self) -> Vec<(CommandRecord, Vec<DsmRange>)> {
+    pub(crate) fn commands(&self) -> Vec<(CommandRecord, Vec<DsmRange>)> {
         self.controller.tap().commands.clone()
     }
 
     /// How often it was told of used requests since this was asked last.
-    pub(super) fn calls(&self) -> u64 {
+    pub(crate) fn calls(&self) -> u64 {
         let mut count = [0; 8];
         match rustix::io::read(&self.call, &mut count) {
             Ok(_) => u64::from_ne_bytes(count),
@@ -398,19 +398,19 @@ impl<M: Media> Driver<M> {
     }
 
     /// Wants to be told once the used index passes `index`.
-    pub(super) fn want_call_after(&self, index: u16) {
+    pub(crate) fn want_call_after(&self, index: u16) {
         self.write(AVAILABLE, &[0, 0]);
         self.write(AVAILABLE + 4 + 2 * u64::from(SIZE), &index.to_le_bytes());
     }
 
     /// Wants not to be told.
-    pub(super) fn want_no_call(&self, index: u16) {
+    pub(crate) fn want_no_call(&self, index: u16) {
         self.write(AVAILABLE, &[1, 0]);
         self.write(AVAILABLE + 4 + 2 * u64::from(SIZE), &index.to_le_bytes());
     }
 
     /// Whether the device wants a kick for the next request.
-    pub(super) fn wants_kick(&self) -> bool {
+    pub(crate) fn wants_kick(&self) -> bool {
         let event = self.half(USED + 4 + 8 * u64::from(SIZE));
         let (old, new) = (self.available[0], self.available[0].wrapping_add(1));
         if self.controller.device.queues.rings.has_event_idx(0) {
@@ -420,18 +420,18 @@ impl<M: Media> Driver<M> {
         }
     }
 
-    pub(super) fn listen(&mut self) -> bool {
+    pub(crate) fn listen(&mut self) -> bool {
         let (rings, memory) = self.controller.rings();
         rings.listen(memory)
     }
 
-    pub(super) fn look(&mut self) {
+    pub(crate) fn look(&mut self) {
         let (rings, memory) = self.controller.rings();
         rings.look(memory);
     }
 
     /// Protects namespace 1 from writes.
-    pub(super) fn write_protect(&mut self) {
+    pub(crate) fn write_protect(&mut self) {
         let namespaces = &mut self.controller.device.namespaces;
         let namespace = namespaces.get_mut(nvme::NamespaceId(1)).unwrap();
         namespace.write_protection = crate::namespace::WriteProtection::Set;

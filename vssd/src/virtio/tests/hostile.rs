@@ -26,67 +26,68 @@ fn raw(driver: &mut Driver<Ram>, pieces: &[(Piece, u16, u16)]) {
     driver.offer(0);
 }
 
+const BREACHES: [(&str, Breach); 13] = [
+    ("a loop", |driver| {
+        let header = driver.header(kind::OUT, 0);
+        let data = driver.buffer(512, false);
+        raw(driver, &[(header, NEXT, 1), (data, NEXT, 1)]);
+    }),
+    ("a loop in a table", |driver| {
+        let header = driver.header(kind::OUT, 0);
+        let room = driver.buffer(32, false);
+        driver.descriptor(room.address, header, NEXT, 1);
+        driver.descriptor(room.address + 16, header, NEXT, 0);
+        raw(driver, &[(room, INDIRECT, 0)]);
+    }),
+    ("a head beyond the table", |driver| driver.offer(SIZE)),
+    ("a descriptor beyond the table", |driver| {
+        let header = driver.header(kind::OUT, 0);
+        raw(driver, &[(header, NEXT, SIZE)]);
+    }),
+    ("a descriptor beyond an indirect table", |driver| {
+        let header = driver.header(kind::OUT, 0);
+        let room = driver.buffer(16, false);
+        driver.descriptor(room.address, header, NEXT, 1);
+        raw(driver, &[(room, INDIRECT, 0)]);
+    }),
+    ("an empty indirect table", |driver| {
+        let room = driver.buffer(16, false);
+        raw(driver, &[(Piece { len: 0, ..room }, INDIRECT, 0)]);
+    }),
+    ("an indirect table of no whole descriptors", |driver| {
+        let room = driver.buffer(24, false);
+        raw(driver, &[(room, INDIRECT, 0)]);
+    }),
+    ("an indirect table in one", |driver| {
+        let room = driver.buffer(16, false);
+        driver.descriptor(room.address, room, INDIRECT, 0);
+        raw(driver, &[(room, INDIRECT, 0)]);
+    }),
+    ("an indirect table in no memory", |driver| {
+        raw(driver, &[(Piece::read(u64::MAX - 8, 32), INDIRECT, 0)]);
+    }),
+    ("no status", |driver| {
+        let header = driver.header(kind::FLUSH, 0);
+        raw(driver, &[(header, 0, 0)]);
+    }),
+    ("a status in no memory", |driver| {
+        let header = driver.header(kind::FLUSH, 0);
+        let status = Piece::write(u64::MAX, u32::MAX);
+        raw(driver, &[(header, NEXT, 1), (status, 0, 0)]);
+    }),
+    ("memory to be read behind memory to be written", |driver| {
+        let status = driver.status();
+        let header = driver.header(kind::FLUSH, 0);
+        raw(driver, &[(status, NEXT, 1), (header, 0, 0)]);
+    }),
+    ("an index that jumps", |driver| {
+        driver.set_available(SIZE + 1);
+    }),
+];
+
 #[test]
 fn a_queue_that_is_spoilt_is_left_alone_and_the_others_go_on() {
-    let breaches: [(&str, Breach); 13] = [
-        ("a loop", |driver| {
-            let header = driver.header(kind::OUT, 0);
-            let data = driver.buffer(512, false);
-            raw(driver, &[(header, NEXT, 1), (data, NEXT, 1)]);
-        }),
-        ("a loop in a table", |driver| {
-            let header = driver.header(kind::OUT, 0);
-            let room = driver.buffer(32, false);
-            driver.descriptor(room.address, header, NEXT, 1);
-            driver.descriptor(room.address + 16, header, NEXT, 0);
-            raw(driver, &[(room, INDIRECT, 0)]);
-        }),
-        ("a head beyond the table", |driver| driver.offer(SIZE)),
-        ("a descriptor beyond the table", |driver| {
-            let header = driver.header(kind::OUT, 0);
-            raw(driver, &[(header, NEXT, SIZE)]);
-        }),
-        ("a descriptor beyond an indirect table", |driver| {
-            let header = driver.header(kind::OUT, 0);
-            let room = driver.buffer(16, false);
-            driver.descriptor(room.address, header, NEXT, 1);
-            raw(driver, &[(room, INDIRECT, 0)]);
-        }),
-        ("an empty indirect table", |driver| {
-            let room = driver.buffer(16, false);
-            raw(driver, &[(Piece { len: 0, ..room }, INDIRECT, 0)]);
-        }),
-        ("an indirect table of no whole descriptors", |driver| {
-            let room = driver.buffer(24, false);
-            raw(driver, &[(room, INDIRECT, 0)]);
-        }),
-        ("an indirect table in one", |driver| {
-            let room = driver.buffer(16, false);
-            driver.descriptor(room.address, room, INDIRECT, 0);
-            raw(driver, &[(room, INDIRECT, 0)]);
-        }),
-        ("an indirect table in no memory", |driver| {
-            raw(driver, &[(Piece::read(u64::MAX - 8, 32), INDIRECT, 0)]);
-        }),
-        ("no status", |driver| {
-            let header = driver.header(kind::FLUSH, 0);
-            raw(driver, &[(header, 0, 0)]);
-        }),
-        ("a status in no memory", |driver| {
-            let header = driver.header(kind::FLUSH, 0);
-            let status = Piece::write(u64::MAX, u32::MAX);
-            raw(driver, &[(header, NEXT, 1), (status, 0, 0)]);
-        }),
-        ("memory to be read behind memory to be written", |driver| {
-            let status = driver.status();
-            let header = driver.header(kind::FLUSH, 0);
-            raw(driver, &[(status, NEXT, 1), (header, 0, 0)]);
-        }),
-        ("an index that jumps", |driver| {
-            driver.set_available(SIZE + 1)
-        }),
-    ];
-    for (what, breach) in breaches {
+    for (what, breach) in BREACHES {
         let mut driver = ram();
         driver.second();
         breach(&mut driver);

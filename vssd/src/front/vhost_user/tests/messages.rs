@@ -13,8 +13,9 @@ use traces::VirtualClock;
 
 use super::super::connection::Connection;
 use super::super::session::Session;
-use crate::host::Log;
+use crate::host::{Held, Log};
 use crate::media::Ram;
+use crate::virtio::tests::driver::Driver;
 use crate::worker::Attachment;
 use crate::{Controller, ControllerConfig};
 
@@ -62,6 +63,45 @@ fn send(to: &UnixStream, (request, reply, words, fds, memory): &Spec, files: &[O
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     // A server that went away is seen by the next turn.
     let _ = sendmsg(to, &[IoSlice::new(&bytes)], &mut ancillary, flags);
+}
+
+#[test]
+fn a_queue_is_drained_before_it_is_said_to_have_stopped() {
+    let mut driver = Driver::new(Held::default());
+    let (mut client, server) = UnixStream::pair().unwrap();
+    client.set_nonblocking(true).unwrap();
+    let connection = Connection::new(server);
+    let mut session = Session::new(connection, "one".to_owned(), &mut driver.controller).unwrap();
+    let files = [(); 2].map(|()| eventfd(0, EventfdFlags::NONBLOCK).unwrap());
+    const SET_OWNER: u32 = 3;
+    const GET_VRING_BASE: u32 = 11;
+    send(&client, &(SET_OWNER, false, vec![], 0, false), &files);
+    session.service(&mut driver.controller).unwrap();
+    driver.start(0, None, false);
+    let write = driver.request(crate::virtio::layout::kind::OUT, 0, 512);
+    driver.offer(write.head);
+    driver.controller.poll(64);
+
+    send(&client, &(GET_VRING_BASE, false, vec![0], 0, false), &files);
+    session.service(&mut driver.controller).unwrap();
+    let mut reply = [0; 20];
+    assert!(
+        client.read(&mut reply).is_err(),
+        "a request is being served"
+    );
+    let late = driver.request(crate::virtio::layout::kind::OUT, 0, 512);
+    driver.offer(late.head);
+    driver.controller.media_mut().release = 2;
+    driver.controller.poll(64);
+    session.service(&mut driver.controller).unwrap();
+    assert_eq!(client.read(&mut reply).unwrap(), reply.len());
+    assert_eq!(
+        reply[12..],
+        [0, 0, 0, 0, 1, 0, 0, 0],
+        "and the next is not begun"
+    );
+    assert_eq!(driver.used(), [(write.head, 1)]);
+    assert_eq!(driver.calls(), 1, "the driver was told");
 }
 
 proptest! {
