@@ -57,7 +57,7 @@ pub(crate) struct MediaArguments {
 pub(crate) enum Opened {
     Ram(Ram),
     Null(Null),
-    Uring(Uring),
+    Uring(Box<Uring>),
     Sync(RawFile),
     Qcow2(Qcow2),
 }
@@ -153,7 +153,7 @@ impl MediaArguments {
                      a time, as with --aio sync",
                     path.display()
                 ),
-                opened => return Ok(Opened::Uring(opened?)),
+                opened => return Ok(Opened::Uring(Box::new(opened?))),
             }
         }
         Ok(Opened::Sync(RawFile::open(path, options)?))

@@ -309,7 +309,7 @@ impl Serving {
         match media.open(disk, arguments.create, arguments.read_only)? {
             Opened::Ram(media) => Self::start_on(media, front, arguments, disk),
             Opened::Null(media) => Self::start_on(media, front, arguments, disk),
-            Opened::Uring(media) => Self::start_on(media, front, arguments, disk),
+            Opened::Uring(media) => Self::start_on(*media, front, arguments, disk),
             Opened::Sync(media) => Self::start_on(media, front, arguments, disk),
             Opened::Qcow2(media) => Self::start_on(media, front, arguments, disk),
         }
