@@ -158,7 +158,7 @@ mod tests {
         for at in [first - 2, first + 9, first + 86, trailer + 5] {
             file[at] ^= 0x55;
         }
-        assert!(Reader::from_bytes(file.clone()).is_err());
+        Reader::from_bytes(file.clone()).unwrap_err();
         mend(&mut file);
         assert!(file == whole);
     }
