@@ -55,7 +55,16 @@ fn a_trace_goes_in_and_comes_out_as_it_was() {
     assert_eq!(code, Some(2));
     assert!(errors.contains("usr.vtr is there already: choose another name, or add --overwrite"));
 
-    let back = convert(directory.path(), &["usr.vtr", "back.csv", "--to", "msr"]);
+    // Plain CSV holds all of it, and is read again.
+    let whole = convert(directory.path(), &["usr.vtr", "whole.csv"]);
+    assert_eq!(told(&whole).0, Some(0));
+    let again = convert(directory.path(), &["whole.csv", "again.vtr"]);
+    assert!(
+        told(&again)
+            .1
+            .starts_with("again.vtr: 3 commands of whole.csv (csv), ")
+    );
+    let back = convert(directory.path(), &["again.vtr", "back.csv", "--to", "msr"]);
     assert_eq!(told(&back).0, Some(0));
     let back = fs::read_to_string(directory.path().join("back.csv")).unwrap();
     // Names of hosts are not in a trace.

@@ -7,7 +7,6 @@ mod sequences;
 pub use salvage::{Hole, Salvage};
 
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -87,16 +86,8 @@ impl Reader {
     /// [`TraceError::Io`], [`TraceError::NotATrace`], [`TraceError::TooNew`], or
     /// [`TraceError::Damaged`] where not even the header is whole.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, TraceError> {
-        let path = path.as_ref();
-        let name = path.display().to_string();
-        match File::open(path) {
-            Ok(file) => Self::new(Source::File(file), name),
-            Err(source) => Err(TraceError::Io {
-                operation: "open",
-                path: name,
-                source,
-            }),
-        }
+        let (source, name) = Source::open(path.as_ref())?;
+        Self::new(source, name)
     }
 
     /// Opens a trace in memory.

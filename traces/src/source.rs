@@ -3,6 +3,9 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use crate::error::TraceError;
 
 /// Bytes that can be read at any place, by several threads at once.
 ///
@@ -15,6 +18,19 @@ pub(crate) enum Source {
 }
 
 impl Source {
+    /// The file `path`, and what errors call it.
+    pub(crate) fn open(path: &Path) -> Result<(Self, String), TraceError> {
+        let name = path.display().to_string();
+        match File::open(path) {
+            Ok(file) => Ok((Self::File(file), name)),
+            Err(source) => Err(TraceError::Io {
+                operation: "open",
+                path: name,
+                source,
+            }),
+        }
+    }
+
     /// Length, bytes.
     pub(crate) fn len(&self) -> io::Result<u64> {
         match self {

@@ -194,6 +194,10 @@ fn target(arguments: &ConvertArguments) -> Result<Option<&'static Format>> {
         [format] => Ok(Some(format)),
         [] => bail!("{output} could be anything: name its format with --to"),
         several => {
+            // The one that is called so holds all of a trace.
+            if let Some(format) = several.iter().find(|it| it.name == ending) {
+                return Ok(Some(format));
+            }
             let names: Vec<&str> = several.iter().map(|it| it.name).collect();
             bail!(
                 "{output} could be {}: say which with --to",

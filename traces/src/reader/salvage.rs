@@ -9,7 +9,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs::File;
 use std::path::Path;
 
 use serde::Serialize;
@@ -162,16 +161,8 @@ impl Reader {
     /// [`TraceError::Io`], [`TraceError::TooNew`], or [`TraceError::NotATrace`]
     /// where neither the header nor any block is whole.
     pub fn salvage(path: impl AsRef<Path>) -> Result<Self, TraceError> {
-        let path = path.as_ref();
-        let name = path.display().to_string();
-        match File::open(path) {
-            Ok(file) => Self::salvage_source(Source::File(file), name),
-            Err(source) => Err(TraceError::Io {
-                operation: "open",
-                path: name,
-                source,
-            }),
-        }
+        let (source, name) = Source::open(path.as_ref())?;
+        Self::salvage_source(source, name)
     }
 
     /// As [`Reader::salvage`], of a trace in memory.
