@@ -172,7 +172,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         let waiting = device
             .queues
             .waiting(queue, &device.memory, &device.doorbells);
-        if waiting == 0 {
+        if waiting == 0 || self.device.pairs > 0 && !queue.is_admin() {
             return 0;
         }
         let now_ns = self.device.observed_ns();
@@ -190,6 +190,9 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
                 self.admin(&sqe, ticket);
             } else {
                 self.io(&sqe, ticket);
+                if self.device.pairs > 0 {
+                    break;
+                }
             }
         }
         self.device.queues.acknowledge(queue, &self.device.memory);

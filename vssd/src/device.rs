@@ -65,6 +65,9 @@ pub(crate) struct Device<T, C> {
     stalled: Vec<Stalled>,
     /// The first commands of fused pairs whose second has not come.
     pub(crate) fused: Vec<First>,
+    /// Pairs that wait to be alone on the medium, or are: no other I/O command is
+    /// fetched until they have ended.
+    pub(crate) pairs: usize,
     /// Memory that commands of several steps move data through.
     pub(crate) bounces: Bounces,
     /// Such commands that wait for memory.
@@ -138,6 +141,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             closing: Vec::new(),
             stalled: Vec::new(),
             fused: Vec::new(),
+            pairs: 0,
             bounces: Bounces::default(),
             backlog: VecDeque::new(),
             stepped: VecDeque::new(),
@@ -179,6 +183,12 @@ impl<T: Tap, C: Clock> Device<T, C> {
     pub(crate) fn pend(&mut self, queue: QueueId, cid: nvme::CommandId) {
         self.in_flight += 1;
         self.queues.set_in_flight(queue, cid, true);
+    }
+
+    /// Whether nothing is in flight but one pair and what waits behind it.
+    pub(crate) fn has_only_a_pair(&self) -> bool {
+        // Both commands of it are in flight.
+        self.in_flight <= self.backlog.len() + 2
     }
 
     /// Notes that a command is in flight no more: [`Device::pend`] backwards.
@@ -227,6 +237,9 @@ impl<T: Tap, C: Clock> Device<T, C> {
 
     /// Ends a job: completes its command, if it has one.
     pub(crate) fn finish_job(&mut self, job: Job, ticket: Ticket, result: Result<u64, Status>) {
+        if matches!(job, Job::CompareWrite(_)) {
+            self.pairs = self.pairs.saturating_sub(1);
+        }
         drop(job);
         if ticket.completion().is_none() {
             ticket.settle();
@@ -381,6 +394,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
     fn abandon_job(&mut self, job: Job) {
         match job {
             Job::CompareWrite(mut pair) => {
+                self.pairs = self.pairs.saturating_sub(1);
                 if let Some(first) = pair.take_first() {
                     self.abandon(first);
                 }
@@ -417,7 +431,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         while let Some(ticket) = self.events.take_any() {
             self.abandon(ticket);
         }
-        self.in_flight = 0;
+        (self.in_flight, self.pairs) = (0, 0);
         self.flushed = false;
         self.events.reset();
         self.notices.reset();

@@ -114,6 +114,9 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// room for it.
     pub(crate) fn begin(&mut self, job: Job, bytes: usize, mut ticket: Ticket) {
         self.device.pend(ticket.queue(), ticket.cid());
+        if !self.may_start(&job) {
+            return self.device.backlog.push_back((job, bytes, ticket));
+        }
         match self.device.bounces.take(bytes) {
             Some(buffer) => {
                 ticket.job = Some(Box::new(Running { job, buffer }));
@@ -121,6 +124,12 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             }
             None => self.device.backlog.push_back((job, bytes, ticket)),
         }
+    }
+
+    /// Whether nothing that is in flight stands in the way of a job.
+    fn may_start(&self, job: &Job) -> bool {
+        let alone = matches!(job, Job::CompareWrite(_));
+        !alone || self.device.has_only_a_pair()
     }
 
     /// Goes on with a job after the medium has answered.
@@ -242,7 +251,12 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             let Some((job, bytes, mut ticket)) = self.device.backlog.pop_front() else {
                 break;
             };
-            let Some(buffer) = self.device.bounces.take(bytes) else {
+            let room = if self.may_start(&job) {
+                self.device.bounces.take(bytes)
+            } else {
+                None
+            };
+            let Some(buffer) = room else {
                 self.device.backlog.push_front((job, bytes, ticket));
                 break;
             };

@@ -1,5 +1,9 @@
 //! Fused commands: the first waits for the second
 //! (`NVMe Base 2.1 §3.4.2`).
+//!
+//! A pair is one operation to all others. A medium may answer later, so that
+//! what was fetched before ends before the pair starts, and nothing is fetched
+//! from I/O queues until it has ended.
 
 use nvme::{NvmOpcode, QueueId, ReadWriteCdw12, Sqe, Status};
 use traces::{Clock, Tap};
@@ -59,6 +63,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     fn pair(&mut self, first: First, sqe: &Sqe, ticket: Ticket) {
         match self.device.check_pair(&first.sqe, sqe) {
             Ok((compare, write)) => {
+                self.device.pairs += 1;
                 self.device.pend(first.ticket.queue(), first.ticket.cid());
                 let job = CompareWrite::new(compare, write, first.ticket);
                 let bytes = job.buffer_bytes();
@@ -132,3 +137,6 @@ impl<T: Tap, C: Clock> Device<T, C> {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests;
