@@ -188,7 +188,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
     /// Whether nothing is in flight but one pair and what waits behind it.
     pub(crate) fn has_only_a_pair(&self) -> bool {
         // Both commands of it are in flight.
-        self.in_flight <= self.backlog.len() + 2
+        self.in_flight <= self.backlog.len().saturating_add(2)
     }
 
     /// Notes that a command is in flight no more: [`Device::pend`] backwards.

@@ -63,7 +63,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     fn pair(&mut self, first: First, sqe: &Sqe, ticket: Ticket) {
         match self.device.check_pair(&first.sqe, sqe) {
             Ok((compare, write)) => {
-                self.device.pairs += 1;
+                self.device.pairs = self.device.pairs.saturating_add(1);
                 self.device.pend(first.ticket.queue(), first.ticket.cid());
                 let job = CompareWrite::new(compare, write, first.ticket);
                 let bytes = job.buffer_bytes();
