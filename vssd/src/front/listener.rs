@@ -1,5 +1,6 @@
 //! The socket file: made for its owner only, guarded, removed at the end.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,7 +13,7 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use crate::worker::{IdlePolicy, StopHandle};
+use crate::worker::{self, Ended, IdlePolicy, StopHandle};
 
 /// How many clients may wait while one is served.
 const BACKLOG: i32 = 8;
@@ -149,9 +150,25 @@ impl Listener {
         &self.path
     }
 
+    /// Hands one client after the other to `serve`, which returns at its end, on
+    /// this thread, until `stop` says so.
+    pub(crate) fn serve_each(
+        &self,
+        stop: &StopHandle,
+        mut serve: impl FnMut(UnixStream),
+    ) -> Result<(), ServeError> {
+        worker::sharpen_timers();
+        while !stop.is_stopped() {
+            if let Some(stream) = self.next_client(stop)? {
+                serve(stream);
+            }
+        }
+        Ok(())
+    }
+
     /// Waits for a client or the end; none at the end, and where a client has
     /// thought better of it.
-    pub(crate) fn next_client(&self, stop: &StopHandle) -> Result<Option<UnixStream>, ServeError> {
+    fn next_client(&self, stop: &StopHandle) -> Result<Option<UnixStream>, ServeError> {
         let failed = |source| ServeError::Accept {
             path: self.path.display().to_string(),
             source,
@@ -210,6 +227,20 @@ pub(crate) fn peer(stream: &UnixStream) -> String {
     match fs::read_to_string(format!("/proc/{pid}/comm")) {
         Ok(name) => format!("{}, pid {pid}", name.trim_end().escape_debug()),
         Err(_) => format!("pid {pid}"),
+    }
+}
+
+/// Logs how the client called `name` ended; `closed` tells an end of its own
+/// doing from a fault.
+pub(crate) fn tell_end<E: fmt::Display>(
+    name: &str,
+    ended: &Ended<E>,
+    closed: impl FnOnce(&E) -> bool,
+) {
+    match ended {
+        Ended::Detached(error) if closed(error) => log::info!("{name}: disconnected"),
+        Ended::Detached(error) => log::warn!("{name}: connection closed: {error}"),
+        Ended::Stopped => log::info!("{name}: connection closed, as the server stops"),
     }
 }
 

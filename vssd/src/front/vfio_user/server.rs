@@ -6,9 +6,9 @@ use std::path::Path;
 use wire::{Connection, WireError};
 
 use super::session::Session;
-use crate::front::listener::{BindError, Listener, peer};
+use crate::front::listener::{BindError, Listener, peer, tell_end};
 use crate::front::{Function, Options, ServeError};
-use crate::worker::{self, Ended, StopHandle};
+use crate::worker::{self, StopHandle};
 
 /// A socket at which a function is served; see the [module](super).
 ///
@@ -57,14 +57,8 @@ impl Server {
         function: &mut dyn Function,
         stop: &StopHandle,
     ) -> Result<(), ServeError> {
-        worker::sharpen_timers();
-        while !stop.is_stopped() {
-            let Some(stream) = self.listener.next_client(stop)? else {
-                continue;
-            };
-            self.serve(stream, function, stop);
-        }
-        Ok(())
+        self.listener
+            .serve_each(stop, |stream| self.serve(stream, function, stop))
     }
 
     /// Serves one client to its end.
@@ -83,10 +77,6 @@ impl Server {
             function.set_bus_master(true);
         }
         drop(session);
-        match ended {
-            Ended::Detached(WireError::Closed) => log::info!("{name}: disconnected"),
-            Ended::Detached(error) => log::warn!("{name}: connection closed: {error}"),
-            Ended::Stopped => log::info!("{name}: connection closed, as the server stops"),
-        }
+        tell_end(&name, &ended, |error| matches!(error, WireError::Closed));
     }
 }

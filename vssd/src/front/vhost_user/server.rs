@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::connection::{Connection, ConnectionError};
 use super::session::Session;
-use crate::front::listener::{BindError, Listener, peer};
+use crate::front::listener::{BindError, Listener, peer, tell_end};
 use crate::front::{Function, Options, ServeError};
 use crate::worker::{self, Ended, StopHandle};
 
@@ -46,13 +46,8 @@ impl Server {
         function: &mut dyn Function,
         stop: &StopHandle,
     ) -> Result<(), ServeError> {
-        worker::sharpen_timers();
-        while !stop.is_stopped() {
-            if let Some(stream) = self.listener.next_client(stop)? {
-                self.serve(stream, function, stop);
-            }
-        }
-        Ok(())
+        self.listener
+            .serve_each(stop, |stream| self.serve(stream, function, stop))
     }
 
     /// Serves one client to its end.
@@ -74,10 +69,8 @@ impl Server {
             }
             Err(error) => Ended::Detached(error),
         };
-        match ended {
-            Ended::Detached(ConnectionError::Closed) => log::info!("{name}: disconnected"),
-            Ended::Detached(error) => log::warn!("{name}: connection closed: {error}"),
-            Ended::Stopped => log::info!("{name}: connection closed, as the server stops"),
-        }
+        tell_end(&name, &ended, |error| {
+            matches!(error, ConnectionError::Closed)
+        });
     }
 }
