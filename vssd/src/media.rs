@@ -23,6 +23,8 @@ pub use ram::Ram;
 pub use raw_file::{RawFile, RawFileOptions};
 pub use uring::Uring;
 
+use std::collections::VecDeque;
+
 use nvme::Status;
 
 use crate::{Segments, Ticket};
@@ -145,6 +147,19 @@ pub enum Submission {
 
 /// Takes tickets back, with how their requests ended.
 pub type Sink<'s> = &'s mut dyn FnMut(Ticket, Outcome);
+
+/// Hands at most `budget` requests that have ended to `sink`; how many.
+fn hand_over(ended: &mut VecDeque<(Ticket, Outcome)>, budget: u32, sink: Sink<'_>) -> u32 {
+    let mut handed = 0;
+    while handed < budget {
+        let Some((ticket, outcome)) = ended.pop_front() else {
+            break;
+        };
+        sink(ticket, outcome);
+        handed += 1;
+    }
+    handed
+}
 
 /// Where bytes live.
 pub trait Media {

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use self::syncer::Syncer;
 use super::image::{Image, media_error};
-use super::{Extent, Media, MediaError, MediaInfo, Outcome, Request, Sink, Submission};
+use super::{Extent, Media, MediaError, MediaInfo, Outcome, Request, Sink, Submission, hand_over};
 use crate::{Ticket, VssdError};
 
 /// How much is copied at a time where the system cannot do it by itself.
@@ -288,15 +288,7 @@ impl Media for RawFile {
 
     fn poll(&mut self, budget: u32, sink: Sink<'_>) -> u32 {
         self.collect();
-        let mut handed = 0;
-        while handed < budget {
-            let Some((ticket, outcome)) = self.synced.pop_front() else {
-                break;
-            };
-            sink(ticket, outcome);
-            handed += 1;
-        }
-        handed
+        hand_over(&mut self.synced, budget, sink)
     }
 
     fn pending(&self) -> usize {

@@ -28,6 +28,7 @@ use self::slot::{Place, Slot, Work};
 use super::image::{Image, media_error};
 use super::{
     Extent, Media, MediaError, MediaInfo, Outcome, RawFileOptions, Request, Sink, Submission,
+    hand_over,
 };
 use crate::{Segments, Ticket, VssdError};
 
@@ -185,19 +186,6 @@ impl Uring {
         } else {
             self.ended.push_back((ticket, outcome));
         }
-    }
-
-    /// Hands at most `budget` tickets over; how many.
-    fn hand_over(&mut self, budget: u32, sink: Sink<'_>) -> u32 {
-        let mut handed = 0;
-        while handed < budget {
-            let Some((ticket, outcome)) = self.ended.pop_front() else {
-                break;
-            };
-            sink(ticket, outcome);
-            handed += 1;
-        }
-        handed
     }
 
     /// Reads what can be read at once; how much that was.
@@ -359,7 +347,7 @@ impl Media for Uring {
         self.push_queued();
         self.ring.enter(false);
         self.collect();
-        self.hand_over(budget, sink)
+        hand_over(&mut self.ended, budget, sink)
     }
 
     fn pending(&self) -> usize {
@@ -369,7 +357,7 @@ impl Media for Uring {
 
     fn let_go(&mut self, sink: Sink<'_>) {
         self.finish(|slot| slot.work.holds_memory());
-        self.hand_over(u32::MAX, sink);
+        hand_over(&mut self.ended, u32::MAX, sink);
     }
 
     fn cancel(&mut self, wanted: &mut dyn FnMut(&Ticket) -> bool) -> Option<Ticket> {
@@ -411,7 +399,7 @@ impl Media for Uring {
         for ticket in self.waiting.drain(..).chain(self.syncing.drain(..)) {
             sink(ticket, Err(MediaError::Write));
         }
-        self.hand_over(u32::MAX, sink);
+        hand_over(&mut self.ended, u32::MAX, sink);
     }
 }
 
