@@ -79,40 +79,34 @@ fn measure(name: &str, reader: &Reader, runs: usize) -> Result<Vec<Row>> {
     const WHOLE: &str = "all of a command";
     const FIVE: &str = "five columns, in us";
     let records = reader.records().collect::<Result<Vec<Record>, _>>()?;
-    let row = |kept_as: &str, holds, bytes: usize, [write, read]: [Option<f64>; 2]| Row {
+    let row = |kept_as: &str, holds, bytes_a_command, [write, read]: [Option<f64>; 2]| Row {
         trace: name.to_owned(),
         kept_as: kept_as.to_owned(),
         holds,
-        bytes_a_command: per(bytes, records.len()),
+        bytes_a_command,
         write_m_per_s: write,
         read_m_per_s: read,
     };
-    let is_long = records.len() > PART;
+    let whole = |bytes| per(bytes, records.len());
     let mut rows = Vec::new();
     for (effort, kept_as) in [
         (Effort::Fast, ".vtr, as recorded"),
         (Effort::Packed, ".vtr, packed"),
     ] {
         let (bytes, speeds) = ours(&records, reader.header(), effort, runs)?;
-        rows.push(row(kept_as, WHOLE, bytes, speeds));
+        rows.push(row(kept_as, WHOLE, whole(bytes), speeds));
     }
     let five = five_columns(&records);
     let (bytes, speeds) = ours(&five, reader.header(), Effort::Packed, runs)?;
-    rows.push(row(".vtr, packed", FIVE, bytes, speeds));
+    rows.push(row(".vtr, packed", FIVE, whole(bytes), speeds));
 
     // The others take minutes for what takes us seconds: they get a part.
     let part = head(&records, reader.header())?;
+    let mark = if records.len() > PART { " *" } else { "" };
     let records = records.get(..PART).unwrap_or(&records);
-    let row = |kept_as: &str, holds, bytes: usize, [write, read]: [Option<f64>; 2]| {
-        let kept_as = if is_long {
-            format!("{kept_as} *")
-        } else {
-            kept_as.to_owned()
-        };
-        Row {
-            bytes_a_command: per(bytes, records.len()),
-            ..row(&kept_as, holds, 0, [write, read])
-        }
+    let row = |kept_as: &str, holds, bytes, speeds| {
+        let kept_as = format!("{kept_as}{mark}");
+        row(&kept_as, holds, per(bytes, records.len()), speeds)
     };
     let (bytes, speeds) = theirs(&part, "parquet", runs)?;
     rows.push(row("Parquet, zstd", WHOLE, bytes.len(), speeds));
@@ -123,12 +117,8 @@ fn measure(name: &str, reader: &Reader, runs: usize) -> Result<Vec<Row>> {
     for (format, holds) in [("fio", "no queue, in us"), ("blktrace", "no queue")] {
         let (bytes, _) = theirs(&part, format, 1)?;
         let small = zstd::bulk::compress(&bytes, 19).context("zstd does not compress")?;
-        rows.push(row(
-            &format!("{format}, zstd -19"),
-            holds,
-            small.len(),
-            [None; 2],
-        ));
+        let kept_as = format!("{format}, zstd -19");
+        rows.push(row(&kept_as, holds, small.len(), [None; 2]));
     }
     Ok(rows)
 }
