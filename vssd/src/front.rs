@@ -29,6 +29,8 @@ pub mod vfio_user;
 pub mod vhost_user;
 
 pub(crate) use event::Event;
+#[cfg(test)]
+pub(crate) use listener::Listener;
 pub use listener::{BindError, Options, ServeError};
 
 use std::os::fd::BorrowedFd;
@@ -123,6 +125,13 @@ pub trait Function: Registers {
     /// Has writes wait for a flush, or not; see
     /// [`Controller::set_write_cache`].
     fn set_write_cache(&mut self, enabled: bool);
+    /// Somebody used [`StopHandle::nudge`](crate::worker::StopHandle::nudge):
+    /// there may be something to do between two commands. A controller has
+    /// nothing, who wraps one may.
+    fn nudged(&mut self) {}
+    /// Who is at the socket from now on, for a person to read; none where it is
+    /// nobody.
+    fn met(&mut self, _client: Option<&str>) {}
 }
 
 impl<M: Media, T: Tap, C: Clock> Function for Controller<M, T, C> {

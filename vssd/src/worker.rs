@@ -41,8 +41,8 @@ const SERVICE_BUSY_NS: u64 = 50_000;
 /// How long they may wait while it is not, but may be again at any moment.
 const SERVICE_SPIN_NS: u64 = 10_000;
 
-/// Ends a worker from anywhere: another thread, or a signal handler. Clones end
-/// the same worker.
+/// Ends a worker, or has it do something between two commands, from anywhere:
+/// another thread, or a signal handler. Clones are of the same worker.
 #[derive(Clone, Debug)]
 pub struct StopHandle {
     shared: Arc<Shared>,
@@ -51,6 +51,8 @@ pub struct StopHandle {
 #[derive(Debug)]
 struct Shared {
     stopped: AtomicBool,
+    /// Somebody waits to be looked after.
+    nudged: AtomicBool,
     /// Wakes a worker that sleeps.
     wake: OwnedFd,
 }
@@ -66,6 +68,7 @@ impl StopHandle {
         Ok(Self {
             shared: Arc::new(Shared {
                 stopped: AtomicBool::new(false),
+                nudged: AtomicBool::new(false),
                 wake,
             }),
         })
@@ -74,8 +77,33 @@ impl StopHandle {
     /// Ends the worker, soon. Safe to call from a signal handler.
     pub fn stop(&self) {
         self.shared.stopped.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Has the worker call [`Function::nudged`] soon, even where it sleeps or
+    /// waits for a client. Nudges that come before it does count as one. Safe to
+    /// call from a signal handler.
+    pub fn nudge(&self) {
+        self.shared.nudged.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
         // It fails only when full, and then it wakes already.
         let _ = rustix::io::write(&self.shared.wake, &1_u64.to_ne_bytes());
+    }
+
+    /// Whether there was a nudge since the last call. Without one it costs a
+    /// load.
+    pub(crate) fn take_nudge(&self) -> bool {
+        self.shared.nudged.load(Ordering::Relaxed)
+            && self.shared.nudged.swap(false, Ordering::Acquire)
+    }
+
+    /// The worker is awake: has it sleep again, until the next wake-up. Flags are
+    /// to be looked at afterwards, as they are set before.
+    pub(crate) fn woken(&self) {
+        let _ = rustix::io::read(&self.shared.wake, &mut [0; 8]);
     }
 
     /// Whether it was called.
@@ -86,7 +114,7 @@ impl StopHandle {
 }
 
 impl AsFd for StopHandle {
-    /// Readable once the handle was used.
+    /// Readable once the handle was used, until the worker has woken.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.shared.wake.as_fd()
     }
@@ -210,6 +238,9 @@ pub(crate) fn drive<F: Attachment>(
         if stop.is_stopped() {
             return Ended::Stopped;
         }
+        if stop.take_nudge() {
+            function.nudged();
+        }
         let done = function.poll(BUDGET);
         let now_ns = function.now_ns();
         if done > 0 {
@@ -281,7 +312,10 @@ fn sleep<F: Attachment>(front: &F, stop: &StopHandle, sleep_ns: Option<u64>) -> 
     // An interrupted sleep is as good as one that has ended; any other error
     // shows at the socket.
     let ready = poll(waited, timeout.as_ref()).unwrap_or(1) > 0;
-    let [socket, _, other] = fds;
+    let [socket, handle, other] = fds;
+    if !handle.revents().is_empty() {
+        stop.woken();
+    }
     ready && !(socket.revents().is_empty() && other.revents().is_empty())
 }
 

@@ -13,6 +13,7 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use crate::front::Function;
 use crate::worker::{self, Ended, IdlePolicy, StopHandle};
 
 /// How many clients may wait while one is served.
@@ -150,24 +151,30 @@ impl Listener {
         &self.path
     }
 
-    /// Hands one client after the other to `serve`, which returns at its end, on
-    /// this thread, until `stop` says so.
+    /// Hands one client after the other, and `function`, to `serve`, which returns
+    /// at its end, on this thread, until `stop` says so.
     pub(crate) fn serve_each(
         &self,
+        function: &mut dyn Function,
         stop: &StopHandle,
-        mut serve: impl FnMut(UnixStream),
+        mut serve: impl FnMut(UnixStream, &mut dyn Function),
     ) -> Result<(), ServeError> {
         worker::sharpen_timers();
         while !stop.is_stopped() {
+            if stop.take_nudge() {
+                function.nudged();
+            }
             if let Some(stream) = self.next_client(stop)? {
-                serve(stream);
+                function.met(Some(&peer(&stream)));
+                serve(stream, function);
+                function.met(None);
             }
         }
         Ok(())
     }
 
-    /// Waits for a client or the end; none at the end, and where a client has
-    /// thought better of it.
+    /// Waits for a client, a nudge or the end; none but for the first, and where a
+    /// client has thought better of it.
     fn next_client(&self, stop: &StopHandle) -> Result<Option<UnixStream>, ServeError> {
         let failed = |source| ServeError::Accept {
             path: self.path.display().to_string(),
@@ -180,6 +187,10 @@ impl Listener {
         match poll(&mut fds, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(failed(errno.into())),
+        }
+        let [_, handle] = fds;
+        if !handle.revents().is_empty() {
+            stop.woken();
         }
         if stop.is_stopped() {
             return Ok(None);

@@ -6,7 +6,7 @@ use nvme::Registers;
 use traces::{Clock, MonotonicClock};
 
 use super::*;
-use crate::front::{CmbFile, DoorbellFile};
+use crate::front::{CmbFile, DoorbellFile, Listener};
 use crate::{BlockDevice, DmaTable, Interrupts, MapError, PciIdentity, Protection, Rings};
 
 /// A function of a few knobs that counts how often it is polled.
@@ -19,6 +19,7 @@ struct Dial {
     /// What each poll returns.
     work: u32,
     polls: Arc<AtomicU64>,
+    nudges: Arc<AtomicU64>,
 }
 
 impl Dial {
@@ -31,6 +32,7 @@ impl Dial {
             shutdown: ShutdownStatus::Normal,
             work,
             polls: Arc::default(),
+            nudges: Arc::default(),
         }
     }
 }
@@ -125,6 +127,10 @@ impl Function for Dial {
     }
 
     fn set_write_cache(&mut self, _enabled: bool) {}
+
+    fn nudged(&mut self) {
+        self.nudges.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// A front whose requests are bytes; the end of the stream is its end.
@@ -233,4 +239,64 @@ fn the_end_of_the_client_wakes_a_worker_that_sleeps_without_end() {
     });
     drop(client);
     assert!(matches!(worker.join().unwrap(), Ended::Detached("the end")));
+}
+
+/// Waits until `counter` says `expected`, and fails after ten seconds.
+#[expect(clippy::disallowed_methods, reason = "the worker runs in real time")]
+fn wait_for(counter: &AtomicU64, expected: u64) {
+    for _ in 0..10_000 {
+        if counter.load(Ordering::Relaxed) == expected {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("{} and not {expected}", counter.load(Ordering::Relaxed));
+}
+
+#[test]
+fn a_nudge_reaches_a_worker_that_sleeps_without_end_and_lets_it_sleep_again() {
+    let (_client, front) = UnixStream::pair().unwrap();
+    front.set_nonblocking(true).unwrap();
+    let stop = StopHandle::new().unwrap();
+    let mut dial = Dial::new(false, true, 0);
+    let (polls, nudges) = (Arc::clone(&dial.polls), Arc::clone(&dial.nudges));
+    let handle = stop.clone();
+    let worker = std::thread::spawn(move || {
+        let policy = IdlePolicy {
+            busy_ns: 0,
+            ..IdlePolicy::default()
+        };
+        drive(&mut dial, &mut Bytes(front), &handle, policy)
+    });
+    for number in 1..=100 {
+        stop.nudge();
+        wait_for(&nudges, number);
+    }
+    let polled = polls.load(Ordering::Relaxed);
+    assert!(polled < 1_000, "{polled} polls for 100 nudges");
+    stop.stop();
+    assert!(matches!(worker.join().unwrap(), Ended::Stopped));
+    assert_eq!(nudges.load(Ordering::Relaxed), 100);
+}
+
+#[test]
+fn a_nudge_reaches_a_worker_that_waits_for_a_client_and_so_does_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let listener = Listener::bind(&path, 0o600).unwrap();
+    let stop = StopHandle::new().unwrap();
+    let mut dial = Dial::new(false, true, 0);
+    let nudges = Arc::clone(&dial.nudges);
+    let handle = stop.clone();
+    let worker = std::thread::spawn(move || {
+        listener.serve_each(&mut dial, &handle, |_, _| panic!("nobody comes"))
+    });
+    for number in 1..=100 {
+        stop.nudge();
+        wait_for(&nudges, number);
+    }
+    // The wake-up of a nudge may take that of the end with it.
+    stop.nudge();
+    stop.stop();
+    worker.join().unwrap().unwrap();
 }

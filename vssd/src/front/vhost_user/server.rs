@@ -47,7 +47,9 @@ impl Server {
         stop: &StopHandle,
     ) -> Result<(), ServeError> {
         self.listener
-            .serve_each(stop, |stream| self.serve(stream, function, stop))
+            .serve_each(function, stop, |stream, function| {
+                self.serve(stream, function, stop);
+            })
     }
 
     /// Serves one client to its end.
