@@ -257,6 +257,12 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             .min()
     }
 
+    /// What becomes readable when the medium has done something of what it has:
+    /// then is the time to poll. None where it has nothing, or does not tell.
+    pub fn wake(&self) -> Option<BorrowedFd<'_>> {
+        self.media.wake().filter(|_| self.media.pending() > 0)
+    }
+
     /// Maps guest memory; see [`DmaTable::map`]. Live queues go on.
     ///
     /// # Errors

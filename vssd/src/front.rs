@@ -73,6 +73,9 @@ pub trait Function: Registers {
     /// When it has to be polled at the latest; see
     /// [`Controller::next_deadline_ns`].
     fn next_deadline_ns(&self) -> Option<u64>;
+    /// What becomes readable when the medium has done something that is in
+    /// flight; see [`Controller::wake`].
+    fn wake(&self) -> Option<BorrowedFd<'_>>;
     /// The time of the controller's clock, nanoseconds.
     fn now_ns(&self) -> u64;
     /// Maps guest memory.
@@ -145,6 +148,10 @@ impl<M: Media, T: Tap, C: Clock> Function for Controller<M, T, C> {
 
     fn next_deadline_ns(&self) -> Option<u64> {
         Self::next_deadline_ns(self)
+    }
+
+    fn wake(&self) -> Option<BorrowedFd<'_>> {
+        Self::wake(self)
     }
 
     fn now_ns(&self) -> u64 {

@@ -7,6 +7,7 @@
 //!
 //! A decorator (a timing model, faults) is a `Media` around a `Media`.
 
+mod bell;
 #[cfg(test)]
 mod contract;
 mod image;
@@ -24,6 +25,7 @@ pub use raw_file::{RawFile, RawFileOptions};
 pub use uring::Uring;
 
 use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
 
 use nvme::Status;
 
@@ -184,6 +186,12 @@ pub trait Media {
     /// The number of requests that are pending.
     fn pending(&self) -> usize {
         0
+    }
+
+    /// A descriptor that is readable while [`Media::poll`] would hand something
+    /// over; none where it has to be polled to know.
+    fn wake(&self) -> Option<BorrowedFd<'_>> {
+        None
     }
 
     /// Waits until no pending request holds guest memory, because that is about

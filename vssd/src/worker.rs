@@ -9,12 +9,17 @@
 //!   idle shorter than `busy_ns` -- spin ----------------->+
 //!        | longer                                         |
 //!        v                                                |
-//!   ppoll on socket and stop, a quarter of the idle time, |
-//!   at most `sleep_ns_max` (`long_sleep_ns_max` after ten |
-//!   seconds), and not past a deadline ------------------->+
+//!   ppoll on socket, stop and the medium, a quarter of    |
+//!   the idle time, at most `sleep_ns_max`                 |
+//!   (`long_sleep_ns_max` after ten seconds), and not past |
+//!   a deadline ------------------------------------------>+
 //!        (without end while the controller is disabled or shut down,
 //!        and where the front is told of each command)
 //! ```
+//!
+//! While the medium has requests, the worker spins as before, and then sleeps
+//! until the medium tells that one has ended; a medium that cannot tell is
+//! looked at all the time.
 //!
 //! A doorbell in mapped memory wakes nobody, so that somebody must look. While
 //! there is work, the worker looks all the time. Once there is none it sleeps
@@ -152,6 +157,14 @@ impl IdlePolicy {
         long_sleep_ns_max: 0,
     };
 
+    /// Sleep as soon as nothing is there to do: the fewest cycles, for a wake-up
+    /// in each command's latency. The caps are for what nobody tells of.
+    pub const INTERRUPT: Self = Self {
+        busy_ns: 0,
+        sleep_ns_max: 500_000,
+        long_sleep_ns_max: 2_000_000,
+    };
+
     /// From here on a pause is a long one: people went for coffee.
     pub const LONG_NS: u64 = 10_000_000_000;
 
@@ -181,11 +194,7 @@ pub(crate) trait Attachment: AsFd {
 
     /// How the worker may sleep, asked before each sleep.
     fn rest(&mut self, function: &mut dyn Function) -> Rest {
-        if takes_commands(function) {
-            Rest::Look
-        } else {
-            Rest::Told
-        }
+        Rest::of(function)
     }
 
     /// A sleep has ended.
@@ -205,6 +214,17 @@ pub(crate) enum Rest {
     Look,
     /// Without end: a descriptor tells of all that there can be.
     Told,
+}
+
+impl Rest {
+    /// The rest of a worker whose commands come by doorbells in mapped memory.
+    pub(crate) fn of(function: &mut dyn Function) -> Self {
+        if takes_commands(function) {
+            Self::Look
+        } else {
+            Self::Told
+        }
+    }
 }
 
 /// How a worker's drive ended.
@@ -263,7 +283,9 @@ pub(crate) fn drive<F: Attachment>(
             }
         }
         let idle_ns = now_ns.saturating_sub(worked_ns);
-        if due || done > 0 || idle_ns < policy.busy_ns || !function.idle() {
+        let is_busy = !function.idle();
+        let spins = is_busy && (function.wake().is_none() || policy == IdlePolicy::BUSY);
+        if due || done > 0 || idle_ns < policy.busy_ns || spins {
             std::hint::spin_loop();
             continue;
         }
@@ -272,14 +294,16 @@ pub(crate) fn drive<F: Attachment>(
                 worked_ns = now_ns;
                 continue;
             }
-            Rest::Look => Some(policy.sleep_ns(idle_ns)),
-            Rest::Told => None,
+            Rest::Told if !is_busy => None,
+            // The medium tells of what it has; of a queue without room for a
+            // completion, say, nobody does.
+            Rest::Look | Rest::Told => Some(policy.sleep_ns(idle_ns)),
         };
         let timer_ns = function
             .next_deadline_ns()
             .map(|at_ns| at_ns.saturating_sub(now_ns));
         let sleep_ns = look_ns.into_iter().chain(timer_ns).min();
-        due = sleep(front, stop, sleep_ns);
+        due = sleep(front, function, stop, sleep_ns);
         front.woke(function);
         // Where nothing is there, it was asked just now, however late it woke.
         serviced_ns = function.now_ns();
@@ -294,29 +318,34 @@ fn takes_commands(function: &mut dyn Function) -> bool {
     Cc::from_bits(function.read32(offset::CC)).en() && shutdown != ShutdownStatus::Complete
 }
 
-/// Waits for the socket, the handle, or the time to pass; whether the front has
-/// something to handle.
-fn sleep<F: Attachment>(front: &F, stop: &StopHandle, sleep_ns: Option<u64>) -> bool {
+/// Waits for the socket, the handle, the medium, or the time to pass; whether the
+/// front has something to handle.
+fn sleep<F: Attachment>(
+    front: &F,
+    function: &dyn Function,
+    stop: &StopHandle,
+    sleep_ns: Option<u64>,
+) -> bool {
     let timeout = sleep_ns.and_then(|ns| Timespec::try_from(Duration::from_nanos(ns)).ok());
-    // Where there is nothing else to wait for, the handle stands for it, and is
-    // not waited for twice.
-    let wake = front.wake();
-    let other = wake.unwrap_or(stop.as_fd());
+    // The handle stands for what there is not to wait for.
+    let wake = front.wake().unwrap_or(stop.as_fd());
+    let medium = function.wake().unwrap_or(stop.as_fd());
     let mut fds = [
         PollFd::new(front, front.events()),
         PollFd::new(stop, PollFlags::IN),
-        PollFd::from_borrowed_fd(other, PollFlags::IN),
+        PollFd::from_borrowed_fd(wake, PollFlags::IN),
+        PollFd::from_borrowed_fd(medium, PollFlags::IN),
     ];
-    let count = if wake.is_some() { 3 } else { 2 };
-    let waited = fds.get_mut(..count).unwrap_or_default();
     // An interrupted sleep is as good as one that has ended; any other error
     // shows at the socket.
-    let ready = poll(waited, timeout.as_ref()).unwrap_or(1) > 0;
-    let [socket, handle, other] = fds;
+    let ready = poll(&mut fds, timeout.as_ref()).unwrap_or(1) > 0;
+    let [socket, handle, wake, _] = fds;
+    let of_front = !socket.revents().is_empty();
     if !handle.revents().is_empty() {
         stop.woken();
+        return ready && of_front;
     }
-    ready && !(socket.revents().is_empty() && other.revents().is_empty())
+    ready && (of_front || !wake.revents().is_empty())
 }
 
 #[cfg(test)]

@@ -196,6 +196,10 @@ impl<M: Media> Function for Recorded<M> {
         self.controller.idle()
     }
 
+    fn wake(&self) -> Option<BorrowedFd<'_>> {
+        self.controller.wake()
+    }
+
     fn next_deadline_ns(&self) -> Option<u64> {
         self.controller.next_deadline_ns()
     }

@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nvme::{CommandId, NamespaceId, NvmOpcode, QueueId, Sqe};
 use proptest::prelude::*;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::MemfdFlags;
+use rustix::io::Errno;
 use traces::CommandRecord;
 
 use super::{Extent, Media, MediaError, Outcome, Request, Submission};
@@ -187,10 +189,30 @@ impl<M: Media> Tester<M> {
             if !self.under_way.values().any(&wanted) {
                 return;
             }
+            self.await_news();
             self.poll(64);
             std::thread::yield_now();
         }
         panic!("it does not come to an end: {:?}", self.under_way);
+    }
+
+    /// Sleeps until the medium tells of something, where it does.
+    fn await_news(&self) {
+        let Some(wake) = self.media.wake() else {
+            return;
+        };
+        let mut fds = [PollFd::from_borrowed_fd(wake, PollFlags::IN)];
+        let patience = Timespec {
+            tv_sec: 60,
+            tv_nsec: 0,
+        };
+        let told = loop {
+            match poll(&mut fds, Some(&patience)) {
+                Err(Errno::INTR) => {}
+                told => break told.unwrap(),
+            }
+        };
+        assert_eq!(told, 1, "nobody is told of {:?}", self.under_way);
     }
 
     fn span(extent: Extent) -> std::ops::Range<usize> {

@@ -17,6 +17,7 @@ mod overlay;
 mod pool;
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use imago::FormatAccess;
@@ -310,6 +311,10 @@ impl Media for Qcow2 {
 
     fn pending(&self) -> usize {
         self.under_way()
+    }
+
+    fn wake(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.pool.as_fd())
     }
 
     fn let_go(&mut self, sink: Sink<'_>) {

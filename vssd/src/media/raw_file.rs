@@ -295,6 +295,11 @@ impl Media for RawFile {
         self.waiting.len() + self.syncing.len() + self.synced.len()
     }
 
+    fn wake(&self) -> Option<BorrowedFd<'_>> {
+        // What has ended tells of itself no more.
+        self.synced.is_empty().then(|| self.syncer.as_fd())
+    }
+
     fn cancel(&mut self, wanted: &mut dyn FnMut(&Ticket) -> bool) -> Option<Ticket> {
         // The data of a durable write is written; a flush has no effect yet. One
         // that is a step of something else is not to be had alone.

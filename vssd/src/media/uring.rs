@@ -19,7 +19,7 @@ mod slot;
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use self::engine::{Alignment, Way};
@@ -353,6 +353,11 @@ impl Media for Uring {
     fn pending(&self) -> usize {
         let slots = self.slots.len() - self.free.len();
         slots + self.waiting.len() + self.syncing.len() + self.ended.len()
+    }
+
+    fn wake(&self) -> Option<BorrowedFd<'_>> {
+        // What has ended, and what the kernel does not have, tells of nothing.
+        (self.ended.is_empty() && self.ring.is_busy()).then(|| self.ring.as_fd())
     }
 
     fn let_go(&mut self, sink: Sink<'_>) {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
@@ -11,6 +12,7 @@ use imago::FormatAccess;
 use imago::file::File;
 
 use super::super::Extent;
+use super::super::bell::Bell;
 
 /// How many requests go on at a time.
 const THREADS: usize = 4;
@@ -67,6 +69,7 @@ struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
     image: RwLock<FormatAccess<File>>,
+    bell: Bell,
 }
 
 impl Shared {
@@ -91,6 +94,7 @@ impl Pool {
             queue: Mutex::default(),
             wake: Condvar::new(),
             image: RwLock::new(image),
+            bell: Bell::new()?,
         });
         let (sender, answers) = channel();
         let mut pool = Self {
@@ -122,12 +126,20 @@ impl Pool {
 
     /// The next answer, if there is one.
     pub(super) fn answer(&self) -> Option<Answer> {
+        self.shared.bell.hear();
         self.answers.try_recv().ok()
     }
 
     /// The next answer; none where no thread is left to give one.
     pub(super) fn wait(&self) -> Option<Answer> {
         self.answers.recv().ok()
+    }
+}
+
+impl AsFd for Pool {
+    /// Readable while there may be an answer.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.bell.as_fd()
     }
 }
 
@@ -181,17 +193,23 @@ fn work(shared: &Shared, answers: &Sender<Answer>) {
         if answers.send(answer).is_err() {
             return;
         }
+        shared.bell.ring();
     }
 }
 
 fn run(shared: &Shared, task: Task, kept: &mut Vec<u8>, syncing: &mut bool) -> io::Result<()> {
     let broken = || io::Error::other("the image was given up after an earlier failure");
-    if let Task::Discard(extents) = task {
-        // Clusters are given back, so that nobody else may be using one.
+    // Nobody else may use the image while a discard gives clusters back, and the
+    // library loses what is written to a new cluster while a part of it is zeroed.
+    if let Task::Discard(extents) = &task {
         let mut image = shared.image.write().map_err(|_| broken())?;
         return extents
-            .into_iter()
+            .iter()
             .try_for_each(|extent| image.discard_to_zero(extent.offset, extent.bytes));
+    }
+    if let Task::Zero { extent, .. } = &task {
+        let image = shared.image.write().map_err(|_| broken())?;
+        image.write_zeroes(extent.offset, extent.bytes)?;
     }
     let image = shared.image.read().map_err(|_| broken())?;
     let durable = match task {
@@ -222,10 +240,7 @@ fn run(shared: &Shared, task: Task, kept: &mut Vec<u8>, syncing: &mut bool) -> i
             }
             false
         }
-        Task::Zero { extent, durable } => {
-            image.write_zeroes(extent.offset, extent.bytes)?;
-            durable
-        }
+        Task::Zero { durable, .. } => durable,
         Task::Discard(_) => false,
         Task::Flush => true,
     };

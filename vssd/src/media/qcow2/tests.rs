@@ -72,6 +72,36 @@ fn it_matches_the_model_and_qemu_finds_no_fault() {
     );
 }
 
+/// Requests that meet nowhere may meet in a cluster that none has written yet.
+#[test]
+fn neighbours_in_a_new_cluster_leave_each_other_alone() {
+    const CLUSTER: u64 = 128;
+    const CLUSTERS: u64 = 128;
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..2 {
+        let path = dir.path().join(format!("{round}"));
+        let mut tester = Tester::new(create(&path, CLUSTERS * 65_536));
+        for start in (0..CLUSTERS - 1)
+            .step_by(2)
+            .map(|cluster| cluster * CLUSTER)
+        {
+            // Begins in the first of two clusters, and ends in the second.
+            tester.act(&Action::Write(start + 113, 56, true, false, 1));
+            tester.act(&Action::Zero(start + 201, 27, false, false));
+            if round % 2 == 1 {
+                tester.act(&Action::Write(start + 15, 20, false, false, 2));
+                tester.act(&Action::Write(start + 230, 20, false, false, 3));
+            } else {
+                tester.settle();
+            }
+        }
+        tester.check_all();
+        let model = tester.model.clone();
+        drop(tester);
+        judge(&path, &model);
+    }
+}
+
 /// A raw image below, a qcow2 image on it, and another on that.
 #[test]
 fn a_chain_matches_the_model_and_leaves_its_bases_alone() {

@@ -2,8 +2,11 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+
+use super::super::bell::Bell;
 
 /// A thread that calls `fdatasync`, one at a time, so that who asks for it can
 /// go on.
@@ -14,6 +17,14 @@ pub(super) struct Syncer {
     end: Receiver<io::Result<()>>,
     thread: Option<JoinHandle<()>>,
     running: bool,
+    bell: Bell,
+}
+
+impl AsFd for Syncer {
+    /// Readable once a sync has ended.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
 }
 
 impl Syncer {
@@ -21,13 +32,13 @@ impl Syncer {
     pub(super) fn start(file: File) -> io::Result<Self> {
         let (begin, begins) = sync_channel::<()>(1);
         let (ends, end) = sync_channel(1);
+        let bell = Bell::new()?;
+        let rope = bell.clone();
         let thread = std::thread::Builder::new()
             .name("vssd-flush".to_owned())
             .spawn(move || {
-                while begins.recv().is_ok() {
-                    if ends.send(file.sync_data()).is_err() {
-                        break;
-                    }
+                while begins.recv().is_ok() && ends.send(file.sync_data()).is_ok() {
+                    rope.ring();
                 }
             })?;
         Ok(Self {
@@ -35,6 +46,7 @@ impl Syncer {
             end,
             thread: Some(thread),
             running: false,
+            bell,
         })
     }
 
@@ -56,6 +68,7 @@ impl Syncer {
         if !self.running {
             return None;
         }
+        self.bell.hear();
         let result = self.end.try_recv().ok()?;
         self.running = false;
         Some(result)

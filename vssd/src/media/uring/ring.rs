@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use io_uring::{IoUring, Probe, opcode, squeue, types};
 
@@ -59,6 +59,15 @@ impl std::fmt::Debug for Ring {
             .field("under_way", &self.under_way)
             .field("untold", &self.untold)
             .finish_non_exhaustive()
+    }
+}
+
+impl AsFd for Ring {
+    /// Readable while there is a completion to take.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is open for as long as the ring, which is
+        // borrowed as well.
+        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
     }
 }
 
