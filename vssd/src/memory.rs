@@ -261,7 +261,9 @@ impl DmaTable {
         self.check(iova, len, file_offset, protection)?;
         let system = |source| MapError::System { iova, len, source };
         let stat = rustix::fs::fstat(fd).map_err(|errno| system(errno.into()))?;
+        // The rest of a file's last page is there, too.
         let file_bytes = u64::try_from(stat.st_size).unwrap_or(0);
+        let file_bytes = file_bytes.next_multiple_of(PAGE_BYTES);
         let file_end = file_offset
             .checked_add(len)
             .ok_or(MapError::Overflow { iova, len })?;

@@ -27,6 +27,11 @@ pub struct Options {
     pub mode: u32,
     /// When to sleep.
     pub idle: IdlePolicy,
+    /// Give the client of an NVMe drive no page to store doorbells in: each comes
+    /// as a message, and the worker can sleep until one does. Clients that insist
+    /// on the page stay away; shadow doorbells (`NVMe Base 2.1 §5.2.5`) still
+    /// spare most messages. A virtio disk is told of requests in any case.
+    pub trap_doorbells: bool,
 }
 
 impl Default for Options {
@@ -34,6 +39,7 @@ impl Default for Options {
         Self {
             mode: 0o600,
             idle: IdlePolicy::default(),
+            trap_doorbells: false,
         }
     }
 }

@@ -78,6 +78,18 @@ fn ranges_that_are_none_are_refused_and_change_nothing() {
 }
 
 #[test]
+fn the_rest_of_a_files_last_page_can_be_used() {
+    let fd = file(1);
+    rustix::fs::ftruncate(&fd, P + 1).unwrap();
+    let mut table = DmaTable::new();
+    let mut map = |pages| table.map(0, pages * P, fd.as_fd(), 0, Protection::READ_WRITE);
+    assert!(matches!(map(3), Err(MapError::FileTooShort { .. })));
+    map(2).unwrap();
+    table.write_bytes(2 * P - 1, &[7]).unwrap();
+    assert_eq!(byte(&table, 2 * P - 1), Some(7));
+}
+
+#[test]
 fn what_may_only_be_read_is_not_written() {
     let fd = file(1);
     let mut table = DmaTable::new();

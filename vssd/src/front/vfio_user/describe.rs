@@ -53,7 +53,13 @@ pub(super) fn device_info(message: &Message) -> Result<Reply, Refusal> {
     Ok(info.as_bytes().to_vec().into())
 }
 
-pub(super) fn region_info(function: &dyn Function, message: &Message) -> Result<Reply, Refusal> {
+/// What a region is; the client gets no page for doorbells where they are
+/// `trapped`.
+pub(super) fn region_info(
+    function: &dyn Function,
+    trapped: bool,
+    message: &Message,
+) -> Result<Reply, Refusal> {
     let (asked, _) = message.parse::<RegionInfo>(Command::DeviceGetRegionInfo)?;
     let cmb = function.cmb();
     let cmb_bytes = cmb.map_or(0, |cmb| cmb.bytes);
@@ -75,7 +81,7 @@ pub(super) fn region_info(function: &dyn Function, message: &Message) -> Result<
         let share = Share::Cmb;
         return Ok(Reply { payload, share });
     }
-    if asked.index != region_index::BAR0 {
+    if asked.index != region_index::BAR0 || trapped {
         return Ok(wire::encode_region_info(info, &[], asked.argsz).into());
     }
     let file = function.doorbells();

@@ -14,7 +14,7 @@ pub(crate) struct FuzzedSession(Session);
 impl FuzzedSession {
     pub(crate) fn new(socket: UnixStream, function: &dyn Function) -> Self {
         let connection = Connection::new(socket);
-        Self(Session::new(connection, "fuzz".to_owned(), function))
+        Self(Session::new(connection, "fuzz".to_owned(), function, false))
     }
 
     pub(crate) fn service(&mut self, function: &mut dyn Function) -> Result<usize, WireError> {

@@ -68,7 +68,9 @@ impl Server {
         let peer = peer(&stream);
         let name = format!("{} ({peer})", self.path().display());
         log::info!("{name}: connected");
-        let mut session = Session::new(Connection::new(stream), name.clone(), function);
+        let connection = Connection::new(stream);
+        let trapped = self.options.trap_doorbells;
+        let mut session = Session::new(connection, name.clone(), function, trapped);
         let ended = worker::drive(function, &mut session, stop, self.options.idle);
         // The function lets go of the client's memory before the client sees the
         // end of the connection.

@@ -1,6 +1,7 @@
 //! One client: its requests in, the replies out.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{Ordering, fence};
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -17,7 +18,7 @@ use super::irqs::Irqs;
 use super::reply::{Refusal, Reply, Share};
 use crate::Protection;
 use crate::front::Function;
-use crate::worker::Attachment;
+use crate::worker::{Attachment, Rest};
 
 /// How many requests are handled before the controller gets its turn.
 const REQUESTS_PER_TURN: usize = 64;
@@ -38,6 +39,8 @@ pub(super) struct Session {
     irqs: Irqs,
     /// Size of the controller memory buffer, bytes.
     cmb_bytes: u64,
+    /// Whether doorbells come as messages only.
+    trapped: bool,
     refusals: u32,
     /// Whether any memory came with a descriptor.
     has_memory: bool,
@@ -66,6 +69,21 @@ impl Attachment for Session {
         self.irqs.wake()
     }
 
+    fn rest(&mut self, function: &mut dyn Function) -> Rest {
+        if !self.trapped {
+            return Rest::of(function);
+        }
+        // A host with shadow doorbells stores one and then asks whether it has to
+        // ring; we have said that it has to, and now look once more. With a fence
+        // on either side, one of the two sees the other.
+        fence(Ordering::SeqCst);
+        if function.poll(u32::MAX) > 0 {
+            Rest::No
+        } else {
+            Rest::Told
+        }
+    }
+
     /// Handles what has come. A client that does not take its replies is not
     /// read from, so that it cannot make us keep them.
     fn service(&mut self, function: &mut dyn Function) -> Result<usize, WireError> {
@@ -84,7 +102,12 @@ impl Attachment for Session {
 
 impl Session {
     /// A client that has just connected; `name` is for the log.
-    pub(super) fn new(connection: Connection, name: String, function: &dyn Function) -> Self {
+    pub(super) fn new(
+        connection: Connection,
+        name: String,
+        function: &dyn Function,
+        trapped: bool,
+    ) -> Self {
         let cmb_bytes = function.cmb().map_or(0, |cmb| cmb.bytes);
         let config = ConfigSpace::new(Shape {
             identity: function.identity(),
@@ -100,6 +123,7 @@ impl Session {
             config,
             irqs: Irqs::new(function.vectors()),
             cmb_bytes,
+            trapped,
             refusals: 0,
             has_memory: false,
             said_no_memory: false,
@@ -199,7 +223,7 @@ impl Session {
             Command::DmaMap => self.dma_map(function, &message),
             Command::DmaUnmap => dma_unmap(function, &message),
             Command::DeviceGetInfo => describe::device_info(&message),
-            Command::DeviceGetRegionInfo => describe::region_info(function, &message),
+            Command::DeviceGetRegionInfo => describe::region_info(function, self.trapped, &message),
             Command::DeviceGetRegionIoFds => describe::region_io_fds(self.cmb_bytes, &message),
             Command::DeviceGetIrqInfo => describe::irq_info(&self.irqs, &message),
             Command::DeviceSetIrqs => {

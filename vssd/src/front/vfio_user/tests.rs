@@ -86,6 +86,10 @@ impl Function for Probe {
         0
     }
 
+    fn wake(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     fn idle(&self) -> bool {
         true
     }

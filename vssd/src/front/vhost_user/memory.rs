@@ -6,6 +6,7 @@
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 
+use nvme::PAGE_BYTES;
 use vhost::vhost_user::message::VhostUserMemoryRegion;
 
 use crate::front::Function;
@@ -24,9 +25,12 @@ struct Region {
 
 impl From<&VhostUserMemoryRegion> for Region {
     fn from(region: &VhostUserMemoryRegion) -> Self {
+        // Clients without a guest share what they have allocated, to the byte;
+        // what is shared is pages all the same.
+        let pages = region.memory_size.checked_next_multiple_of(PAGE_BYTES);
         Self {
             guest: region.guest_phys_addr,
-            bytes: region.memory_size,
+            bytes: pages.unwrap_or(region.memory_size),
             client: region.user_addr,
         }
     }
