@@ -2,6 +2,7 @@
 
 mod front;
 mod recorded;
+mod sockets;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -24,6 +25,7 @@ use crate::stop;
 use crate::trace::parse_resolution;
 use front::{Front, Server};
 use recorded::{RecordPlan, Recorded};
+use sockets::{SocketArguments, Sockets};
 
 /// The guest memory in the options that are printed, MiB.
 const GUEST_MIB: u32 = 4096;
@@ -43,6 +45,8 @@ pub(crate) struct ServeArguments {
     /// Be a virtio disk on this socket, for QEMU 7.2 or later and its like.
     #[arg(long, value_name = "SOCKET")]
     vhost_user: Option<PathBuf>,
+    #[command(flatten)]
+    sockets: SocketArguments,
     #[command(flatten)]
     drive: DriveArguments,
 }
@@ -273,8 +277,9 @@ fn serial_of(disk: &Disk) -> String {
 /// Runs `vssd serve`.
 pub(crate) fn run(arguments: &ServeArguments) -> Result<Answer> {
     let mut all = Vec::new();
+    let sockets = arguments.sockets.understand()?;
     for front in arguments.fronts()? {
-        let serving = Serving::start_as(front, &arguments.disk, &arguments.drive)?;
+        let serving = Serving::start_as(front, &arguments.disk, &arguments.drive, sockets)?;
         println!("{}", serving.qemu_options()?);
         all.push(serving);
     }
@@ -301,17 +306,22 @@ impl Serving {
     /// Opens `disk` and serves it as an NVMe drive. The socket is there when this
     /// returns.
     pub(crate) fn start(disk: &Disk, arguments: &DriveArguments) -> Result<Self> {
-        Self::start_as(Front::Nvme, disk, arguments)
+        Self::start_as(Front::Nvme, disk, arguments, Sockets::default())
     }
 
-    fn start_as(front: Front, disk: &Disk, arguments: &DriveArguments) -> Result<Self> {
+    fn start_as(
+        front: Front,
+        disk: &Disk,
+        arguments: &DriveArguments,
+        sockets: Sockets,
+    ) -> Result<Self> {
         let media = &arguments.media;
         match media.open(disk, arguments.create, arguments.read_only)? {
-            Opened::Ram(media) => Self::start_on(media, front, arguments, disk),
-            Opened::Null(media) => Self::start_on(media, front, arguments, disk),
-            Opened::Uring(media) => Self::start_on(*media, front, arguments, disk),
-            Opened::Sync(media) => Self::start_on(media, front, arguments, disk),
-            Opened::Qcow2(media) => Self::start_on(media, front, arguments, disk),
+            Opened::Ram(media) => Self::start_on(media, front, arguments, disk, sockets),
+            Opened::Null(media) => Self::start_on(media, front, arguments, disk, sockets),
+            Opened::Uring(media) => Self::start_on(*media, front, arguments, disk, sockets),
+            Opened::Sync(media) => Self::start_on(media, front, arguments, disk, sockets),
+            Opened::Qcow2(media) => Self::start_on(media, front, arguments, disk, sockets),
         }
     }
 
@@ -320,6 +330,7 @@ impl Serving {
         front: Front,
         arguments: &DriveArguments,
         disk: &Disk,
+        sockets: Sockets,
     ) -> Result<Self> {
         let bytes = media.info().bytes;
         let plan = arguments.plan(&front);
@@ -339,13 +350,17 @@ impl Serving {
                 (directory.path().join("nvme.sock"), Some(directory))
             }
         };
-        let mut server = Server::bind(&front, &socket, &controller)?;
+        let mut server = Server::bind(&front, &socket, sockets.options, &controller)?;
+        sockets.hand_over(&socket)?;
         let stop = StopHandle::new().context("cannot make an event descriptor")?;
         let handle = stop.clone();
         let mut recorded = Recorded::new(controller, plan);
         let thread = std::thread::Builder::new()
             .name("worker".into())
-            .spawn(move || server.run(&mut recorded, &handle))
+            .spawn(move || {
+                sockets.pin();
+                server.run(&mut recorded, &handle)
+            })
             .context("cannot start a thread")?;
         Ok(Self {
             front,

@@ -23,8 +23,12 @@ pub(super) enum Server {
 
 impl Server {
     /// Listens on `socket`.
-    pub(super) fn bind<F: Function>(front: &Front, socket: &Path, drive: &F) -> Result<Self> {
-        let options = Options::default();
+    pub(super) fn bind<F: Function>(
+        front: &Front,
+        socket: &Path,
+        options: Options,
+        drive: &F,
+    ) -> Result<Self> {
         Ok(match front {
             Front::Nvme => Self::Nvme(vfio_user::Server::bind(socket, options)?),
             Front::Virtio(_) if drive.block_device().is_none() => bail!(

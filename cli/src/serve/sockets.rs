@@ -1,0 +1,148 @@
+//! Options of the sockets that guests attach to, and of the threads behind them.
+
+use std::os::unix::fs::chown;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
+use nix::unistd::{Gid, Group};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use vssd::front::Options;
+use vssd::worker::IdlePolicy;
+
+/// When a thread that serves a guest sleeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Poll {
+    /// Never: the lowest latency, for a whole core.
+    Busy,
+    /// After a while without a command.
+    #[default]
+    Adaptive,
+    /// At once: the fewest cycles, for a wake-up with each command.
+    Interrupt,
+}
+
+/// How guests are served.
+#[derive(Clone, Debug, Args)]
+pub(super) struct SocketArguments {
+    /// When to sleep: never, after a while without a command, or until the next one
+    /// comes. An NVMe guest cannot map its doorbells then: each is a message.
+    #[arg(long, value_name = "MODE", default_value = "adaptive")]
+    poll: Poll,
+    /// Serve on this core only.
+    #[arg(long, value_name = "NUMBER")]
+    core: Option<usize>,
+    /// Permissions of the sockets, in octal; whoever may write may attach.
+    #[arg(long, value_name = "MODE", default_value = "0600", value_parser = parse_mode)]
+    socket_mode: u32,
+    /// Give the sockets to this group, such as kvm, by name or number.
+    #[arg(long, value_name = "GROUP")]
+    socket_group: Option<String>,
+}
+
+/// The same, understood.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sockets {
+    pub(super) options: Options,
+    group: Option<Gid>,
+    core: Option<usize>,
+}
+
+impl SocketArguments {
+    /// Looks up what has a name.
+    pub(super) fn understand(&self) -> Result<Sockets> {
+        let idle = match self.poll {
+            Poll::Busy => IdlePolicy::BUSY,
+            Poll::Adaptive => IdlePolicy::default(),
+            Poll::Interrupt => IdlePolicy::INTERRUPT,
+        };
+        if let Some(core) = self.core {
+            let allowed = sched_getaffinity(None).context("cannot ask which cores there are")?;
+            if core >= CpuSet::MAX_CPU || !allowed.is_set(core) {
+                bail!(
+                    "--core {core}: this process may not run there; `nproc` tells how many cores there are, `taskset -p $$` which are allowed"
+                );
+            }
+        }
+        Ok(Sockets {
+            options: Options {
+                mode: self.socket_mode,
+                idle,
+                trap_doorbells: self.poll == Poll::Interrupt,
+            },
+            group: self.socket_group.as_deref().map(group).transpose()?,
+            core: self.core,
+        })
+    }
+}
+
+impl Sockets {
+    /// Gives the socket at `path` away.
+    pub(super) fn hand_over(&self, path: &Path) -> Result<()> {
+        let Some(group) = self.group else {
+            return Ok(());
+        };
+        chown(path, None, Some(group.as_raw())).with_context(|| {
+            format!(
+                "cannot give {} to group {}: only root, and members of the group, may",
+                path.display(),
+                group.as_raw()
+            )
+        })
+    }
+
+    /// Has the calling thread run where it is to.
+    pub(super) fn pin(&self) {
+        let Some(core) = self.core else {
+            return;
+        };
+        let mut set = CpuSet::new();
+        set.set(core);
+        if let Err(error) = sched_setaffinity(None, &set) {
+            log::warn!("cannot run on core {core} only: {error}");
+        }
+    }
+}
+
+fn parse_mode(text: &str) -> Result<u32, String> {
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| *mode <= 0o777)
+        .ok_or_else(|| "up to three octal digits, such as 0660".to_owned())
+}
+
+/// A group, by name or number.
+fn group(text: &str) -> Result<Gid> {
+    if let Ok(number) = text.parse() {
+        return Ok(Gid::from_raw(number));
+    }
+    match Group::from_name(text) {
+        Ok(Some(group)) => Ok(group.gid),
+        Ok(None) => {
+            bail!("--socket-group {text}: there is no such group; `getent group` lists them")
+        }
+        Err(errno) => bail!("--socket-group {text}: cannot look it up: {errno}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_are_octal() {
+        assert_eq!(parse_mode("0660"), Ok(0o660));
+        assert_eq!(parse_mode("600"), Ok(0o600));
+        for wrong in ["0880", "1777", "rw", "-1", ""] {
+            assert!(parse_mode(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn groups_have_names_and_numbers() {
+        assert_eq!(group("root").unwrap().as_raw(), 0);
+        assert_eq!(group("12345").unwrap().as_raw(), 12345);
+        let error = group("nobody-has-this").unwrap_err().to_string();
+        assert!(error.contains("getent group"), "{error}");
+    }
+}
