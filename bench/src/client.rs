@@ -9,12 +9,27 @@ use ::driver::{Controller, ControllerOptions};
 use anyhow::{Result, ensure};
 use traces::MonotonicClock;
 
+const MEANINGLESS: &str = "commands failed: the figures would mean nothing";
+
 /// Writes the first `bytes` of the device once, so that reads find memory that
 /// is really there, then runs `options`, and reports that.
 pub(crate) fn run(socket: &Path, bytes: u64, options: IoworkerOptions) -> Result<IoworkerReport> {
     let clock = MonotonicClock::start();
     let transport = VfioUser::connect(socket)?;
     let mut controller = Controller::initialise(transport, ControllerOptions::default(), clock)?;
+    fill(&mut controller, bytes, &clock)?;
+    let report = Ioworker::create(&mut controller, options)?.run(&clock)?;
+    ensure!(report.errors() == 0, MEANINGLESS);
+    controller.shutdown()?;
+    Ok(report)
+}
+
+/// Writes the first `bytes` of the device once.
+pub(crate) fn fill(
+    controller: &mut Controller<VfioUser>,
+    bytes: u64,
+    clock: &MonotonicClock,
+) -> Result<()> {
     let fill = IoworkerOptions {
         io_size: IoSize::One(Size::Bytes(128 << 10)),
         lba_random: 0,
@@ -23,14 +38,9 @@ pub(crate) fn run(socket: &Path, bytes: u64, options: IoworkerOptions) -> Result
         io_count: Some(bytes / (128 << 10)),
         ..IoworkerOptions::default()
     };
-    let filled = Ioworker::create(&mut controller, fill)?.run(&clock)?;
-    let report = Ioworker::create(&mut controller, options)?.run(&clock)?;
-    ensure!(
-        filled.errors() + report.errors() == 0,
-        "commands failed: the figures would mean nothing"
-    );
-    controller.shutdown()?;
-    Ok(report)
+    let report = Ioworker::create(controller, fill)?.run(clock)?;
+    ensure!(report.errors() == 0, MEANINGLESS);
+    Ok(())
 }
 
 /// 4 KiB random reads at this depth, for so long.

@@ -9,6 +9,7 @@
 mod client;
 mod codec;
 mod driver;
+mod fronts;
 mod record;
 mod replay;
 mod server;
@@ -27,6 +28,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Benchmark {
+    /// IOPS of the fronts, recording or not, beside qemu-storage-daemon; what an
+    /// idle server takes.
+    Fronts(FrontsArguments),
     /// IOPS with and without --record.
     Record(Common),
     /// IOPS and instructions of the driver, beside fio on the same data.
@@ -86,6 +90,23 @@ struct ReplayArguments {
     json: Option<PathBuf>,
 }
 
+/// What the benchmark of the fronts takes.
+#[derive(Debug, Args)]
+struct FrontsArguments {
+    #[command(flatten)]
+    common: Common,
+    /// The qemu-storage-daemon to measure beside; by default, that of Debian's
+    /// backports, which is fetched.
+    #[arg(long, value_name = "PROGRAM")]
+    storage_daemon: Option<PathBuf>,
+    /// Measure only rows that contain this, such as "vhost-user null".
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
+    /// Write the table as Markdown, too.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+}
+
 /// What every benchmark takes.
 #[derive(Debug, Args)]
 struct Common {
@@ -105,6 +126,7 @@ struct Common {
 
 fn main() -> Result<()> {
     match Arguments::parse().benchmark {
+        Benchmark::Fronts(arguments) => fronts::run(&arguments),
         Benchmark::Record(common) => record::run(&common),
         Benchmark::Driver(common) => driver::run(&common),
         Benchmark::Codec(arguments) => codec::run(&arguments),

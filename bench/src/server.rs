@@ -45,7 +45,7 @@ pub(crate) fn pin(core: usize) -> Result<()> {
     sched_setaffinity(None, &set).with_context(|| format!("cannot run on core {core} only"))
 }
 
-/// A `vssd serve` that is killed when dropped.
+/// A server that is killed when dropped: `vssd serve`, or a peer of it.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
@@ -62,15 +62,22 @@ impl Server {
         socket: PathBuf,
         cores: Cores,
     ) -> Result<Self> {
-        pin(cores.server)?;
-        let child = Command::new(vssd)
+        let mut command = Command::new(vssd);
+        command
             .args(["serve", disk, "--vfio-user"])
             .arg(&socket)
-            .args(arguments)
+            .args(arguments);
+        Self::spawn(command, socket, cores)
+    }
+
+    /// The same with a command of the caller's, which makes `socket`.
+    pub(crate) fn spawn(mut command: Command, socket: PathBuf, cores: Cores) -> Result<Self> {
+        pin(cores.server)?;
+        let child = command
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .with_context(|| format!("cannot start {}", vssd.display()));
+            .with_context(|| format!("cannot start {}", command.get_program().display()));
         pin(cores.client)?;
         let mut server = Self {
             child: child?,
@@ -97,6 +104,11 @@ impl Server {
             stderr.read_to_string(&mut said)?;
         }
         bail!("the server does not listen; it said: {}", said.trim())
+    }
+
+    /// Its process number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// The socket that it listens on.

@@ -132,6 +132,21 @@ impl Host {
         Ok(entry.join("root/usr/lib/u-boot/qemu-x86_64/u-boot.rom"))
     }
 
+    /// `qemu-storage-daemon` of Debian 13's backports; fetched if it is not there (about
+    /// 20 MB).
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::open_or_build`].
+    pub fn storage_daemon(
+        options: &KitOptions,
+        progress: &mut dyn Progress,
+    ) -> Result<PathBuf, KitError> {
+        let cache = Cache::open(options.cache.as_deref())?;
+        let entry = extra::storage_daemon(&cache, options.mirror.as_deref(), progress)?;
+        Ok(entry.join("bin/qemu-storage-daemon"))
+    }
+
     /// A boot loader for UEFI, and what makes FAT file systems to keep it in; fetched if
     /// they are not there (about 1 MB).
     ///

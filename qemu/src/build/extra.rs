@@ -88,9 +88,41 @@ pub(crate) fn boot_loader(
     })
 }
 
+/// Provides a directory with `qemu-storage-daemon` in `bin`.
+pub(crate) fn storage_daemon(
+    cache: &Cache,
+    mirror: Option<&str>,
+    progress: &mut dyn Progress,
+) -> Result<PathBuf, KitError> {
+    let arch = host::arch()?;
+    let recipe = [RECIPE, arch.debian, apt::BACKPORTS, "qemu-utils"];
+    cache.entry("qemu-utils", &key(&recipe), progress, |stage, progress| {
+        let what = "qemu-storage-daemon, to measure beside";
+        let wanted = (&["qemu-utils"][..], what);
+        let packages = fetch_from(stage, apt::BACKPORTS, arch.debian, mirror, wanted, progress)?;
+        let root = unpack(stage, &packages)?;
+        let bin = stage.dir.join("bin");
+        make_dir(&bin)?;
+        let home = stage.home.join("root");
+        host::launcher(&bin, &root, &home, arch, "usr/bin/qemu-storage-daemon")
+    })
+}
+
 /// Fetches packages of Debian 13 for `arch`; with a word on what they are.
 fn fetch(
     stage: &Stage<'_>,
+    arch: &str,
+    mirror: Option<&str>,
+    wanted: (&[&str], &str),
+    progress: &mut dyn Progress,
+) -> Result<Vec<PathBuf>, KitError> {
+    fetch_from(stage, apt::SUITE, arch, mirror, wanted, progress)
+}
+
+/// The same from another suite than Debian 13 itself.
+fn fetch_from(
+    stage: &Stage<'_>,
+    suite: &str,
     arch: &str,
     mirror: Option<&str>,
     (packages, what): (&[&str], &str),
@@ -104,7 +136,7 @@ fn fetch(
     apt.fetch(
         &Request {
             name,
-            suite: apt::SUITE,
+            suite,
             packages,
             // One of XFS's programs is written in Python; jobs do without.
             without: &[&WITHOUT[..], &["python3-dbus"]].concat(),
