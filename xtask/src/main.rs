@@ -54,7 +54,8 @@ enum Task {
     },
     /// Measure, side by side in one run, and print ratios.
     Bench {
-        /// Arguments for the benchmark: `record`, `driver`, `codec` or `replay`.
+        /// Arguments for the benchmark: `fronts`, `record`, `driver`, `codec` or
+        /// `replay`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
