@@ -189,17 +189,18 @@ fn run(shared: &Shared, task: Task, kept: &mut Vec<u8>, syncing: &mut bool) -> i
     if let Task::Discard(extents) = task {
         // Clusters are given back, so that nobody else may be using one.
         let mut image = shared.image.write().map_err(|_| broken())?;
-        return extents
+        extents
             .into_iter()
-            .try_for_each(|extent| image.discard_to_zero(extent.offset, extent.bytes));
+            .try_for_each(|extent| image.discard_to_zero(extent.offset, extent.bytes))?;
+        return image.flush();
     }
     let image = shared.image.read().map_err(|_| broken())?;
-    let durable = match task {
+    let (changed, durable) = match task {
         Task::Read { offset, mut buffer } => {
             let done = image.read(&mut buffer[..], offset);
             *kept = buffer;
             done?;
-            false
+            (false, false)
         }
         Task::Write {
             offset,
@@ -209,7 +210,7 @@ fn run(shared: &Shared, task: Task, kept: &mut Vec<u8>, syncing: &mut bool) -> i
             let done = image.write(&buffer[..], offset);
             *kept = buffer;
             done?;
-            durable
+            (true, durable)
         }
         Task::Verify(extent) => {
             let mut chunk = vec![0; SCAN_BYTES];
@@ -220,15 +221,21 @@ fn run(shared: &Shared, task: Task, kept: &mut Vec<u8>, syncing: &mut bool) -> i
                 image.read(&mut *chunk, extent.offset + done)?;
                 done += u64::try_from(chunk.len()).unwrap_or(u64::MAX);
             }
-            false
+            (false, false)
         }
         Task::Zero { extent, durable } => {
             image.write_zeroes(extent.offset, extent.bytes)?;
-            durable
+            (true, durable)
         }
-        Task::Discard(_) => false,
-        Task::Flush => true,
+        Task::Discard(_) => (false, false),
+        Task::Flush => (false, true),
     };
+    if changed {
+        // The tables that say where the data is: the library keeps what changes in them
+        // in our memory. A guest that outlives this process, and goes on with the next
+        // one, finds what was answered only where the system has them.
+        image.flush()?;
+    }
     if durable {
         *syncing = true;
         image.flush()?;
