@@ -7,6 +7,7 @@
 //!
 //! A decorator (a timing model, faults) is a `Media` around a `Media`.
 
+mod complaints;
 #[cfg(test)]
 mod contract;
 mod image;
