@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -17,6 +17,12 @@ use crate::worker::{self, Ended, IdlePolicy, StopHandle};
 
 /// How many clients may wait while one is served.
 const BACKLOG: i32 = 8;
+
+/// How long until it is tried again to take a client for whom something is missing,
+/// seconds.
+const RETRY_S: i64 = 1;
+/// How often the socket's file is looked for, seconds.
+const LOOK_AGAIN_S: i64 = 2;
 
 /// How a server serves.
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +105,9 @@ pub(crate) struct Listener {
     path: PathBuf,
     /// Device and inode of the file, so that nobody else's is removed.
     file: Option<(u64, u64)>,
+    mode: u32,
+    /// Whether its file is gone for good.
+    is_given_up: bool,
 }
 
 impl AsFd for Listener {
@@ -139,6 +148,8 @@ impl Listener {
             socket: socket.into(),
             path: path.to_owned(),
             file,
+            mode,
+            is_given_up: false,
         };
         rustix::net::listen(&listener, BACKLOG)
             .map_err(|errno| system("listen on")(errno.into()))?;
@@ -153,38 +164,91 @@ impl Listener {
     /// Hands one client after the other to `serve`, which returns at its end, on
     /// this thread, until `stop` says so.
     pub(crate) fn serve_each(
-        &self,
+        &mut self,
         stop: &StopHandle,
         mut serve: impl FnMut(UnixStream),
     ) -> Result<(), ServeError> {
         worker::sharpen_timers();
+        let mut short = false;
         while !stop.is_stopped() {
-            if let Some(stream) = self.next_client(stop)? {
-                serve(stream);
+            match self.next_client(stop) {
+                Ok(Some(stream)) => {
+                    short = false;
+                    serve(stream);
+                }
+                Ok(None) => self.reappear(),
+                // It waits at the socket, and others may give back what it needs.
+                Err(error) if is_shortage(&error) => {
+                    if !std::mem::replace(&mut short, true) {
+                        log::warn!(
+                            "{}: a client waits, and cannot be served: {error}; raise the limit \
+                             (ulimit -n), or end what else needs so much",
+                            self.path.display()
+                        );
+                    }
+                    self.wait(stop, false, RETRY_S)
+                        .map_err(|source| self.failed(source))?;
+                }
+                Err(error) => return Err(self.failed(error)),
             }
         }
         Ok(())
     }
 
-    /// Waits for a client or the end; none at the end, and where a client has
-    /// thought better of it.
-    fn next_client(&self, stop: &StopHandle) -> Result<Option<UnixStream>, ServeError> {
-        let failed = |source| ServeError::Accept {
-            path: self.path.display().to_string(),
-            source,
-        };
-        let mut fds = [
-            PollFd::new(self, PollFlags::IN),
-            PollFd::new(stop, PollFlags::IN),
-        ];
-        match poll(&mut fds, None) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(failed(errno.into())),
-        }
+    /// Waits for a client or the end, but not for ever; none where there is none, and
+    /// where a client has thought better of it.
+    fn next_client(&self, stop: &StopHandle) -> io::Result<Option<UnixStream>> {
+        self.wait(stop, true, LOOK_AGAIN_S)?;
         if stop.is_stopped() {
             return Ok(None);
         }
-        self.accept().map_err(failed)
+        self.accept()
+    }
+
+    /// Waits for the end, or for a client as well, or until `seconds` have passed.
+    fn wait(&self, stop: &StopHandle, for_client: bool, seconds: i64) -> io::Result<()> {
+        let mut fds = vec![PollFd::new(stop, PollFlags::IN)];
+        fds.extend(for_client.then(|| PollFd::new(self, PollFlags::IN)));
+        let timeout = Timespec {
+            tv_sec: seconds,
+            tv_nsec: 0,
+        };
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> ServeError {
+        ServeError::Accept {
+            path: self.path.display().to_string(),
+            source,
+        }
+    }
+
+    /// Makes the socket again where somebody has removed its file, as those do who
+    /// clean up `/tmp`: nobody could connect any more.
+    fn reappear(&mut self) {
+        let gone = fs::symlink_metadata(&self.path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if !gone || self.is_given_up {
+            return;
+        }
+        let path = self.path.display();
+        match Self::bind(&self.path, self.mode) {
+            Ok(again) => {
+                log::warn!("{path}: the socket's file was removed, and is there again");
+                // What is there now is not this one's to remove.
+                self.file = None;
+                *self = again;
+            }
+            Err(error) => {
+                log::error!(
+                    "{path}: the socket's file was removed, and nobody can connect: {error}"
+                );
+                self.is_given_up = true;
+            }
+        }
     }
 
     /// The next client, if one waits.
@@ -242,6 +306,12 @@ pub(crate) fn tell_end<E: fmt::Display>(
         Ended::Detached(error) => log::warn!("{name}: connection closed: {error}"),
         Ended::Stopped => log::info!("{name}: connection closed, as the server stops"),
     }
+}
+
+/// Whether `error` says that there is not enough of something just now.
+fn is_shortage(error: &io::Error) -> bool {
+    let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
+    Errno::from_io_error(error).is_some_and(|errno| short.contains(&errno))
 }
 
 /// Removes a socket that nobody listens on.

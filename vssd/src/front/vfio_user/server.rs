@@ -8,7 +8,7 @@ use wire::{Connection, WireError};
 use super::session::Session;
 use crate::front::listener::{BindError, Listener, peer, tell_end};
 use crate::front::{Function, Options, ServeError};
-use crate::worker::{self, StopHandle};
+use crate::worker::{self, IdlePolicy, StopHandle};
 
 /// A socket at which a function is served; see the [module](super).
 ///
@@ -57,26 +57,32 @@ impl Server {
         function: &mut dyn Function,
         stop: &StopHandle,
     ) -> Result<(), ServeError> {
+        let (path, idle) = (self.path().to_owned(), self.options.idle);
         self.listener
-            .serve_each(stop, |stream| self.serve(stream, function, stop))
+            .serve_each(stop, |stream| serve((&path, stream), function, stop, idle))
     }
+}
 
-    /// Serves one client to its end.
-    fn serve(&self, stream: UnixStream, function: &mut dyn Function, stop: &StopHandle) {
-        let peer = peer(&stream);
-        let name = format!("{} ({peer})", self.path().display());
-        log::info!("{name}: connected");
-        let mut session = Session::new(Connection::new(stream), name.clone(), function);
-        let ended = worker::drive(function, &mut session, stop, self.options.idle);
-        // The function lets go of the client's memory before the client sees the
-        // end of the connection.
-        if session.is_agreed() {
-            function.disconnected();
-            function.set_interrupts(Box::new(()));
-            function.dma_unmap_all();
-            function.set_bus_master(true);
-        }
-        drop(session);
-        tell_end(&name, &ended, |error| matches!(error, WireError::Closed));
+/// Serves one client to its end.
+fn serve(
+    (path, stream): (&Path, UnixStream),
+    function: &mut dyn Function,
+    stop: &StopHandle,
+    idle: IdlePolicy,
+) {
+    let peer = peer(&stream);
+    let name = format!("{} ({peer})", path.display());
+    log::info!("{name}: connected");
+    let mut session = Session::new(Connection::new(stream), name.clone(), function);
+    let ended = worker::drive(function, &mut session, stop, idle);
+    // The function lets go of the client's memory before the client sees the
+    // end of the connection.
+    if session.is_agreed() {
+        function.disconnected();
+        function.set_interrupts(Box::new(()));
+        function.dma_unmap_all();
+        function.set_bus_master(true);
     }
+    drop(session);
+    tell_end(&name, &ended, |error| matches!(error, WireError::Closed));
 }

@@ -7,7 +7,7 @@ use super::connection::{Connection, ConnectionError};
 use super::session::Session;
 use crate::front::listener::{BindError, Listener, peer, tell_end};
 use crate::front::{Function, Options, ServeError};
-use crate::worker::{self, Ended, StopHandle};
+use crate::worker::{self, Ended, IdlePolicy, StopHandle};
 
 /// A socket at which a function is served as a virtio block device; see the
 /// [module](super).
@@ -46,31 +46,37 @@ impl Server {
         function: &mut dyn Function,
         stop: &StopHandle,
     ) -> Result<(), ServeError> {
+        let (path, idle) = (self.path().to_owned(), self.options.idle);
         self.listener
-            .serve_each(stop, |stream| self.serve(stream, function, stop))
+            .serve_each(stop, |stream| serve((&path, stream), function, stop, idle))
     }
+}
 
-    /// Serves one client to its end.
-    fn serve(&self, stream: UnixStream, function: &mut dyn Function, stop: &StopHandle) {
-        let name = format!("{} ({})", self.path().display(), peer(&stream));
-        log::info!("{name}: connected");
-        let ended = match Session::new(Connection::new(stream), name.clone(), function) {
-            Ok(mut session) => {
-                let ended = worker::drive(function, &mut session, stop, self.options.idle);
-                if session.is_told() {
-                    if matches!(ended, Ended::Stopped) {
-                        session.wind_down(function);
-                    }
-                    // The function lets go of the client's memory before the
-                    // client sees the end of the connection.
-                    function.disconnected();
+/// Serves one client to its end.
+fn serve(
+    (path, stream): (&Path, UnixStream),
+    function: &mut dyn Function,
+    stop: &StopHandle,
+    idle: IdlePolicy,
+) {
+    let name = format!("{} ({})", path.display(), peer(&stream));
+    log::info!("{name}: connected");
+    let ended = match Session::new(Connection::new(stream), name.clone(), function) {
+        Ok(mut session) => {
+            let ended = worker::drive(function, &mut session, stop, idle);
+            if session.is_told() {
+                if matches!(ended, Ended::Stopped) {
+                    session.wind_down(function);
                 }
-                ended
+                // The function lets go of the client's memory before the
+                // client sees the end of the connection.
+                function.disconnected();
             }
-            Err(error) => Ended::Detached(error),
-        };
-        tell_end(&name, &ended, |error| {
-            matches!(error, ConnectionError::Closed)
-        });
-    }
+            ended
+        }
+        Err(error) => Ended::Detached(error),
+    };
+    tell_end(&name, &ended, |error| {
+        matches!(error, ConnectionError::Closed)
+    });
 }
