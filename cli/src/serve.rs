@@ -274,12 +274,14 @@ fn serial_of(disk: &Disk) -> String {
 pub(crate) fn run(arguments: &ServeArguments) -> Result<Answer> {
     let mut all = Vec::new();
     for front in arguments.fronts()? {
-        let serving = Serving::start_as(front, &arguments.disk, &arguments.drive)?;
-        println!("{}", serving.qemu_options()?);
-        all.push(serving);
+        all.push(Serving::start_as(front, &arguments.disk, &arguments.drive)?);
     }
     let stoppers: Vec<_> = all.iter().map(Serving::stopper).collect();
     stop::on_signal(1, move |_| stoppers.iter().for_each(|stop| stop()))?;
+    // Who reads that it serves may end it with a signal, too.
+    for serving in &all {
+        println!("{}", serving.qemu_options()?);
+    }
     for serving in all {
         serving.finish()?;
     }
