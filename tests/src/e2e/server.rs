@@ -71,6 +71,13 @@ impl Serve {
         self
     }
 
+    /// Adds an option that has no value.
+    #[must_use]
+    pub fn flag(mut self, option: &str) -> Self {
+        self.arguments.push(option.into());
+        self
+    }
+
     /// Starts the program by way of another one, to which its command line is given.
     #[must_use]
     pub fn by_way_of(mut self, wrapper: &[&str]) -> Self {
