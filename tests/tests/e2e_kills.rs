@@ -113,6 +113,11 @@ impl<'s> Disk<'s> {
         self.server.take().expect("it was started").kill();
     }
 
+    fn kill_at_work(&mut self, later: Duration) {
+        let server = self.server.take().expect("it was started");
+        server.kill_at_work(later);
+    }
+
     /// Ends the server, and says what it complained of.
     fn end(&mut self) {
         let server = self.server.take().expect("it was started");
@@ -152,10 +157,11 @@ impl<'s> Disk<'s> {
 #[track_caller]
 fn opens(trace: &Path) -> (usize, bool) {
     let reader = Reader::open(trace).unwrap_or_else(|e| panic!("{e}"));
-    let records = reader
-        .records()
-        .map(|record| record.unwrap_or_else(|e| panic!("{}: {e}", trace.display())))
-        .count();
+    let mut records = 0;
+    for record in reader.records() {
+        drop(record.unwrap_or_else(|e| panic!("{}: {e}", trace.display())));
+        records += 1;
+    }
     (records, reader.totals().end != End::Clean)
 }
 
@@ -197,9 +203,15 @@ fn a_guest_under_load_loses_nothing_when_its_servers_are_killed() {
             (&mut disks[index], guests[index])
         };
         at_work(&mut guest, name);
-        pause(Duration::from_micros(random.u64(..400_000)));
-        disk.kill();
-        vm.say(&format!("kill {number} of {count}: {}", disk.name));
+        let how = if random.u32(..4) == 0 {
+            pause(Duration::from_micros(random.u64(..400_000)));
+            disk.kill();
+            "at any time"
+        } else {
+            disk.kill_at_work(Duration::from_micros(random.u64(..4_000)));
+            "with many requests under way"
+        };
+        vm.say(&format!("kill {number} of {count}: {}, {how}", disk.name));
         if random.bool() {
             pause(Duration::from_millis(random.u64(..300)));
         }
@@ -263,7 +275,6 @@ fn what_a_killed_guest_knew_to_be_stable_is_in_the_image() {
         Disk::raw(&scratch, "virtio"),
         Disk::overlay(&scratch, "nvme").nvme(),
     ];
-    let guests = ["vdb", "nvme0n1"];
     let mut floors = [Floor::new(), Floor::new()];
     let count = kills(2, 50);
     for number in 1..=u64::from(count) {
@@ -273,26 +284,7 @@ fn what_a_killed_guest_knew_to_be_stable_is_in_the_image() {
             }
         }
         let first = number * FIRST;
-        let job = format!(
-            "{PRELUDE}disk_checks stable /dev/vdb {seed} {first} &\n\
-             disk_checks stable /dev/nvme0n1 {seed} {first} &\nwait\n"
-        );
-        let mut launch = Launch::job(vm.kit(), job)
-            .root(Root::Tools)
-            .firmware(Firmware::Qboot)
-            .qemu_args(payload.clone());
-        for disk in &mut disks {
-            launch = launch.drive(disk.server().drive());
-            disk.guests += 1;
-        }
-        let mut guest = start(&vm, launch);
-        let mut said = Vec::new();
-        for name in guests {
-            for _ in 0..100 {
-                let line = guest.wait_for_line(&format!("{name} stable "), PATIENCE);
-                said.push(line.unwrap_or_else(|e| panic!("{e}")));
-            }
-        }
+        let (mut guest, mut said) = flush_on(&vm, &payload, &mut disks, (seed, first));
         pause(Duration::from_micros(random.u64(..500_000)));
         let servers_too = random.bool() || number == u64::from(count);
         let servers_first = random.bool();
@@ -312,7 +304,7 @@ fn what_a_killed_guest_knew_to_be_stable_is_in_the_image() {
             disks.iter_mut().for_each(Disk::kill);
         }
         hear_out(&mut guest, &mut said);
-        for ((disk, name), floor) in disks.iter_mut().zip(guests).zip(&mut floors) {
+        for ((disk, name), floor) in disks.iter_mut().zip(FLUSHED).zip(&mut floors) {
             let rounds = learn(&said, (seed, name), floor);
             if let Some(server) = &mut disk.server {
                 server.wait_for_log("recorded ", disk.guests);
@@ -337,6 +329,39 @@ fn what_a_killed_guest_knew_to_be_stable_is_in_the_image() {
 
 /// Rounds of guest `n` count from here times `n`, beyond what any reaches.
 const FIRST: u64 = 1_000_000;
+
+/// What the guest calls the two disks.
+const FLUSHED: [&str; 2] = ["vdb", "nvme0n1"];
+
+/// Starts a guest that writes and flushes without end, and waits until it has said of
+/// each disk that something is stable: the guest, and what it said.
+fn flush_on(
+    vm: &Vm,
+    payload: &[String],
+    disks: &mut [Disk<'_>; 2],
+    (seed, first): (u64, u64),
+) -> (Guest, Vec<String>) {
+    let jobs = FLUSHED
+        .map(|name| format!("disk_checks stable /dev/{name} {seed} {first} &\n"))
+        .concat();
+    let mut launch = Launch::job(vm.kit(), format!("{PRELUDE}{jobs}wait\n"))
+        .root(Root::Tools)
+        .firmware(Firmware::Qboot)
+        .qemu_args(payload.iter().cloned());
+    for disk in disks {
+        launch = launch.drive(disk.server().drive());
+        disk.guests += 1;
+    }
+    let mut guest = start(vm, launch);
+    let mut said = Vec::new();
+    for name in FLUSHED {
+        for _ in 0..100 {
+            let line = guest.wait_for_line(&format!("{name} stable "), PATIENCE);
+            said.push(line.unwrap_or_else(|e| panic!("{e}")));
+        }
+    }
+    (guest, said)
+}
 
 /// What the guest said before it was killed.
 fn hear_out(guest: &mut Guest, said: &mut Vec<String>) {
