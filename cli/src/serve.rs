@@ -279,12 +279,19 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<Answer> {
     let mut all = Vec::new();
     let sockets = arguments.sockets.understand()?;
     for front in arguments.fronts()? {
-        let serving = Serving::start_as(front, &arguments.disk, &arguments.drive, sockets)?;
-        println!("{}", serving.qemu_options()?);
-        all.push(serving);
+        all.push(Serving::start_as(
+            front,
+            &arguments.disk,
+            &arguments.drive,
+            sockets,
+        )?);
     }
     let stoppers: Vec<_> = all.iter().map(Serving::stopper).collect();
     stop::on_signal(1, move |_| stoppers.iter().for_each(|stop| stop()))?;
+    // Who reads that it serves may end it with a signal, too.
+    for serving in &all {
+        println!("{}", serving.qemu_options()?);
+    }
     for serving in all {
         serving.finish()?;
     }

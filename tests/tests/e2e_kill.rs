@@ -10,14 +10,14 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use qemu::{KitError, Launch, Root};
 use serde_json::Value;
 use traces::{End, Reader};
 use vssd_tests::e2e::{
-    PATIENCE, Scratch, Serve, Server, Vm, pause, run, sha256_of_files, start, vssd, vssd_json,
+    PATIENCE, Scratch, Serve, Server, Vm, own_mounts, pause, run, sha256_of_files, start, vssd,
+    vssd_json,
 };
 
 /// How long something is left to work before it is ended.
@@ -297,27 +297,6 @@ fn a_full_disk_under_the_trace_ends_the_recording_only() {
     ));
     assert!(records > 100, "{records}");
     assert!(reader.is_recovered() || matches!(reader.totals().end, End::Stopped(_)));
-}
-
-/// A command that runs another one where it can mount what others do not see; none
-/// where that is not allowed.
-fn own_mounts() -> Option<Vec<&'static str>> {
-    let ways: [&[&str]; 2] = [
-        &["unshare", "--mount"],
-        &["unshare", "--user", "--map-root-user", "--mount"],
-    ];
-    let works = |way: &[&str]| {
-        let (program, arguments) = way.split_first()?;
-        let tried = Command::new(program)
-            .args(arguments)
-            .args(["mount", "-t", "tmpfs", "tmpfs", "/mnt"])
-            .stderr(Stdio::null())
-            .status();
-        tried.ok().filter(std::process::ExitStatus::success)
-    };
-    ways.iter()
-        .find(|way| works(way).is_some())
-        .map(|way| way.to_vec())
 }
 
 /// The recording has its end and its index; returns the number of its commands.

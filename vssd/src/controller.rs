@@ -46,6 +46,8 @@ pub struct Controller<M: Media, T: Tap, C: Clock> {
     turn: usize,
     /// Where the state is saved.
     pub(crate) store: Option<Box<dyn StateStore>>,
+    /// Whether the last attempt to save the state failed.
+    pub(crate) is_unsaved: bool,
     /// Whose turn it is under weighted round robin.
     pub(crate) weighted: Weighted,
 }
@@ -84,6 +86,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             media,
             turn: 0,
             store: None,
+            is_unsaved: false,
             weighted: Weighted::default(),
         })
     }

@@ -7,6 +7,7 @@
 mod commands;
 mod guest;
 mod messages;
+mod rings;
 #[cfg(test)]
 mod tests;
 mod walks;
@@ -16,6 +17,7 @@ pub use commands::sqe;
 pub(crate) use guest::Act;
 pub(crate) use guest::{check_records, fill_unmapped, perform, prepare};
 pub use messages::vfio_user;
+pub use rings::vhost_user;
 pub use walks::transfer;
 
 use crate::ControllerConfig;

@@ -8,6 +8,7 @@
 //! A decorator (a timing model, faults) is a `Media` around a `Media`.
 
 mod bell;
+mod complaints;
 #[cfg(test)]
 mod contract;
 mod image;

@@ -182,8 +182,14 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             return;
         }
         let state = self.state();
-        if let Some(store) = &mut self.store
-            && let Err(error) = store.save(&state)
+        let saved = self
+            .store
+            .as_mut()
+            .map_or(Ok(()), |store| store.save(&state));
+        // A disk that is full is told of once, however often it is tried again.
+        let told = std::mem::replace(&mut self.is_unsaved, saved.is_err());
+        if let Err(error) = saved
+            && !told
         {
             log::error!(
                 "the state of the drive (namespaces, features, counters) cannot be saved: {error}; \

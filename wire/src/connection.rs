@@ -453,7 +453,11 @@ fn receive(
     }
     // The kernel has thrown away what did not fit; what is here is closed with
     // the connection.
-    if message.flags.contains(ReturnFlags::CTRUNC) || fds.len() > FDS_MAX {
+    let truncated = message.flags.contains(ReturnFlags::CTRUNC);
+    if truncated && fds.len() < FDS_MAX {
+        return Err(WireError::NoRoomForFds);
+    }
+    if truncated || fds.len() > FDS_MAX {
         return Err(WireError::TooManyFds);
     }
     Ok(Some(message.bytes))

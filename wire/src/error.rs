@@ -45,6 +45,12 @@ pub enum WireError {
     /// More file descriptors came with one message than we announced.
     #[error("a message came with more than {FDS_MAX} file descriptors")]
     TooManyFds,
+    /// File descriptors that came with a message could not be taken.
+    #[error(
+        "a message came with file descriptors, and this process has as many open as it may: \
+         raise the limit (ulimit -n)"
+    )]
+    NoRoomForFds,
     /// A reply carries an identifier or a command that was not asked for, or a
     /// reply came where a command was due.
     #[error("unexpected reply: message {id:#06x}, command {command}")]

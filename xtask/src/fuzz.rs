@@ -10,11 +10,12 @@ use anyhow::{Context, Result, bail};
 use crate::run::{cargo, check, root, target};
 
 /// The targets, by name.
-pub(crate) const TARGETS: [&str; 7] = [
+pub(crate) const TARGETS: [&str; 8] = [
     "sqe",
     "transfer",
     "controller",
     "vfio_user",
+    "vhost_user",
     "profile",
     "vtr",
     "import",

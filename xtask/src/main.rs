@@ -42,8 +42,8 @@ enum Task {
     Lint,
     /// Feed the drive inputs that are meant to break it.
     Fuzz {
-        /// One target of sqe, transfer, controller, vfio_user, profile; without,
-        /// all of them.
+        /// One target of sqe, transfer, controller, vfio_user, vhost_user, profile,
+        /// vtr, import; without, all of them.
         target: Option<String>,
         /// How long each target runs, seconds; 60 where nothing is said.
         #[arg(long, conflicts_with = "runs")]

@@ -129,9 +129,30 @@ impl Default for Scratch {
     }
 }
 
-fn sha256_of(path: &Path) -> String {
+/// Runs `qemu-img` with `words` and `files`, which must be a success; whether there is
+/// one on this machine.
+///
+/// # Panics
+///
+/// Where it fails; the message holds what it said.
+#[track_caller]
+pub fn qemu_img<const W: usize, const F: usize>(words: [&str; W], files: [&PathBuf; F]) -> bool {
+    let Ok(output) = Command::new("qemu-img").args(words).args(files).output() else {
+        return false;
+    };
+    assert!(output.status.success(), "qemu-img {words:?}: {output:?}");
+    true
+}
+
+/// The SHA-256 sum of a file, in hexadecimal, by coreutils.
+///
+/// # Panics
+///
+/// Where it cannot be read.
+#[must_use]
+pub fn sha256_of(path: &Path) -> String {
     let output = Command::new("sha256sum")
-        .stdin(File::open(path).expect("it was just written"))
+        .stdin(File::open(path).expect("it can be read"))
         .output()
         .expect("sha256sum can be started");
     let text = String::from_utf8_lossy(&output.stdout);

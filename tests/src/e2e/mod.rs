@@ -15,6 +15,7 @@
 //! |--------------|---------------------------------------------------------------|
 //! | `VSSD_NO_VM` | set to anything: every test that boots a guest is left out    |
 //! | `VSSD_SLOW`  | set to anything: slow tests are run too, as by `cargo xtask test --all` |
+//! | `VSSD_SEED`  | the seed of tests that kill at random, as they printed it       |
 //! | `VSSD_BIN`   | the `vssd` to test, instead of the one in the target directory |
 //! | `VSSD_IOMMUFD_KERNEL` | a kernel with iommufd, for the one test that wants it |
 //!
@@ -34,8 +35,9 @@ mod server;
 mod tally;
 mod time;
 mod work;
+mod wrappers;
 
-pub use disk::{Scratch, sha256_of_files, sum_of_head};
+pub use disk::{Scratch, qemu_img, sha256_of, sha256_of_files, sum_of_head};
 pub use extras::{Console, slow};
 pub use guest::{PATIENCE, Vm, run, section, start, succeeded};
 pub use payload::PRELUDE;
@@ -44,3 +46,4 @@ pub use server::{Serve, Server};
 pub use tally::{Tally, commands_of, failures, the_kernel_counted_what_the_trace_holds};
 pub use time::{Stopwatch, pause, until};
 pub use work::{FILES_SECTION, WORK};
+pub use wrappers::{failing_calls, own_mounts};

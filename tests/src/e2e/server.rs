@@ -12,10 +12,13 @@ use qemu::Drive;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::program::vssd_program;
-use super::time::until;
+use super::time::{pause, until};
 
 /// How long the program may take to start and to end.
 const PROMPTLY: Duration = Duration::from_secs(20);
+
+/// How long guests ask a server that is stopped.
+const PILE_UP: Duration = Duration::from_millis(400);
 
 /// A virtual SSD to be served.
 #[derive(Debug)]
@@ -68,6 +71,13 @@ impl Serve {
     #[must_use]
     pub fn with(mut self, option: &str, value: impl Into<OsString>) -> Self {
         self.arguments.extend([option.into(), value.into()]);
+        self
+    }
+
+    /// Adds an option that has no value.
+    #[must_use]
+    pub fn flag(mut self, option: &str) -> Self {
+        self.arguments.push(option.into());
         self
     }
 
@@ -261,6 +271,23 @@ impl Server {
         if let Some(status) = self.ended() {
             panic!("vssd ended with {status}:\n{}", self.story());
         }
+    }
+
+    /// Ends it with SIGKILL, `later` after it had a lot to do at once: it was stopped
+    /// for a moment, in which its guests went on asking.
+    ///
+    /// # Panics
+    ///
+    /// Where it was not running.
+    #[track_caller]
+    pub fn kill_at_work(mut self, later: Duration) {
+        self.is_well();
+        let id = Pid::from_child(&self.child);
+        kill_process(id, Signal::STOP).expect("a child can be signalled");
+        pause(PILE_UP);
+        kill_process(id, Signal::CONT).expect("a child can be signalled");
+        pause(later);
+        self.kill();
     }
 
     /// Ends it with SIGKILL.

@@ -2,15 +2,16 @@
 //! with an NVMe driver of its own.
 
 mod boot_sector;
+mod overlay;
+mod system_partition;
 
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
 use boot_sector::{COPY_LBA, DONE, TEXT_LBA, boot_sector};
-use qemu::{BootLoader, Display, Firmware, Launch, Network, Profile};
+use qemu::{Display, Drive, Firmware, Launch, Network, Profile};
+use system_partition::SystemPartition;
 use vssd_tests::e2e::{Console, PATIENCE, Scratch, Serve, Vm, start};
 
 const MIB: u64 = 1 << 20;
@@ -71,51 +72,12 @@ fn uefi_boots_a_kernel_from_the_drives_system_partition() {
     let scratch = Scratch::new();
     let image = scratch.path("disk.img");
     let disk = SystemPartition::new(&vm.boot_loader(), &image);
-    disk.directories(&["EFI", "EFI/BOOT", "loader", "loader/entries"]);
-    disk.file(&vm.boot_loader().efi, "EFI/BOOT/BOOTX64.EFI");
-    disk.file(&vm.kit().kernel(), "vmlinuz");
-    disk.file(&vm.kit().initramfs(), "initramfs.img");
-    for (name, text) in [
-        ("loader/loader.conf", "timeout 0\ndefault vssd.conf\n"),
-        (
-            "loader/entries/vssd.conf",
-            "title vssd\nlinux /vmlinuz\ninitrd /initramfs.img\noptions console=ttyS0 panic=-1\n",
-        ),
-    ] {
-        let copy = scratch.path("text");
-        fs::write(&copy, text).expect("the scratch directory can be written to");
-        disk.file(&copy, name);
-    }
-    let job = scratch.path("job");
-    let script = "#!/bin/sh\n[ -d /sys/firmware/efi ] && echo booted by UEFI\n\
+    disk.fill(&vm, &scratch);
+    let script = "[ -d /sys/firmware/efi ] && echo booted by UEFI\n\
                   [ -b /dev/nvme0n1p1 ] && echo partition\n\
                   dd if=/dev/nvme0n1p1 bs=1M count=4 2>/dev/null | sha256sum\n";
-    fs::write(&job, script).expect("the scratch directory can be written to");
-
     let server = Serve::new(&image, scratch.dir(), "drive").start();
-    let output = scratch.path("output");
-    let mut guest = start(
-        &vm,
-        machine(&vm)
-            .firmware(Firmware::Uefi)
-            .drive(server.drive())
-            .qemu_args([
-                "-fw_cfg".to_owned(),
-                format!("name=opt/vssd/job,file={}", job.display()),
-            ])
-            .qemu_args([
-                "-chardev".to_owned(),
-                format!("file,id=job,path={}", output.display()),
-            ])
-            .qemu_args(["-serial", "chardev:job", "-no-reboot"]),
-    );
-    let ended = guest.wait_exit(Some(PATIENCE));
-    let console = fs::read(guest.serial_log()).unwrap_or_default();
-    let console = String::from_utf8_lossy(&console).into_owned();
-    let ended = ended.unwrap_or_else(|e| panic!("{e}"));
-    assert!(ended.is_some(), "it did not end; the console:\n{console}");
-    let said = fs::read_to_string(&output).expect("the job wrote");
-    vm.say(&said);
+    let said = boot(&vm, &scratch, server.drive(), script);
     drop(server.terminate());
 
     for line in ["| booted by UEFI", "| partition", "@ exit 0"] {
@@ -134,6 +96,34 @@ fn uefi_boots_a_kernel_from_the_drives_system_partition() {
         .expect("sha256sum can be started");
     let sum = String::from_utf8_lossy(&sum.stdout).trim().to_owned();
     assert!(said.contains(&sum), "{sum} is not in {said}");
+}
+
+/// Boots the drive by UEFI, and the kernel there runs `job`; all that it said.
+fn boot(vm: &Vm, scratch: &Scratch, drive: Drive, job: &str) -> String {
+    let [script, output] = ["job", "output"].map(|name| scratch.path(name));
+    fs::write(&script, format!("#!/bin/sh\n{job}"))
+        .expect("the scratch directory can be written to");
+    let launch = machine(vm)
+        .firmware(Firmware::Uefi)
+        .drive(drive)
+        .qemu_args([
+            "-fw_cfg".to_owned(),
+            format!("name=opt/vssd/job,file={}", script.display()),
+        ])
+        .qemu_args([
+            "-chardev".to_owned(),
+            format!("file,id=job,path={}", output.display()),
+        ])
+        .qemu_args(["-serial", "chardev:job", "-no-reboot"]);
+    let mut guest = start(vm, launch);
+    let ended = guest.wait_exit(Some(PATIENCE));
+    let console = fs::read(guest.serial_log()).unwrap_or_default();
+    let console = String::from_utf8_lossy(&console).into_owned();
+    let ended = ended.unwrap_or_else(|e| panic!("{e}"));
+    assert!(ended.is_some(), "it did not end; the console:\n{console}");
+    let said = fs::read_to_string(&output).expect("the job wrote");
+    vm.say(&said);
+    said
 }
 
 /// U-Boot lists the drive, reads a sector, loads a file, and writes a sector.
@@ -198,70 +188,4 @@ fn u_boot_reads_a_file_from_the_drive() {
         image[0x40 * 512..][..4096] == file[..4096],
         "what was written is there"
     );
-}
-
-/// A disk with one partition, for UEFI's loaders, and files in it.
-struct SystemPartition {
-    mtools: PathBuf,
-    image: PathBuf,
-}
-
-impl SystemPartition {
-    const BYTES: u64 = 128 * MIB;
-
-    /// Makes disk, partition and file system.
-    fn new(loader: &BootLoader, path: &Path) -> Self {
-        let file = File::create(path).expect("the image can be made");
-        file.set_len(Self::BYTES).expect("the image can be sized");
-        let sectors = u32::try_from((Self::BYTES - MIB) / 512).expect("it is small");
-        // Of a system partition (EFh), from sector 2048 on.
-        let mut entry = [0; 16];
-        entry[4] = 0xef;
-        entry[8..12].copy_from_slice(&2048_u32.to_le_bytes());
-        entry[12..].copy_from_slice(&sectors.to_le_bytes());
-        file.write_all_at(&entry, 446)
-            .expect("the image can be written");
-        file.write_all_at(&[0x55, 0xaa], 510)
-            .expect("the image can be written");
-        let disk = Self {
-            mtools: loader.mtools.clone(),
-            image: path.to_owned(),
-        };
-        disk.tool(
-            "mformat",
-            &[
-                "-F",
-                "-T",
-                &sectors.to_string(),
-                "-h",
-                "64",
-                "-s",
-                "32",
-                "::",
-            ],
-        );
-        disk
-    }
-
-    fn directories(&self, names: &[&str]) {
-        for name in names {
-            self.tool("mmd", &[&format!("::{name}")]);
-        }
-    }
-
-    fn file(&self, from: &Path, to: &str) {
-        let from = from.to_str().expect("it is text");
-        self.tool("mcopy", &["-o", from, &format!("::{to}")]);
-    }
-
-    fn tool(&self, name: &str, arguments: &[&str]) {
-        let image = format!("{}@@1M", self.image.display());
-        let output = Command::new(&self.mtools)
-            .args(["-c", name, "-i", &image])
-            .args(arguments)
-            .env("MTOOLS_SKIP_CHECK", "1")
-            .output()
-            .expect("mtools can be started");
-        assert!(output.status.success(), "{name} {arguments:?}: {output:?}");
-    }
 }

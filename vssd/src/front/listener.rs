@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -18,6 +18,12 @@ use crate::worker::{self, Ended, IdlePolicy, StopHandle};
 
 /// How many clients may wait while one is served.
 const BACKLOG: i32 = 8;
+
+/// How long until it is tried again to take a client for whom something is missing,
+/// seconds.
+const RETRY_S: i64 = 1;
+/// How often the socket's file is looked for, seconds.
+const LOOK_AGAIN_S: i64 = 2;
 
 /// How a server serves.
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +112,9 @@ pub(crate) struct Listener {
     path: PathBuf,
     /// Device and inode of the file, so that nobody else's is removed.
     file: Option<(u64, u64)>,
+    mode: u32,
+    /// Whether its file is gone for good.
+    is_given_up: bool,
 }
 
 impl AsFd for Listener {
@@ -146,6 +155,8 @@ impl Listener {
             socket: socket.into(),
             path: path.to_owned(),
             file,
+            mode,
+            is_given_up: false,
         };
         rustix::net::listen(&listener, BACKLOG)
             .map_err(|errno| system("listen on")(errno.into()))?;
@@ -160,48 +171,105 @@ impl Listener {
     /// Hands one client after the other, and `function`, to `serve`, which returns
     /// at its end, on this thread, until `stop` says so.
     pub(crate) fn serve_each(
-        &self,
+        &mut self,
         function: &mut dyn Function,
         stop: &StopHandle,
         mut serve: impl FnMut(UnixStream, &mut dyn Function),
     ) -> Result<(), ServeError> {
         worker::sharpen_timers();
+        let mut short = false;
         while !stop.is_stopped() {
             if stop.take_nudge() {
                 function.nudged();
             }
-            if let Some(stream) = self.next_client(stop)? {
-                function.met(Some(&peer(&stream)));
-                serve(stream, function);
-                function.met(None);
+            match self.next_client(stop) {
+                Ok(Some(stream)) => {
+                    short = false;
+                    function.met(Some(&peer(&stream)));
+                    serve(stream, function);
+                    function.met(None);
+                }
+                Ok(None) => self.reappear(),
+                // It waits at the socket, and others may give back what it needs.
+                Err(error) if is_shortage(&error) => {
+                    if !std::mem::replace(&mut short, true) {
+                        log::warn!(
+                            "{}: a client waits, and cannot be served: {error}; raise the limit \
+                             (ulimit -n), or end what else needs so much",
+                            self.path.display()
+                        );
+                    }
+                    self.wait(stop, false, RETRY_S)
+                        .map_err(|source| self.failed(source))?;
+                }
+                Err(error) => return Err(self.failed(error)),
             }
         }
         Ok(())
     }
 
-    /// Waits for a client, a nudge or the end; none but for the first, and where a
-    /// client has thought better of it.
-    fn next_client(&self, stop: &StopHandle) -> Result<Option<UnixStream>, ServeError> {
-        let failed = |source| ServeError::Accept {
-            path: self.path.display().to_string(),
-            source,
-        };
-        let mut fds = [
-            PollFd::new(self, PollFlags::IN),
-            PollFd::new(stop, PollFlags::IN),
-        ];
-        match poll(&mut fds, None) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(failed(errno.into())),
-        }
-        let [_, handle] = fds;
-        if !handle.revents().is_empty() {
-            stop.woken();
-        }
+    /// Waits for a client, a nudge or the end, but not for ever; none but for the
+    /// first, and where a client has thought better of it.
+    fn next_client(&self, stop: &StopHandle) -> io::Result<Option<UnixStream>> {
+        self.wait(stop, true, LOOK_AGAIN_S)?;
         if stop.is_stopped() {
             return Ok(None);
         }
-        self.accept().map_err(failed)
+        self.accept()
+    }
+
+    /// Waits for a nudge or the end, or for a client as well, or until `seconds` have
+    /// passed.
+    fn wait(&self, stop: &StopHandle, for_client: bool, seconds: i64) -> io::Result<()> {
+        let mut fds = vec![PollFd::new(stop, PollFlags::IN)];
+        fds.extend(for_client.then(|| PollFd::new(self, PollFlags::IN)));
+        let timeout = Timespec {
+            tv_sec: seconds,
+            tv_nsec: 0,
+        };
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        if fds
+            .first()
+            .is_some_and(|handle| !handle.revents().is_empty())
+        {
+            stop.woken();
+        }
+        Ok(())
+    }
+
+    fn failed(&self, source: io::Error) -> ServeError {
+        ServeError::Accept {
+            path: self.path.display().to_string(),
+            source,
+        }
+    }
+
+    /// Makes the socket again where somebody has removed its file, as those do who
+    /// clean up `/tmp`: nobody could connect any more.
+    fn reappear(&mut self) {
+        let gone = fs::symlink_metadata(&self.path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if !gone || self.is_given_up {
+            return;
+        }
+        let path = self.path.display();
+        match Self::bind(&self.path, self.mode) {
+            Ok(again) => {
+                log::warn!("{path}: the socket's file was removed, and is there again");
+                // What is there now is not this one's to remove.
+                self.file = None;
+                *self = again;
+            }
+            Err(error) => {
+                log::error!(
+                    "{path}: the socket's file was removed, and nobody can connect: {error}"
+                );
+                self.is_given_up = true;
+            }
+        }
     }
 
     /// The next client, if one waits.
@@ -259,6 +327,12 @@ pub(crate) fn tell_end<E: fmt::Display>(
         Ended::Detached(error) => log::warn!("{name}: connection closed: {error}"),
         Ended::Stopped => log::info!("{name}: connection closed, as the server stops"),
     }
+}
+
+/// Whether `error` says that there is not enough of something just now.
+fn is_shortage(error: &io::Error) -> bool {
+    let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
+    Errno::from_io_error(error).is_some_and(|errno| short.contains(&errno))
 }
 
 /// Removes a socket that nobody listens on.

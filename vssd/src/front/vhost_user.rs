@@ -32,12 +32,16 @@
 
 mod config;
 mod connection;
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzzed;
 mod kicks;
 mod memory;
 mod server;
 mod session;
 
 pub use super::listener::{BindError, Options, ServeError};
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use fuzzed::FuzzedSession;
 pub use server::Server;
 
 #[cfg(test)]

@@ -42,6 +42,11 @@ fn messages_of_the_corpus_are_answered_or_refused() {
 }
 
 #[test]
+fn clients_of_the_corpus_find_a_disk_that_goes_on() {
+    replay("vhost_user", super::vhost_user);
+}
+
+#[test]
 fn profiles_of_the_corpus_are_used_or_refused() {
     replay("profile", super::profile);
 }

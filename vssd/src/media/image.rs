@@ -49,7 +49,9 @@ impl Image {
             // The kernel refuses what is mounted, or part of something else.
             open.custom_flags(libc::O_EXCL);
         }
-        let mut file = open.open(path).map_err(failed("open the disk image"))?;
+        let opened = open.open(path);
+        let opened = opened.map_err(|error| unwritable(error, !options.read_only));
+        let mut file = opened.map_err(failed("open the disk image"))?;
         Self::lock(&file, path, !options.read_only)?;
         let metadata = file.metadata().map_err(failed("look at the disk image"))?;
         let there = if metadata.is_file() {
@@ -161,6 +163,23 @@ fn refuse_used(path: &Path) -> io::Result<()> {
         )));
     }
     Ok(())
+}
+
+/// Why an image could not be opened, and what else can be done, where it was to be
+/// `written`.
+pub(super) fn unwritable(error: io::Error, written: bool) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem if written => {
+            io::Error::new(
+                error.kind(),
+                format!(
+                    "{error}; to only read it, give --read-only, and to keep changes elsewhere, \
+                     --overlay FILE"
+                ),
+            )
+        }
+        _ => error,
+    }
 }
 
 /// What the host is told of `error`.

@@ -25,6 +25,7 @@ use imago::FormatAccess;
 use self::files::Gate;
 use self::overlay::failed;
 use self::pool::{Answer, Job, Pool, Task};
+use super::complaints::Complaints;
 use super::image::media_error;
 use super::{Extent, Media, MediaError, MediaInfo, Outcome, Request, Sink, Submission};
 use crate::memory::Kept;
@@ -70,6 +71,7 @@ pub struct Qcow2 {
     buffers: Vec<Vec<u8>>,
     /// Whether something could not be made durable: then no flush is believed.
     lost: bool,
+    complaints: Complaints,
 }
 
 impl Qcow2 {
@@ -93,6 +95,7 @@ impl Qcow2 {
             free: Vec::new(),
             buffers: Vec::new(),
             lost: false,
+            complaints: Complaints::new(&path.display().to_string()),
         })
     }
 
@@ -191,18 +194,20 @@ impl Qcow2 {
         syncing: bool,
         error: &io::Error,
     ) -> MediaError {
-        let name = &self.name;
-        let (bytes, offset) = (extent.bytes, extent.offset);
         if syncing {
-            log::error!(
-                "{name}: cannot make writes durable: {error}; what was written since the last \
-                 flush may be lost, and every flush from now on fails"
-            );
+            // Others may have been waiting for the same.
+            if !self.lost {
+                log::error!(
+                    "{}: cannot make writes durable: {error}; what was written since the last \
+                     flush may be lost, and every flush from now on fails",
+                    self.name
+                );
+            }
             self.lost = true;
             return MediaError::Write;
         }
         let action = if work == Work::Other { "write" } else { "read" };
-        log::error!("{name}: cannot {action} {bytes} bytes at offset {offset}: {error}");
+        self.complaints.tell(action, extent, error);
         media_error(error, work != Work::Other)
     }
 

@@ -12,6 +12,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use self::syncer::Syncer;
+use super::complaints::Complaints;
 use super::image::{Image, media_error};
 use super::{Extent, Media, MediaError, MediaInfo, Outcome, Request, Sink, Submission, hand_over};
 use crate::{Ticket, VssdError};
@@ -53,6 +54,7 @@ pub struct RawFile {
     /// and the next sync succeeds without them, so that none is believed.
     lost: bool,
     buffer: Box<[u8]>,
+    complaints: Complaints,
 }
 
 impl RawFile {
@@ -81,6 +83,7 @@ impl RawFile {
                     source,
                 })?;
         Ok(Self {
+            complaints: Complaints::new(&name),
             name,
             path,
             file,
@@ -102,13 +105,8 @@ impl RawFile {
     }
 
     /// Logs what the system said of `extent`, and what the host is told of it.
-    fn failed(&self, action: &str, extent: Extent, error: &io::Error) -> MediaError {
-        log::error!(
-            "{}: cannot {action} {} bytes at offset {}: {error}",
-            self.name,
-            extent.bytes,
-            extent.offset
-        );
+    fn failed(&mut self, action: &'static str, extent: Extent, error: &io::Error) -> MediaError {
+        self.complaints.tell(action, extent, error);
         media_error(error, action == "read")
     }
 
@@ -129,10 +127,14 @@ impl RawFile {
                 extent, deallocate, ..
             } => ("zero", extent, self.zero(extent, deallocate)),
             Request::Discard { extents } => {
-                return extents.iter().try_for_each(|&extent| {
-                    self.zero(extent, true)
-                        .map_err(|error| self.failed("discard", extent, &error))
+                let failed = extents.iter().find_map(|&extent| {
+                    let error = self.zero(extent, true).err()?;
+                    Some((extent, error))
                 });
+                return match failed {
+                    None => Ok(()),
+                    Some((extent, error)) => Err(self.failed("discard", extent, &error)),
+                };
             }
             Request::Flush => return Ok(()),
         };

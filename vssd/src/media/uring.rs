@@ -25,6 +25,7 @@ use std::path::Path;
 use self::engine::{Alignment, Way};
 use self::ring::Ring;
 use self::slot::{Place, Slot, Work};
+use super::complaints::Complaints;
 use super::image::{Image, media_error};
 use super::{
     Extent, Media, MediaError, MediaInfo, Outcome, RawFileOptions, Request, Sink, Submission,
@@ -64,6 +65,7 @@ pub struct Uring {
     direct: Option<Alignment>,
     /// Whether the kernel has a request that goes alone.
     is_alone: bool,
+    complaints: Complaints,
 }
 
 impl Uring {
@@ -122,6 +124,7 @@ impl Uring {
         let others = [cached, again(0)?, again(flags)?];
         let direct = (flags != 0).then(|| Alignment::of(&others[2]));
         let ring = Ring::new(others.each_ref()).map_err(|source| VssdError::Uring { source })?;
+        let complaints = Complaints::new(&image.name);
         Ok(Self {
             image,
             ring,
@@ -138,6 +141,7 @@ impl Uring {
             in_memory,
             direct,
             is_alone: false,
+            complaints,
         })
     }
 
@@ -148,14 +152,8 @@ impl Uring {
     }
 
     /// Logs what the system said of `extent`, and what the host is told of it.
-    fn failed(&self, work: Work, extent: Extent, error: &io::Error) -> MediaError {
-        log::error!(
-            "{}: cannot {} {} bytes at offset {}: {error}",
-            self.image.name,
-            work.verb(),
-            extent.bytes,
-            extent.offset
-        );
+    fn failed(&mut self, work: Work, extent: Extent, error: &io::Error) -> MediaError {
+        self.complaints.tell(work.verb(), extent, error);
         media_error(error, work.is_reading())
     }
 

@@ -57,30 +57,36 @@ impl Server {
         function: &mut dyn Function,
         stop: &StopHandle,
     ) -> Result<(), ServeError> {
+        let (path, options) = (self.path().to_owned(), self.options);
         self.listener
             .serve_each(function, stop, |stream, function| {
-                self.serve(stream, function, stop);
+                serve((&path, stream), function, stop, options);
             })
     }
+}
 
-    /// Serves one client to its end.
-    fn serve(&self, stream: UnixStream, function: &mut dyn Function, stop: &StopHandle) {
-        let peer = peer(&stream);
-        let name = format!("{} ({peer})", self.path().display());
-        log::info!("{name}: connected");
-        let connection = Connection::new(stream);
-        let trapped = self.options.trap_doorbells;
-        let mut session = Session::new(connection, name.clone(), function, trapped);
-        let ended = worker::drive(function, &mut session, stop, self.options.idle);
-        // The function lets go of the client's memory before the client sees the
-        // end of the connection.
-        if session.is_agreed() {
-            function.disconnected();
-            function.set_interrupts(Box::new(()));
-            function.dma_unmap_all();
-            function.set_bus_master(true);
-        }
-        drop(session);
-        tell_end(&name, &ended, |error| matches!(error, WireError::Closed));
+/// Serves one client to its end.
+fn serve(
+    (path, stream): (&Path, UnixStream),
+    function: &mut dyn Function,
+    stop: &StopHandle,
+    options: Options,
+) {
+    let peer = peer(&stream);
+    let name = format!("{} ({peer})", path.display());
+    log::info!("{name}: connected");
+    let connection = Connection::new(stream);
+    let trapped = options.trap_doorbells;
+    let mut session = Session::new(connection, name.clone(), function, trapped);
+    let ended = worker::drive(function, &mut session, stop, options.idle);
+    // The function lets go of the client's memory before the client sees the
+    // end of the connection.
+    if session.is_agreed() {
+        function.disconnected();
+        function.set_interrupts(Box::new(()));
+        function.dma_unmap_all();
+        function.set_bus_master(true);
     }
+    drop(session);
+    tell_end(&name, &ended, |error| matches!(error, WireError::Closed));
 }

@@ -35,6 +35,11 @@ pub(super) enum ConnectionError {
     Malformed { what: &'static str },
     #[error("refused {request:?}: {why}")]
     Refused { request: FrontendReq, why: String },
+    #[error(
+        "descriptors came that could not be taken: this process has as many open as it may; \
+         raise the limit (ulimit -n)"
+    )]
+    NoRoomForFds,
     #[error("the client does not take its replies")]
     Deaf,
     #[error("socket: {0}")]
@@ -174,7 +179,11 @@ impl Connection {
                 self.inbox.fds.extend(fds);
             }
         }
-        if message.flags.contains(ReturnFlags::CTRUNC) || self.inbox.fds.len() > FDS_MAX {
+        let truncated = message.flags.contains(ReturnFlags::CTRUNC);
+        if truncated && self.inbox.fds.len() < FDS_MAX {
+            return Err(ConnectionError::NoRoomForFds);
+        }
+        if truncated || self.inbox.fds.len() > FDS_MAX {
             return Err(ConnectionError::Malformed {
                 what: "it has more descriptors than any",
             });

@@ -46,33 +46,39 @@ impl Server {
         function: &mut dyn Function,
         stop: &StopHandle,
     ) -> Result<(), ServeError> {
+        let (path, options) = (self.path().to_owned(), self.options);
         self.listener
             .serve_each(function, stop, |stream, function| {
-                self.serve(stream, function, stop);
+                serve((&path, stream), function, stop, options);
             })
     }
+}
 
-    /// Serves one client to its end.
-    fn serve(&self, stream: UnixStream, function: &mut dyn Function, stop: &StopHandle) {
-        let name = format!("{} ({})", self.path().display(), peer(&stream));
-        log::info!("{name}: connected");
-        let ended = match Session::new(Connection::new(stream), name.clone(), function) {
-            Ok(mut session) => {
-                let ended = worker::drive(function, &mut session, stop, self.options.idle);
-                if session.is_told() {
-                    if matches!(ended, Ended::Stopped) {
-                        session.wind_down(function);
-                    }
-                    // The function lets go of the client's memory before the
-                    // client sees the end of the connection.
-                    function.disconnected();
+/// Serves one client to its end.
+fn serve(
+    (path, stream): (&Path, UnixStream),
+    function: &mut dyn Function,
+    stop: &StopHandle,
+    options: Options,
+) {
+    let name = format!("{} ({})", path.display(), peer(&stream));
+    log::info!("{name}: connected");
+    let ended = match Session::new(Connection::new(stream), name.clone(), function) {
+        Ok(mut session) => {
+            let ended = worker::drive(function, &mut session, stop, options.idle);
+            if session.is_told() {
+                if matches!(ended, Ended::Stopped) {
+                    session.wind_down(function);
                 }
-                ended
+                // The function lets go of the client's memory before the
+                // client sees the end of the connection.
+                function.disconnected();
             }
-            Err(error) => Ended::Detached(error),
-        };
-        tell_end(&name, &ended, |error| {
-            matches!(error, ConnectionError::Closed)
-        });
-    }
+            ended
+        }
+        Err(error) => Ended::Detached(error),
+    };
+    tell_end(&name, &ended, |error| {
+        matches!(error, ConnectionError::Closed)
+    });
 }

@@ -15,7 +15,7 @@ use imago::{
     StorageOpenOptions,
 };
 
-use super::super::image::Image;
+use super::super::image::{Image, unwritable};
 use super::header;
 
 /// How many images may build on each other.
@@ -72,7 +72,8 @@ impl ImplicitOpenGate<File> for Gate {
 
 /// Opens and locks a file.
 pub(super) fn storage(path: &Path, write: bool) -> io::Result<(File, std::fs::File)> {
-    let file = OpenOptions::new().read(true).write(write).open(path)?;
+    let opened = OpenOptions::new().read(true).write(write).open(path);
+    let file = opened.map_err(|error| unwritable(error, write))?;
     Image::lock(&file, path, write).map_err(io::Error::other)?;
     let other = file.try_clone()?;
     let options = StorageOpenOptions::new().write(write).filename(path);

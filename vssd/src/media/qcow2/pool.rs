@@ -203,21 +203,22 @@ fn run(shared: &Shared, task: Task, kept: &mut Vec<u8>, syncing: &mut bool) -> i
     // library loses what is written to a new cluster while a part of it is zeroed.
     if let Task::Discard(extents) = &task {
         let mut image = shared.image.write().map_err(|_| broken())?;
-        return extents
+        extents
             .iter()
-            .try_for_each(|extent| image.discard_to_zero(extent.offset, extent.bytes));
+            .try_for_each(|extent| image.discard_to_zero(extent.offset, extent.bytes))?;
+        return image.flush();
     }
     if let Task::Zero { extent, .. } = &task {
         let image = shared.image.write().map_err(|_| broken())?;
         image.write_zeroes(extent.offset, extent.bytes)?;
     }
     let image = shared.image.read().map_err(|_| broken())?;
-    let durable = match task {
+    let (changed, durable) = match task {
         Task::Read { offset, mut buffer } => {
             let done = image.read(&mut buffer[..], offset);
             *kept = buffer;
             done?;
-            false
+            (false, false)
         }
         Task::Write {
             offset,
@@ -227,7 +228,7 @@ fn run(shared: &Shared, task: Task, kept: &mut Vec<u8>, syncing: &mut bool) -> i
             let done = image.write(&buffer[..], offset);
             *kept = buffer;
             done?;
-            durable
+            (true, durable)
         }
         Task::Verify(extent) => {
             let mut chunk = vec![0; SCAN_BYTES];
@@ -238,12 +239,18 @@ fn run(shared: &Shared, task: Task, kept: &mut Vec<u8>, syncing: &mut bool) -> i
                 image.read(&mut *chunk, extent.offset + done)?;
                 done += u64::try_from(chunk.len()).unwrap_or(u64::MAX);
             }
-            false
+            (false, false)
         }
-        Task::Zero { durable, .. } => durable,
-        Task::Discard(_) => false,
-        Task::Flush => true,
+        Task::Zero { durable, .. } => (true, durable),
+        Task::Discard(_) => (false, false),
+        Task::Flush => (false, true),
     };
+    if changed {
+        // The tables that say where the data is: the library keeps what changes in them
+        // in our memory. A guest that outlives this process, and goes on with the next
+        // one, finds what was answered only where the system has them.
+        image.flush()?;
+    }
     if durable {
         *syncing = true;
         image.flush()?;

@@ -135,6 +135,31 @@ fn a_chain_matches_the_model_and_leaves_its_bases_alone() {
     assert!(below() == before, "a base was written to");
 }
 
+/// As if the process had been killed: what the system has of the image is all there is.
+#[test]
+fn what_was_answered_does_not_need_this_process_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let [path, seen] = ["image", "seen"].map(|name| dir.path().join(name));
+    let mut tester = Tester::new(create(&path, 4 * MIB));
+    let actions = [
+        Action::Write(100, 300, false, false, 7),
+        Action::Write(7000, 16, false, false, 8),
+        Action::Discard(vec![(200, 128)]),
+        Action::Write(220, 8, false, false, 9),
+    ];
+    for action in actions {
+        tester.act(&action);
+        // It is answered once it can be read.
+        tester.check_all();
+        std::fs::copy(&path, &seen).unwrap();
+        let mut found = Tester::new(Qcow2::open(&seen, true, false).unwrap());
+        found.model.clone_from(&tester.model);
+        found.check_all();
+        drop(found);
+        judge(&seen, &tester.model);
+    }
+}
+
 #[test]
 fn it_keeps_the_contract() {
     let dir = tempfile::tempdir().unwrap();
