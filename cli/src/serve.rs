@@ -1,17 +1,27 @@
 //! `vssd serve`: a virtual SSD on a socket, recorded.
 
+mod control;
+mod desk;
 mod front;
+mod metrics;
+mod observer;
 mod recorded;
+mod stats;
+mod steer;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use tempfile::TempDir;
 use traces::{MonotonicClock, Resolution, Tap};
+use vssd::counters::{Counters, CountingTap};
 use vssd::front::ServeError;
+use vssd::media::{Layered, Snapshot};
 use vssd::profile::{BUILT_IN, Profile};
 use vssd::worker::StopHandle;
 use vssd::{Controller, ControllerConfig, FileStore, Media};
@@ -22,7 +32,11 @@ use crate::disk::{Disk, parse_bytes};
 use crate::media::{MediaArguments, Opened};
 use crate::stop;
 use crate::trace::parse_resolution;
+use control::StatePlace;
+use desk::Desk;
 use front::{Front, Server};
+use metrics::Metrics;
+use observer::Observer;
 use recorded::{RecordPlan, Recorded};
 
 /// The guest memory in the options that are printed, MiB.
@@ -63,8 +77,13 @@ impl ServeArguments {
                  both with --read-only for an image"
             );
         }
-        if self.drive.record.is_some() {
-            bail!("--record is for one guest: give --vfio-user or --vhost-user, and not both");
+        let for_one = [
+            ("--record", self.drive.record.is_some()),
+            ("--control", self.drive.live.control.is_some()),
+            ("--metrics", self.drive.live.metrics.is_some()),
+        ];
+        if let Some((option, _)) = for_one.iter().find(|(_, given)| *given) {
+            bail!("{option} is for one guest: give --vfio-user or --vhost-user, and not both");
         }
         Ok(vec![Front::Nvme, virtio])
     }
@@ -119,6 +138,31 @@ pub(crate) struct DriveArguments {
     no_state: bool,
     #[command(flatten)]
     media: MediaArguments,
+    #[command(flatten)]
+    live: LiveArguments,
+}
+
+/// How a drive is looked at and steered while it works.
+#[derive(Debug, Default, Args)]
+pub(crate) struct LiveArguments {
+    /// Answer `vssd ctl` and `vssd top` on this socket, which only its owner can
+    /// connect to.
+    #[arg(long, value_name = "SOCKET")]
+    control: Option<PathBuf>,
+    /// Show numbers to Prometheus at http://ADDR/metrics, such as 127.0.0.1:9464.
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<SocketAddr>,
+}
+
+impl LiveArguments {
+    /// Counters for `pairs` I/O queues, where somebody may ask for them.
+    fn counters(&self, pairs: u16) -> Result<Option<Arc<Counters>>> {
+        if self.control.is_none() && self.metrics.is_none() {
+            return Ok(None);
+        }
+        let counters = Counters::new(pairs).context("there is no memory to count in")?;
+        Ok(Some(Arc::new(counters)))
+    }
 }
 
 /// A `--label`.
@@ -162,6 +206,7 @@ impl DriveArguments {
             state: None,
             no_state: true,
             media: MediaArguments::default(),
+            live: LiveArguments::default(),
         }
     }
 
@@ -179,11 +224,7 @@ impl DriveArguments {
             _ if self.no_state => None,
             _ if self.state.is_some() => self.state.clone(),
             // An image that nobody writes is as it was.
-            Disk::Image(path) if !self.read_only => {
-                let mut name = path.into_os_string();
-                name.push(".vssd");
-                Some(name.into())
-            }
+            Disk::Image(path) if !self.read_only => Some(state_beside(&path)),
             Disk::Image(_) | Disk::Ram(_) | Disk::Null(_) => None,
         }
     }
@@ -245,16 +286,32 @@ impl DriveArguments {
         })
     }
 
-    fn plan(&self, front: &Front) -> Option<RecordPlan> {
+    fn plan(&self) -> Option<RecordPlan> {
         let path = self.record.clone()?;
         Some(RecordPlan {
             path,
             overwrite: self.overwrite,
             resolution: self.resolution,
             labels: self.label.clone(),
-            transfers_are_limited: *front == Front::Nvme,
         })
     }
+
+    /// Where the state of this drive goes when a snapshot is taken.
+    fn state_place(&self) -> StatePlace {
+        if self.no_state || self.state.is_some() {
+            StatePlace::Fixed
+        } else {
+            StatePlace::Beside
+        }
+    }
+}
+
+/// Where the drive on the image at `path` keeps what it remembers, unless told
+/// otherwise.
+fn state_beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".vssd");
+    name.into()
 }
 
 /// A serial number that is the same at every start and another for every disk: a
@@ -293,6 +350,10 @@ pub(crate) struct Serving {
     bytes: u64,
     stop: StopHandle,
     thread: JoinHandle<Result<(), ServeError>>,
+    desk: Arc<Desk>,
+    /// Who answers those that look at the drive.
+    control: Option<rpc::Server>,
+    metrics: Option<Metrics>,
     /// The directory of a socket that has no name of its own.
     _directory: Option<TempDir>,
 }
@@ -309,25 +370,31 @@ impl Serving {
         match media.open(disk, arguments.create, arguments.read_only)? {
             Opened::Ram(media) => Self::start_on(media, front, arguments, disk),
             Opened::Null(media) => Self::start_on(media, front, arguments, disk),
-            Opened::Uring(media) => Self::start_on(*media, front, arguments, disk),
-            Opened::Sync(media) => Self::start_on(media, front, arguments, disk),
-            Opened::Qcow2(media) => Self::start_on(media, front, arguments, disk),
+            Opened::Uring(media) => Self::start_on(Layered::new(*media), front, arguments, disk),
+            Opened::Sync(media) => Self::start_on(Layered::new(media), front, arguments, disk),
+            Opened::Qcow2(media) => Self::start_on(Layered::new(media), front, arguments, disk),
         }
     }
 
-    fn start_on<M: Media + Send + 'static>(
+    fn start_on<M: Snapshot + Send + 'static>(
         media: M,
         front: Front,
         arguments: &DriveArguments,
         disk: &Disk,
     ) -> Result<Self> {
         let bytes = media.info().bytes;
-        let plan = arguments.plan(&front);
+        let plan = arguments.plan();
         if let Some(plan) = &plan {
             plan.check()?;
         }
         let clock = MonotonicClock::start();
-        let mut controller = Controller::new(arguments.config(disk)?, media, None, clock)?;
+        let config = arguments.config(disk)?;
+        let counters = arguments.live.counters(config.queue_pairs_max)?;
+        let observer = Observer {
+            recording: None,
+            counters: counters.clone().map(CountingTap::new),
+        };
+        let mut controller = Controller::new(config, media, observer, clock)?;
         arguments.remember(&mut controller, disk)?;
         let (socket, directory) = match (&front, &arguments.vfio_user) {
             (Front::Virtio(path), _) | (Front::Nvme, Some(path)) => (path.clone(), None),
@@ -342,7 +409,16 @@ impl Serving {
         let mut server = Server::bind(&front, &socket, &controller)?;
         let stop = StopHandle::new().context("cannot make an event descriptor")?;
         let handle = stop.clone();
-        let mut recorded = Recorded::new(controller, plan);
+        let desk = Desk::new(stop.clone(), counters, clock);
+        let is_limited = front == Front::Nvme;
+        let mut recorded = Recorded::new(controller, plan, is_limited, Arc::clone(&desk));
+        let live = &arguments.live;
+        let metrics = live.metrics.map(|at| Metrics::start(at, &desk));
+        let metrics = metrics.transpose()?;
+        let place = arguments.state_place();
+        let control = live.control.as_deref();
+        let control = control.map(|path| control::start(path, &desk, place));
+        let control = control.transpose()?;
         let thread = std::thread::Builder::new()
             .name("worker".into())
             .spawn(move || server.run(&mut recorded, &handle))
@@ -353,6 +429,9 @@ impl Serving {
             bytes,
             stop,
             thread,
+            desk,
+            control,
+            metrics,
             _directory: directory,
         })
     }
@@ -384,6 +463,11 @@ impl Serving {
         self.thread
             .join()
             .map_err(|_| anyhow!("the worker died: this is a bug in vssd"))??;
+        // Nobody begins a recording any more.
+        drop((self.control, self.metrics));
+        if let Some(running) = self.desk.running().take() {
+            recorded::tell_end(running.handle.stop());
+        }
         Ok(())
     }
 

@@ -1,10 +1,12 @@
 //! The controller: what a front and a worker drive.
 
 mod bus;
+mod hold;
 mod operator;
 
 use std::os::fd::BorrowedFd;
 
+use self::hold::Hold;
 use nvme::{NamespaceId, NvmOpcode, QueueId, ReadWriteCdw12, Sqe, Status};
 use traces::{Clock, Event, Tap};
 
@@ -48,6 +50,8 @@ pub struct Controller<M: Media, T: Tap, C: Clock> {
     pub(crate) store: Option<Box<dyn StateStore>>,
     /// Whose turn it is under weighted round robin.
     pub(crate) weighted: Weighted,
+    /// Whether the medium is to stand still.
+    hold: Hold,
 }
 
 impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
@@ -85,6 +89,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             turn: 0,
             store: None,
             weighted: Weighted::default(),
+            hold: Hold::Going,
         })
     }
 
@@ -93,6 +98,9 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// wants nothing just now. Queues take turns. Every interrupt that is due
     /// is raised before it returns.
     pub fn poll(&mut self, budget: u32) -> u32 {
+        if self.hold != Hold::Going {
+            return self.poll_held(budget);
+        }
         let mut done = self.device.retry_stalled();
         if self.media.pending() > 0 {
             let device = &mut self.device;
@@ -245,7 +253,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// shutdown is going on. A doorbell may have been rung since the last poll
     /// even so.
     pub fn idle(&self) -> bool {
-        !self.device.is_busy() && !self.device.lifecycle.is_stopping()
+        !self.device.is_busy() && !self.device.lifecycle.is_stopping() && !self.is_coming_to_rest()
     }
 
     /// When the controller has to be polled at the latest, by its own clock,

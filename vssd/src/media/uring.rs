@@ -19,7 +19,7 @@ mod slot;
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use self::engine::{Alignment, Way};
@@ -27,8 +27,8 @@ use self::ring::Ring;
 use self::slot::{Place, Slot, Work};
 use super::image::{Image, media_error};
 use super::{
-    Extent, Media, MediaError, MediaInfo, Outcome, RawFileOptions, Request, Sink, Submission,
-    hand_over,
+    BaseImage, Extent, InFile, Media, MediaError, MediaInfo, Outcome, RawFileOptions, Request,
+    Sink, Submission, hand_over,
 };
 use crate::{Segments, Ticket, VssdError};
 
@@ -264,6 +264,19 @@ fn of(offset: u64, bytes: usize) -> Extent {
     Extent {
         offset,
         bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+    }
+}
+
+impl InFile for Uring {
+    fn base(&self) -> BaseImage {
+        BaseImage {
+            path: self.path().to_owned(),
+            is_qcow2: false,
+        }
+    }
+
+    fn lock_fd(&self) -> BorrowedFd<'_> {
+        self.image.file.as_fd()
     }
 }
 
