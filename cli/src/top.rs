@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How soon a signal that ends the program does.
 const LOOK: Duration = Duration::from_millis(200);
 /// Where standard output is no terminal: columns.
-const COLUMNS: u16 = 110;
+const COLUMNS: u16 = 120;
 
 /// Watch a virtual SSD that is being served.
 #[derive(Debug, Args)]
@@ -98,7 +98,7 @@ fn watch(
     let mut due_ns = INTERVAL_NS;
     while !stop.load(Ordering::Relaxed) {
         terminal
-            .draw(|frame| view::draw(frame, watched))
+            .draw(|frame| view::draw(frame, watched, true))
             .context("cannot write to the terminal")?;
         let left_ns = due_ns.saturating_sub(clock.now_ns());
         if event::poll(Duration::from_nanos(left_ns).min(LOOK)).context("cannot read keys")? {
@@ -141,7 +141,7 @@ fn once(watched: &Watched) -> Result<String> {
     let backend = TestBackend::new(columns, view::lines(watched));
     let mut terminal = Terminal::new(backend).context("cannot draw")?;
     terminal
-        .draw(|frame| view::draw(frame, watched))
+        .draw(|frame| view::draw(frame, watched, false))
         .context("cannot draw")?;
     Ok(text(terminal.backend().buffer()))
 }

@@ -59,7 +59,7 @@ impl<T: Tap> Window<T> {
     /// Closes before the command with the sequence number `next` is fetched.
     pub const fn close(&mut self, next: u64) {
         if self.span == u64::MAX {
-            self.span = next.wrapping_sub(self.first);
+            self.span = next.saturating_sub(self.first);
         }
     }
 
@@ -83,7 +83,7 @@ impl<T: Tap> Window<T> {
     #[inline]
     #[must_use]
     pub const fn has(&self, sequence: u64) -> bool {
-        sequence.wrapping_sub(self.first) < self.span
+        sequence >= self.first && sequence - self.first < self.span
     }
 
     /// Waits no longer: lets `unfinished` through as they are, without a
@@ -110,7 +110,7 @@ impl<T: Tap> Tap for Window<T> {
             return;
         }
         let mut record = *record;
-        record.sequence = record.sequence.wrapping_sub(self.first);
+        record.sequence -= self.first;
         self.ended += 1;
         self.shown.store(self.ended, Ordering::Relaxed);
         self.tap.command(&record, ranges);
@@ -120,7 +120,7 @@ impl<T: Tap> Tap for Window<T> {
         // What happens once it is closed comes after all that is let through.
         if !self.is_closed() {
             self.tap.event(&EventRecord {
-                sequence: record.sequence.wrapping_sub(self.first),
+                sequence: record.sequence.saturating_sub(self.first),
                 ..*record
             });
         }

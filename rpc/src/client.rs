@@ -110,19 +110,18 @@ impl Client {
     fn exchange(&mut self, request: &str) -> io::Result<String> {
         let mut line = String::new();
         // A server that has no place says so and closes, maybe before it is asked.
-        let sent = self
-            .stream
-            .get_mut()
-            .write_all(format!("{request}\n").as_bytes());
+        let request = format!("{request}\n");
+        let sent = self.stream.get_mut().write_all(request.as_bytes());
         let read = self
             .stream
             .by_ref()
             .take(ANSWER_BYTES_MAX)
             .read_line(&mut line);
         match read {
-            Ok(0) => Err(sent
-                .err()
-                .unwrap_or_else(|| io::Error::other("it closed the connection"))),
+            Ok(0) => Err(match sent {
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => error,
+                _ => io::Error::other("it closed the connection"),
+            }),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 Err(io::Error::other("it does not answer"))
             }

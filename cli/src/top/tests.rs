@@ -49,7 +49,9 @@ fn at(second: u64, reads: u64, writes: u64) -> Stats {
 
 fn drawn(watched: &Watched, columns: u16, lines: u16) -> String {
     let mut terminal = Terminal::new(TestBackend::new(columns, lines)).unwrap();
-    terminal.draw(|frame| view::draw(frame, watched)).unwrap();
+    terminal
+        .draw(|frame| view::draw(frame, watched, true))
+        .unwrap();
     text(terminal.backend().buffer())
 }
 

@@ -23,15 +23,15 @@ const STEPS: [&str; 9] = [" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", 
 /// How wide such a curve is.
 const CURVE: usize = 30;
 
-/// How many lines the whole picture has.
+/// How many lines the whole picture has, with nothing but what there is to say.
 pub(super) fn lines(watched: &Watched) -> u16 {
     let last = watched.queues().iter().map(|queue| queue.last.len()).max();
     let last = last.and_then(|last| u16::try_from(last).ok()).unwrap_or(0);
-    3 + CURVES + TABLE + 2 + last + 3
+    2 + CURVES + TABLE + 2 + 1 + last + 1
 }
 
-/// Draws it.
-pub(super) fn draw(frame: &mut Frame<'_>, watched: &Watched) {
+/// Draws it; the keys too, where somebody can press them.
+pub(super) fn draw(frame: &mut Frame<'_>, watched: &Watched, has_keys: bool) {
     let area = frame.area();
     let rates = watched.rates();
     let curves = if area.height >= CURVES_LINES_MIN {
@@ -54,7 +54,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, watched: &Watched) {
     draw_rates(frame, middle, watched, &rates);
     draw_queues(frame, queues, watched);
     draw_last(frame, last, watched);
-    draw_foot(frame, foot, watched);
+    if has_keys {
+        draw_foot(frame, foot, watched);
+    }
 }
 
 fn draw_head(frame: &mut Frame<'_>, area: Rect, watched: &Watched) {
@@ -121,12 +123,12 @@ fn draw_curves(frame: &mut Frame<'_>, area: Rect, watched: &Watched) {
 const COLUMNS: [(&str, u16, u16); 8] = [
     ("command", 12, 0),
     ("IOPS", 8, 0),
-    ("data", 12, 40),
-    ("p50", 8, 60),
+    ("data", 12, 46),
+    ("p50", 8, 66),
     ("p99", 8, 0),
-    ("max", 8, 50),
-    ("errors", 6, 68),
-    ("IOPS, the last minutes", 30, 105),
+    ("max", 8, 56),
+    ("errors", 6, 74),
+    ("IOPS, the last minutes", 30, 106),
 ];
 
 fn draw_rates(frame: &mut Frame<'_>, area: Rect, watched: &Watched, rates: &[Rates]) {
