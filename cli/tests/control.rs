@@ -170,9 +170,11 @@ fn a_snapshot_stays_as_it_is_and_the_driver_notices_nothing() {
         "--set",
         "verify=true",
     ];
+    // Nobody has to be there for it.
+    says(&served, &["ctl", "c", "snapshot", "0.qcow2"]);
     let load = load(&served, &verified);
     let mut kept = Vec::new();
-    for (below, above) in [("disk.img", "1.qcow2"), ("1.qcow2", "2.qcow2")] {
+    for (below, above) in [("0.qcow2", "1.qcow2"), ("1.qcow2", "2.qcow2")] {
         wait_for_commands(&served, 500);
         let said = says(&served, &["ctl", "c", "snapshot", above]);
         assert!(

@@ -85,6 +85,8 @@ pub(crate) struct Recorded<M: Snapshot> {
     pub(super) holding: Option<Holding>,
     /// Whether there is something to look after at each turn.
     pub(super) is_busy: bool,
+    /// Whether somebody is at the socket.
+    pub(super) has_client: bool,
 }
 
 impl<M: Snapshot> Recorded<M> {
@@ -104,6 +106,7 @@ impl<M: Snapshot> Recorded<M> {
             closing: None,
             holding: None,
             is_busy: false,
+            has_client: false,
         };
         let config = recorded.controller.config();
         let mut shown = recorded.desk.shown();
@@ -355,6 +358,11 @@ impl<M: Snapshot> Function for Recorded<M> {
     }
 
     fn met(&mut self, client: Option<&str>) {
+        self.has_client = client.is_some();
+        if self.holding.is_some() {
+            self.come_to_rest();
+            self.attend();
+        }
         self.desk.shown().client = client.map(|name| Client {
             name: name.to_owned(),
             since_unix_ns: terminal::unix_ns(),

@@ -60,6 +60,7 @@ impl<M: Snapshot> Recorded<M> {
                         reply: Some(reply),
                         until_ns: self.now_ns().saturating_add(DRAINING_NS_MAX),
                     });
+                    self.come_to_rest();
                 }
                 Ask::GoOn(top, store, reply) => {
                     drop(reply.send(self.go_on_in(*top, store.as_deref())));
@@ -143,6 +144,20 @@ impl<M: Snapshot> Recorded<M> {
         }
         // Whoever has gone does not want the answer.
         let _ = closing.reply.send(closed);
+    }
+
+    /// Has the medium stand still where there is no client, and so nobody else who
+    /// polls: nobody is kept waiting either.
+    pub(super) fn come_to_rest(&mut self) {
+        while let Some(holding) = &self.holding
+            && !self.has_client
+            && self.controller.stillness().is_none()
+            && self.now_ns() < holding.until_ns
+        {
+            if self.controller.poll(u32::MAX) == 0 {
+                std::thread::yield_now();
+            }
+        }
     }
 
     fn attend_hold(&mut self, now_ns: u64) {
