@@ -50,10 +50,6 @@ const fn halves(word: u64) -> [u32; 2] {
 impl LastCommands {
     /// Keeps a command; by one thread only.
     #[inline]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the mask leaves an index of an entry"
-    )]
     pub(super) fn note(&self, record: &CommandRecord) {
         let number = self.count.load(Ordering::Relaxed);
         let entry = &self.entries[(number & MASK) as usize];

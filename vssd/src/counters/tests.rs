@@ -7,16 +7,17 @@ use super::*;
 
 /// A command whose every field follows from its number.
 fn numbered(number: u64) -> CommandRecord {
-    let [low, _] = [number as u32, 0];
+    let [a, b, c, d, ..] = number.to_le_bytes();
+    let low = u32::from_le_bytes([a, b, c, d]);
     let mut record = CommandRecord::fetched(number, number * 3, QueueId(1), &Sqe::default());
-    record.cid = CommandId(number as u16);
-    record.opcode = number as u8;
-    record.flags = (number >> 1) as u8;
+    record.cid = CommandId(u16::from_le_bytes([a, b]));
+    record.opcode = a;
+    record.flags = b ^ a;
     record.nsid = NamespaceId(low ^ 7);
     record.cdw10_15 = [low + 1, low + 2, low + 3, low + 4, low + 5, 0];
     record.completion = Some(Completion {
         complete_ns: number * 5,
-        status: Status::from_field(number as u16 & 0x7fff),
+        status: Status::from_field(u16::from_le_bytes([a, b]) & 0x7fff),
         result: low + 6,
     });
     record

@@ -238,7 +238,7 @@ mod tests {
             let top = dir.join(format!("{round}.qcow2"));
             Qcow2::create_on(&top, MIB, &base).unwrap();
             // Nobody gets in before it is shared, nor may anybody write later.
-            assert!(Qcow2::open(&top, false, true).is_err());
+            Qcow2::open(&top, false, true).unwrap_err();
             tester.media.share().unwrap();
             let overlay = Qcow2::open(&top, false, true).unwrap();
             assert!(!opens(&base.path, WRITTEN));
