@@ -83,7 +83,7 @@ fn the_picture_says_it_all() {
         "5 behind",
         "IOPS 1000",
         "3.91 MiB/s",
-        "20.5us",
+        "20.48µs",
         "1: 3/9",
         "a command of queue 1",
         "quit",
