@@ -102,12 +102,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             return self.poll_held(budget);
         }
         let mut done = self.device.retry_stalled();
-        if self.media.pending() > 0 {
-            let device = &mut self.device;
-            let mut sink = |ticket, outcome| device.finish_media(ticket, outcome);
-            done += self.media.poll(budget, &mut sink);
-            self.finish_shutdown();
-        }
+        done += self.poll_media(budget);
         done += self.advance_jobs();
         done += self.tick_services();
         self.device.feel();
@@ -129,6 +124,19 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         if self.device.changed {
             self.save();
         }
+        done
+    }
+
+    /// Takes what the medium has done. Returns how much.
+    #[inline]
+    fn poll_media(&mut self, budget: u32) -> u32 {
+        if self.media.pending() == 0 {
+            return 0;
+        }
+        let device = &mut self.device;
+        let mut sink = |ticket, outcome| device.finish_media(ticket, outcome);
+        let done = self.media.poll(budget, &mut sink);
+        self.finish_shutdown();
         done
     }
 

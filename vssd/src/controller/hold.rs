@@ -60,13 +60,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// Goes on with what was begun before the pause. Returns how much ended.
     #[cold]
     pub(super) fn poll_held(&mut self, budget: u32) -> u32 {
-        let mut done = self.device.retry_stalled();
-        if self.media.pending() > 0 {
-            let device = &mut self.device;
-            let mut sink = |ticket, outcome| device.finish_media(ticket, outcome);
-            done += self.media.poll(budget, &mut sink);
-            self.finish_shutdown();
-        }
+        let done = self.device.retry_stalled() + self.poll_media(budget);
         if self.media.pending() == 0 {
             match self.hold {
                 Hold::Draining => self.flush_for_pause(),
