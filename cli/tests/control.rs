@@ -126,6 +126,18 @@ fn recordings_hold_exactly_what_the_driver_sent_in_between() {
     interrupt(&load);
     assert!(load.wait().unwrap().success());
 
+    for name in ["a.vtr", "b.vtr"] {
+        let reader = Reader::open(served.file(name)).unwrap();
+        let mut numbers: Vec<u64> = (reader.records().map(Result::unwrap))
+            .filter_map(|record| match record {
+                Record::Command { command, .. } => Some(command.sequence),
+                _ => None,
+            })
+            .collect();
+        numbers.sort_unstable();
+        let all: Vec<u64> = (0..).take(numbers.len()).collect();
+        assert_eq!(numbers, all, "{name} has a hole");
+    }
     // The driver wrote down what it sent, by itself.
     let sent = commands(&served, "host.vtr");
     let key = |command: &CommandRecord| (command.opcode, command.lba_range());
