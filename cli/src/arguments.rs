@@ -4,6 +4,7 @@ use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
 use clap::{Parser, Subcommand};
 
+use crate::ctl::CtlArguments;
 use crate::demo::DemoArguments;
 use crate::device::DeviceArguments;
 use crate::disk::DiskArguments;
@@ -12,6 +13,7 @@ use crate::ioworker::IoworkerArguments;
 use crate::profile::ProfileArguments;
 use crate::replay::ReplayArguments;
 use crate::serve::ServeArguments;
+use crate::top::TopArguments;
 use crate::trace::TraceArguments;
 use crate::vm::VmArguments;
 
@@ -44,6 +46,10 @@ pub(crate) enum Command {
     Serve(ServeArguments),
     /// Serve a virtual SSD and start QEMU on it, in one command.
     Vm(VmArguments),
+    /// Steer a virtual SSD that is being served: recordings, snapshots, numbers.
+    Ctl(CtlArguments),
+    /// Watch a virtual SSD that is being served.
+    Top(TopArguments),
     /// Replay traces into devices.
     Replay(ReplayArguments),
     /// Load a device, and measure it.

@@ -13,11 +13,13 @@
 
 mod arguments;
 mod chart;
+mod ctl;
 mod demo;
 mod device;
 mod disk;
 mod generate;
 mod ioworker;
+mod live;
 mod media;
 mod monitor;
 mod profile;
@@ -25,6 +27,7 @@ mod replay;
 mod serve;
 mod stop;
 mod terminal;
+mod top;
 mod trace;
 mod vm;
 
@@ -68,6 +71,8 @@ fn run(arguments: Arguments) -> anyhow::Result<Answer> {
     match arguments.command {
         Command::Serve(serve) => serve::run(&serve),
         Command::Vm(vm) => vm::run(&vm),
+        Command::Ctl(ctl) => ctl::run(&ctl),
+        Command::Top(top) => top::run(&top),
         Command::Replay(replay) => replay::run(&replay),
         Command::Ioworker(ioworker) => ioworker::run(&ioworker),
         Command::Trace(trace) => trace::run(&trace),

@@ -1,18 +1,28 @@
 //! `vssd serve`: a virtual SSD on a socket, recorded.
 
+mod control;
+mod desk;
 mod front;
+mod live;
+mod metrics;
+mod observer;
 mod recorded;
 mod sockets;
+mod stats;
+mod steer;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use tempfile::TempDir;
 use traces::{MonotonicClock, Resolution, Tap};
+use vssd::counters::CountingTap;
 use vssd::front::ServeError;
+use vssd::media::{Layered, Snapshot};
 use vssd::profile::{BUILT_IN, Profile};
 use vssd::worker::StopHandle;
 use vssd::{Controller, ControllerConfig, FileStore, Media};
@@ -23,7 +33,12 @@ use crate::disk::{Disk, parse_bytes};
 use crate::media::{MediaArguments, Opened};
 use crate::stop;
 use crate::trace::parse_resolution;
+use control::StatePlace;
+use desk::Desk;
 use front::{Front, Server};
+use live::LiveArguments;
+use metrics::Metrics;
+use observer::Observer;
 use recorded::{RecordPlan, Recorded};
 use sockets::{SocketArguments, Sockets};
 
@@ -67,8 +82,13 @@ impl ServeArguments {
                  both with --read-only for an image"
             );
         }
-        if self.drive.record.is_some() {
-            bail!("--record is for one guest: give --vfio-user or --vhost-user, and not both");
+        let for_one = [
+            ("--record", self.drive.record.is_some()),
+            ("--control", self.drive.live.control.is_some()),
+            ("--metrics", self.drive.live.metrics.is_some()),
+        ];
+        if let Some((option, _)) = for_one.iter().find(|(_, given)| *given) {
+            bail!("{option} is for one guest: give --vfio-user or --vhost-user, and not both");
         }
         Ok(vec![Front::Nvme, virtio])
     }
@@ -123,6 +143,8 @@ pub(crate) struct DriveArguments {
     no_state: bool,
     #[command(flatten)]
     media: MediaArguments,
+    #[command(flatten)]
+    live: LiveArguments,
 }
 
 /// A `--label`.
@@ -166,6 +188,7 @@ impl DriveArguments {
             state: None,
             no_state: true,
             media: MediaArguments::default(),
+            live: LiveArguments::default(),
         }
     }
 
@@ -183,11 +206,7 @@ impl DriveArguments {
             _ if self.no_state => None,
             _ if self.state.is_some() => self.state.clone(),
             // An image that nobody writes is as it was.
-            Disk::Image(path) if !self.read_only => {
-                let mut name = path.into_os_string();
-                name.push(".vssd");
-                Some(name.into())
-            }
+            Disk::Image(path) if !self.read_only => Some(state_beside(&path)),
             Disk::Image(_) | Disk::Ram(_) | Disk::Null(_) => None,
         }
     }
@@ -249,16 +268,32 @@ impl DriveArguments {
         })
     }
 
-    fn plan(&self, front: &Front) -> Option<RecordPlan> {
+    fn plan(&self) -> Option<RecordPlan> {
         let path = self.record.clone()?;
         Some(RecordPlan {
             path,
             overwrite: self.overwrite,
             resolution: self.resolution,
             labels: self.label.clone(),
-            transfers_are_limited: *front == Front::Nvme,
         })
     }
+
+    /// Where the state of this drive goes when a snapshot is taken.
+    fn state_place(&self) -> StatePlace {
+        if self.no_state || self.state.is_some() {
+            StatePlace::Fixed
+        } else {
+            StatePlace::Beside
+        }
+    }
+}
+
+/// Where the drive on the image at `path` keeps what it remembers, unless told
+/// otherwise.
+fn state_beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".vssd");
+    name.into()
 }
 
 /// A serial number that is the same at every start and another for every disk: a
@@ -305,6 +340,10 @@ pub(crate) struct Serving {
     bytes: u64,
     stop: StopHandle,
     thread: JoinHandle<Result<(), ServeError>>,
+    desk: Arc<Desk>,
+    /// Who answers those that look at the drive.
+    control: Option<rpc::Server>,
+    metrics: Option<Metrics>,
     /// The directory of a socket that has no name of its own.
     _directory: Option<TempDir>,
 }
@@ -326,13 +365,19 @@ impl Serving {
         match media.open(disk, arguments.create, arguments.read_only)? {
             Opened::Ram(media) => Self::start_on(media, front, arguments, disk, sockets),
             Opened::Null(media) => Self::start_on(media, front, arguments, disk, sockets),
-            Opened::Uring(media) => Self::start_on(*media, front, arguments, disk, sockets),
-            Opened::Sync(media) => Self::start_on(media, front, arguments, disk, sockets),
-            Opened::Qcow2(media) => Self::start_on(media, front, arguments, disk, sockets),
+            Opened::Uring(media) => {
+                Self::start_on(Layered::new(*media), front, arguments, disk, sockets)
+            }
+            Opened::Sync(media) => {
+                Self::start_on(Layered::new(media), front, arguments, disk, sockets)
+            }
+            Opened::Qcow2(media) => {
+                Self::start_on(Layered::new(media), front, arguments, disk, sockets)
+            }
         }
     }
 
-    fn start_on<M: Media + Send + 'static>(
+    fn start_on<M: Snapshot + Send + 'static>(
         media: M,
         front: Front,
         arguments: &DriveArguments,
@@ -340,12 +385,18 @@ impl Serving {
         sockets: Sockets,
     ) -> Result<Self> {
         let bytes = media.info().bytes;
-        let plan = arguments.plan(&front);
+        let plan = arguments.plan();
         if let Some(plan) = &plan {
             plan.check()?;
         }
         let clock = MonotonicClock::start();
-        let mut controller = Controller::new(arguments.config(disk)?, media, None, clock)?;
+        let config = arguments.config(disk)?;
+        let counters = arguments.live.counters(config.queue_pairs_max)?;
+        let observer = Observer {
+            recording: None,
+            counters: counters.clone().map(CountingTap::new),
+        };
+        let mut controller = Controller::new(config, media, observer, clock)?;
         arguments.remember(&mut controller, disk)?;
         let (socket, directory) = match (&front, &arguments.vfio_user) {
             (Front::Virtio(path), _) | (Front::Nvme, Some(path)) => (path.clone(), None),
@@ -361,7 +412,16 @@ impl Serving {
         sockets.hand_over(&socket)?;
         let stop = StopHandle::new().context("cannot make an event descriptor")?;
         let handle = stop.clone();
-        let mut recorded = Recorded::new(controller, plan);
+        let desk = Desk::new(stop.clone(), counters, clock);
+        let is_limited = front == Front::Nvme;
+        let mut recorded = Recorded::new(controller, plan, is_limited, Arc::clone(&desk));
+        let live = &arguments.live;
+        let metrics = live.metrics.map(|at| Metrics::start(at, &desk));
+        let metrics = metrics.transpose()?;
+        let place = arguments.state_place();
+        let control = live.control.as_deref();
+        let control = control.map(|path| control::start(path, &desk, place));
+        let control = control.transpose()?;
         let thread = std::thread::Builder::new()
             .name("worker".into())
             .spawn(move || {
@@ -375,6 +435,9 @@ impl Serving {
             bytes,
             stop,
             thread,
+            desk,
+            control,
+            metrics,
             _directory: directory,
         })
     }
@@ -406,6 +469,11 @@ impl Serving {
         self.thread
             .join()
             .map_err(|_| anyhow!("the worker died: this is a bug in vssd"))??;
+        // Nobody begins a recording any more.
+        drop((self.control, self.metrics));
+        if let Some(running) = self.desk.running().take() {
+            recorded::tell_end(running.handle.stop());
+        }
         Ok(())
     }
 
@@ -440,77 +508,4 @@ impl Serving {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_disk_has_a_serial_number_of_its_own() {
-        let directory = tempfile::tempdir().unwrap();
-        let [one, other] = ["one", "other"].map(|name| directory.path().join(name));
-        let roundabout = directory.path().join(".").join("one");
-        for path in [&one, &other] {
-            std::fs::write(path, "").unwrap();
-        }
-        let [one, other, roundabout] =
-            [one, other, roundabout].map(|path| serial_of(&Disk::Image(path)));
-        assert_eq!(one, roundabout);
-        assert_ne!(one, other);
-        assert_eq!(one.len(), 12);
-    }
-
-    #[test]
-    fn options_go_before_the_profile() {
-        let disk = Disk::Ram(1 << 20);
-        let mut arguments = DriveArguments::plain("socket".into(), None);
-        let default = arguments.config(&disk).unwrap();
-        let qemu = ControllerConfig {
-            serial: serial_of(&disk),
-            ..ControllerConfig::default()
-        };
-        assert_eq!(default, qemu);
-
-        arguments.profile = "client".into();
-        let client = arguments.config(&disk).unwrap();
-        assert_eq!(client.model, "vssd virtual client SSD");
-        assert_eq!((client.namespaces_max, client.block_bytes), (1, 512));
-        arguments.serial = Some("S1".to_owned());
-        arguments.model = Some("My SSD".to_owned());
-        arguments.block_size = Some(4096);
-        let changed = arguments.config(&disk).unwrap();
-        let expected = ControllerConfig {
-            serial: "S1".to_owned(),
-            model: "My SSD".to_owned(),
-            block_bytes: 4096,
-            ..client
-        };
-        assert_eq!(changed, expected);
-
-        arguments.block_size = Some(520);
-        let error = format!("{:#}", arguments.config(&disk).unwrap_err());
-        assert!(error.contains("--block-size"), "{error}");
-        assert!(error.contains("capacity.block_bytes is 520"), "{error}");
-
-        // Where neither says anything, the profile's serial number counts.
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("my.toml");
-        std::fs::write(&path, "identity.serial = \"PROFILE\"").unwrap();
-        let mut arguments = DriveArguments::plain("socket".into(), None);
-        arguments.profile = path;
-        assert_eq!(arguments.config(&disk).unwrap().serial, "PROFILE");
-    }
-
-    #[test]
-    fn a_label_has_a_name() {
-        let label: Label = "os=windows 11".parse().unwrap();
-        assert_eq!(
-            (label.name.as_str(), label.value.as_str()),
-            ("os", "windows 11")
-        );
-        assert!(
-            "windows"
-                .parse::<Label>()
-                .unwrap_err()
-                .contains("NAME=VALUE")
-        );
-    }
-}
+mod tests;

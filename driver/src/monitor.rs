@@ -19,16 +19,19 @@
 //! Nothing here is on the way of a command: a monitor reads what queue pairs
 //! write down anyway. There is no socket where nobody asks for one.
 
-mod rpc;
-mod server;
+mod methods;
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use traces::Start;
+use rpc::{Framing, Server};
+use traces::{Clock, Start};
 
 use crate::CmdLog;
 
-pub use self::server::{MonitorError, MonitorServer};
+use self::methods::Timed;
+
+pub use rpc::ListenError as MonitorError;
 
 /// The queue pairs of this process that are to be seen from outside.
 #[derive(Debug)]
@@ -147,6 +150,33 @@ impl Monitor {
     fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
         // What is guarded is whole after every statement.
         work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Serves a [`Monitor`] on a socket, in threads of its own, until it is dropped.
+#[derive(Debug)]
+pub struct MonitorServer {
+    _server: Server,
+}
+
+impl MonitorServer {
+    /// Listens on `path`, which only its owner can connect to. `clock` is the
+    /// controllers' clock.
+    ///
+    /// # Errors
+    ///
+    /// [`MonitorError`], where there is something at `path`, or nothing can be.
+    pub fn start(
+        path: &Path,
+        monitor: Arc<Monitor>,
+        clock: impl Clock + Send + Sync + 'static,
+    ) -> Result<Self, MonitorError> {
+        let methods = Timed {
+            monitor,
+            now_ns: move || clock.now_ns(),
+        };
+        // Clients of pynvme's socket stumble over what stands between answers.
+        Server::start(path, methods, Framing::Bare).map(|server| Self { _server: server })
     }
 }
 

@@ -24,10 +24,12 @@ mod output;
 mod slot;
 mod tap;
 mod thread;
+mod window;
 
 pub use error::RecorderError;
 pub use output::Output;
 pub use tap::RingTap;
+pub use window::{Window, WindowCount};
 
 use std::fs::File;
 use std::path::Path;
@@ -189,6 +191,18 @@ impl Recorder {
     }
 }
 
+/// How far a recording has got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Commands that the writer has taken from the tap.
+    pub commands: u64,
+    /// Commands in gaps: those that were dropped.
+    pub lost: u64,
+    /// Bytes of the file that are whole blocks.
+    pub bytes: u64,
+}
+
 /// Holds a recording; dropping it stops the recording.
 #[derive(Debug)]
 pub struct RecorderHandle {
@@ -219,6 +233,12 @@ impl RecorderHandle {
     #[must_use]
     pub fn failure(&self) -> Option<&str> {
         self.shared.failure()
+    }
+
+    /// How far the recording has got, as of a few milliseconds ago.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.shared.progress()
     }
 
     fn join(&mut self) -> Option<Result<RecordingSummary, RecorderError>> {

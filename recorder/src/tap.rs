@@ -8,8 +8,8 @@ use nvme::{DSM_RANGES_MAX, DsmRange};
 use rtrb::Producer;
 use traces::{CommandRecord, EventRecord, Gap, Tap};
 
-use crate::OnFull;
 use crate::slot::{self, Slot};
+use crate::{OnFull, Progress};
 
 /// What tap, thread and handle share.
 #[derive(Debug, Default)]
@@ -22,6 +22,9 @@ pub(crate) struct Shared {
     lost: AtomicU64,
     lost_at_ns: AtomicU64,
     failure: OnceLock<String>,
+    /// What the thread has done: see [`Progress`].
+    written: AtomicU64,
+    bytes: AtomicU64,
 }
 
 impl Shared {
@@ -44,6 +47,20 @@ impl Shared {
 
     pub(crate) fn failure(&self) -> Option<&str> {
         self.failure.get().map(String::as_str)
+    }
+
+    /// Notes how far the thread has got.
+    pub(crate) fn note_progress(&self, commands: u64, bytes: u64) {
+        self.written.store(commands, Ordering::Relaxed);
+        self.bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        Progress {
+            commands: self.written.load(Ordering::Relaxed),
+            lost: self.losses().0,
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
     }
 
     /// Tells the thread of losses, in case that no gap follows in the ring.
@@ -158,6 +175,18 @@ impl RingTap {
         self.lost += 1;
         self.shared.note_loss(self.lost, gap.at_ns);
         self.thread.unpark();
+    }
+
+    /// Says that `lost` commands will never be told of; the first of them was
+    /// missed at `at_ns`, nanoseconds of the tap's clock.
+    pub fn miss(&mut self, lost: u64, at_ns: u64) {
+        if lost == 0 || self.shared.is_closed() {
+            return;
+        }
+        self.lost += lost;
+        self.gap.get_or_insert(Gap { at_ns, lost: 0 }).lost += lost;
+        // The thread writes what no gap in the ring tells of.
+        self.shared.note_loss(self.lost, at_ns);
     }
 
     fn push_gap(&mut self) {

@@ -31,6 +31,8 @@ pub(crate) struct Drain<O: Output> {
     ranges: Vec<DsmRange>,
     /// Lost commands in the gaps that came through the ring.
     lost_in_gaps: u64,
+    /// Commands that came through the ring.
+    commands: u64,
 }
 
 impl<O: Output> Drain<O> {
@@ -50,6 +52,7 @@ impl<O: Output> Drain<O> {
             block_since: None,
             ranges: Vec::with_capacity(nvme::DSM_RANGES_MAX),
             lost_in_gaps: 0,
+            commands: 0,
         }
     }
 
@@ -68,6 +71,9 @@ impl<O: Output> Drain<O> {
             // Read before the ring: what was pushed before is drained below.
             let closing = self.shared.is_closed() || self.ring.is_abandoned();
             let drained = self.drain()?;
+            let written = self.writer.totals().commands;
+            self.shared
+                .note_progress(written, self.writer.whole_bytes());
             if closing {
                 return Ok(());
             }
@@ -96,6 +102,7 @@ impl<O: Output> Drain<O> {
                 Slot::Command(times, words) => {
                     let mut command = words.command(&times);
                     rest_of(&words, &mut chunk, &mut command, &mut self.ranges);
+                    self.commands += 1;
                     self.writer.command(&command, &self.ranges)?;
                 }
                 Slot::Event(event) => self.writer.event(&event)?,

@@ -13,6 +13,9 @@ pub trait Tap {
     /// not read the clock.
     const ENABLED: bool = true;
 
+    /// A command was fetched; [`Tap::command`] follows once it has ended.
+    fn fetched(&mut self, _record: &CommandRecord) {}
+
     /// A command ended, or never will (see [`CommandRecord::completion`]).
     /// Called once for each fetched command, in the order of completion.
     /// `ranges` are those of a Dataset Management command, else empty.
@@ -34,6 +37,10 @@ impl Tap for () {
 impl<T: Tap> Tap for &mut T {
     const ENABLED: bool = T::ENABLED;
 
+    fn fetched(&mut self, record: &CommandRecord) {
+        (**self).fetched(record);
+    }
+
     fn command(&mut self, record: &CommandRecord, ranges: &[DsmRange]) {
         (**self).command(record, ranges);
     }
@@ -46,6 +53,12 @@ impl<T: Tap> Tap for &mut T {
 /// A tap that comes and goes: nothing is observed while there is none.
 impl<T: Tap> Tap for Option<T> {
     const ENABLED: bool = T::ENABLED;
+
+    fn fetched(&mut self, record: &CommandRecord) {
+        if let Some(tap) = self {
+            tap.fetched(record);
+        }
+    }
 
     fn command(&mut self, record: &CommandRecord, ranges: &[DsmRange]) {
         if let Some(tap) = self {

@@ -1,10 +1,12 @@
 //! The controller: what a front and a worker drive.
 
 mod bus;
+mod hold;
 mod operator;
 
 use std::os::fd::BorrowedFd;
 
+use self::hold::Hold;
 use nvme::{NamespaceId, NvmOpcode, QueueId, ReadWriteCdw12, Sqe, Status};
 use traces::{Clock, Event, Tap};
 
@@ -50,6 +52,8 @@ pub struct Controller<M: Media, T: Tap, C: Clock> {
     pub(crate) is_unsaved: bool,
     /// Whose turn it is under weighted round robin.
     pub(crate) weighted: Weighted,
+    /// Whether the medium is to stand still.
+    hold: Hold,
 }
 
 impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
@@ -88,6 +92,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             store: None,
             is_unsaved: false,
             weighted: Weighted::default(),
+            hold: Hold::Going,
         })
     }
 
@@ -96,13 +101,11 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// wants nothing just now. Queues take turns. Every interrupt that is due
     /// is raised before it returns.
     pub fn poll(&mut self, budget: u32) -> u32 {
-        let mut done = self.device.retry_stalled();
-        if self.media.pending() > 0 {
-            let device = &mut self.device;
-            let mut sink = |ticket, outcome| device.finish_media(ticket, outcome);
-            done += self.media.poll(budget, &mut sink);
-            self.finish_shutdown();
+        if self.hold != Hold::Going {
+            return self.poll_held(budget);
         }
+        let mut done = self.device.retry_stalled();
+        done += self.poll_media(budget);
         done += self.advance_jobs();
         done += self.tick_services();
         self.device.feel();
@@ -124,6 +127,19 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         if self.device.changed {
             self.save();
         }
+        done
+    }
+
+    /// Takes what the medium has done. Returns how much.
+    #[inline]
+    fn poll_media(&mut self, budget: u32) -> u32 {
+        if self.media.pending() == 0 {
+            return 0;
+        }
+        let device = &mut self.device;
+        let mut sink = |ticket, outcome| device.finish_media(ticket, outcome);
+        let done = self.media.poll(budget, &mut sink);
+        self.finish_shutdown();
         done
     }
 
@@ -248,7 +264,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// shutdown is going on. A doorbell may have been rung since the last poll
     /// even so.
     pub fn idle(&self) -> bool {
-        !self.device.is_busy() && !self.device.lifecycle.is_stopping()
+        !self.device.is_busy() && !self.device.lifecycle.is_stopping() && !self.is_coming_to_rest()
     }
 
     /// When the controller has to be polled at the latest, by its own clock,

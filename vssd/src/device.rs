@@ -91,6 +91,8 @@ pub(crate) struct Device<T, C> {
     in_flight: usize,
     /// Set by the flush of a shutdown.
     pub(crate) flushed: bool,
+    /// How the last flush of the drive's own ended.
+    pub(crate) flush_outcome: Outcome,
     /// The number of the next command.
     pub(crate) sequence: u64,
     /// When the drive was powered on, nanoseconds of the clock.
@@ -156,6 +158,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             range_pool: Vec::new(),
             in_flight: 0,
             flushed: false,
+            flush_outcome: Ok(()),
             sequence: 0,
             powered_ns: clock.now_ns(),
             tap,
@@ -176,6 +179,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         let (sqe, completion) = self.queues.fetch(queue, &self.memory, &self.doorbells)?;
         let record = CommandRecord::fetched(self.sequence, now_ns, queue, &sqe);
         self.sequence = self.sequence.wrapping_add(1);
+        self.tap.fetched(&record);
         Some((sqe, Ticket::new(record, completion)))
     }
 
@@ -209,6 +213,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         }
         if ticket.completion().is_none() {
             self.flushed = true;
+            self.flush_outcome = outcome;
             ticket.settle();
             return;
         }
@@ -444,6 +449,18 @@ impl<T: Tap, C: Clock> Device<T, C> {
         self.coalescing.configure(self.features.coalescing());
         self.registers.intms = 0;
         self.doorbells.reset_all();
+    }
+
+    /// The tickets of what has begun and is not with the medium.
+    pub(crate) fn waiting_tickets(&self) -> impl Iterator<Item = &Ticket> {
+        let stalled = self.stalled.iter().map(|stalled| &stalled.ticket);
+        stalled
+            .chain(self.closing.iter().map(|(_, ticket)| ticket))
+            .chain(self.fused.iter().map(|first| &first.ticket))
+            .chain(self.backlog.iter().map(|(_, _, ticket)| ticket))
+            .chain(self.stepped.iter().map(|(ticket, _)| ticket))
+            .chain(self.waiting.iter().map(|waiting| &waiting.ticket))
+            .chain(self.events.requests())
     }
 
     /// Whether a command is in flight.

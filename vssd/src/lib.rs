@@ -32,6 +32,7 @@ mod cmb;
 mod command;
 mod config;
 mod controller;
+pub mod counters;
 mod device;
 mod doorbells;
 mod error;

@@ -12,6 +12,7 @@ mod complaints;
 #[cfg(test)]
 mod contract;
 mod image;
+mod layered;
 mod lock;
 mod null;
 mod qcow2;
@@ -19,6 +20,7 @@ mod ram;
 mod raw_file;
 mod uring;
 
+pub use layered::{BaseImage, InFile, Layered, Snapshot};
 pub use null::Null;
 pub use qcow2::Qcow2;
 pub use ram::Ram;

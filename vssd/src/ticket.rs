@@ -140,6 +140,11 @@ impl Ticket {
         self.ranges = Some(ranges);
     }
 
+    /// The ranges of a Dataset Management command, as far as they were read.
+    pub(crate) fn ranges(&self) -> &[DsmRange] {
+        self.ranges.as_deref().map_or(&[], DsmRanges::get)
+    }
+
     /// Ends the obligation; what is returned is for the record.
     #[inline]
     pub(crate) fn settle(self) -> (CommandRecord, Option<Box<DsmRanges>>) {

@@ -1,20 +1,28 @@
-//! A controller whose every session is recorded into a file of its own.
+//! A controller whose every session is recorded into a file of its own, and that
+//! is steered from outside while it works.
 
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use nvme::Registers;
-use recorder::{Recorder, RecorderHandle, RecorderOptions, RingTap};
+use recorder::{
+    Recorder, RecorderError, RecorderOptions, RecordingSummary, RingTap, Window, WindowCount,
+};
 use traces::{
     Clock as _, DeviceIdentity, Header, MonotonicClock, NamespaceInfo, Resolution, Start,
 };
 use vssd::front::{CmbFile, DoorbellFile, Function};
+use vssd::media::Snapshot;
 use vssd::{
-    BlockDevice, Controller, DmaTable, Interrupts, MapError, Media, PciIdentity, Protection, Rings,
+    BlockDevice, Controller, DmaTable, Interrupts, MapError, PciIdentity, Protection, Rings,
 };
 
 use super::Label;
+use super::desk::{Client, Desk, Running};
+use super::observer::Observer;
+use super::steer::{Closing, Holding};
 use crate::terminal;
 
 /// Where recordings go.
@@ -28,8 +36,6 @@ pub(crate) struct RecordPlan {
     pub(crate) resolution: Resolution,
     /// What the user says of the recording.
     pub(crate) labels: Vec<Label>,
-    /// Whether the guest sees a limit to the size of a transfer.
-    pub(crate) transfers_are_limited: bool,
 }
 
 impl RecordPlan {
@@ -67,48 +73,90 @@ impl RecordPlan {
     }
 }
 
-/// A controller, and the recording of the session that goes on.
-pub(crate) struct Recorded<M: Media> {
-    controller: Controller<M, Option<RingTap>, MonotonicClock>,
+/// A controller that is recorded, and that does what it is asked from outside.
+pub(crate) struct Recorded<M: Snapshot> {
+    pub(super) controller: Controller<M, Observer, MonotonicClock>,
     plan: Option<RecordPlan>,
+    /// Whether the guest sees a limit to the size of a transfer.
+    transfers_are_limited: bool,
     sessions: u32,
-    running: Option<RecorderHandle>,
+    pub(super) desk: Arc<Desk>,
+    pub(super) closing: Option<Closing>,
+    pub(super) holding: Option<Holding>,
+    /// Whether there is something to look after at each turn.
+    pub(super) is_busy: bool,
+    /// Whether somebody is at the socket.
+    pub(super) has_client: bool,
 }
 
-impl<M: Media> Recorded<M> {
+impl<M: Snapshot> Recorded<M> {
     /// `controller`, recorded as `plan` says; not at all where there is none.
-    pub(crate) const fn new(
-        controller: Controller<M, Option<RingTap>, MonotonicClock>,
+    pub(crate) fn new(
+        controller: Controller<M, Observer, MonotonicClock>,
         plan: Option<RecordPlan>,
+        transfers_are_limited: bool,
+        desk: Arc<Desk>,
     ) -> Self {
-        Self {
+        let recorded = Self {
             controller,
             plan,
+            transfers_are_limited,
             sessions: 0,
-            running: None,
-        }
+            desk,
+            closing: None,
+            holding: None,
+            is_busy: false,
+            has_client: false,
+        };
+        let config = recorded.controller.config();
+        let mut shown = recorded.desk.shown();
+        shown.disk = recorded.controller.media().name().to_owned();
+        shown.model.clone_from(&config.model);
+        shown.serial.clone_from(&config.serial);
+        drop(shown);
+        recorded
     }
 
     fn start(&mut self) {
         let Some(plan) = &self.plan else { return };
+        if self.controller.tap().recording.is_some() {
+            log::info!("this session goes into the recording that was started by `vssd ctl`");
+            return;
+        }
         self.sessions += 1;
         let path = plan.path_of(self.sessions);
-        let header = self.header(plan);
+        let header = self.header(&plan.labels);
         let options = RecorderOptions::default()
             .overwrite(plan.overwrite)
             .resolution(plan.resolution);
         match Recorder::start(&path, &header, options) {
             Ok((handle, tap)) => {
                 log::info!("recording into {}", path.display());
-                self.running = Some(handle);
-                *self.controller.tap_mut() = Some(tap);
+                let start = header.start;
+                let given = self.open(tap);
+                *self.desk.running() = Some(Running {
+                    handle,
+                    path,
+                    given,
+                    since_unix_ns: start.unix_ns,
+                    since_ns: start.clock_ns,
+                    of_session: true,
+                });
             }
             // The guest has its drive all the same.
             Err(error) => log::error!("this session is not recorded: {error}"),
         }
     }
 
-    fn header(&self, plan: &RecordPlan) -> Header {
+    /// Records what is fetched from now on.
+    pub(super) fn open(&mut self, tap: RingTap) -> WindowCount {
+        let window = Window::open(tap, self.controller.next_sequence());
+        let given = window.count();
+        self.controller.tap_mut().recording = Some(window);
+        given
+    }
+
+    pub(super) fn header(&self, labels: &[Label]) -> Header {
         let config = self.controller.config();
         let pci = config.pci;
         Header {
@@ -135,14 +183,13 @@ impl<M: Media> Recorded<M> {
             io_queues: u32::from(config.queue_pairs_max),
             mdts_bytes: nvme::PAGE_BYTES
                 .checked_shl(u32::from(config.mdts))
-                .filter(|_| plan.transfers_are_limited),
+                .filter(|_| self.transfers_are_limited),
             start: Start {
                 unix_ns: terminal::unix_ns(),
                 clock_ns: self.controller.clock().now_ns(),
             },
             tool: terminal::TOOL.to_owned(),
-            labels: plan
-                .labels
+            labels: labels
                 .iter()
                 .map(|label| (label.name.clone(), label.value.clone()))
                 .collect(),
@@ -150,24 +197,37 @@ impl<M: Media> Recorded<M> {
         }
     }
 
+    /// Ends the recording of a session. One that was started from outside goes on.
     fn stop(&mut self) {
-        *self.controller.tap_mut() = None;
-        let Some(handle) = self.running.take() else {
+        if self.closing.is_some() {
+            // Who closes it waits for it.
+            self.end_closing();
             return;
-        };
-        match handle.stop() {
-            Ok(summary) => log::info!(
-                "recorded {} commands into {} ({})",
-                summary.totals.commands,
-                summary.path,
-                crate::device::size(summary.bytes)
-            ),
-            Err(error) => log::error!("{error}"),
         }
+        let running = {
+            let mut running = self.desk.running();
+            running.take_if(|running| running.of_session)
+        };
+        let Some(running) = running else { return };
+        self.controller.tap_mut().recording = None;
+        tell_end(running.handle.stop());
     }
 }
 
-impl<M: Media> Registers for Recorded<M> {
+/// Logs how a recording ended.
+pub(crate) fn tell_end(ended: Result<RecordingSummary, RecorderError>) {
+    match ended {
+        Ok(summary) => log::info!(
+            "recorded {} commands into {} ({})",
+            summary.totals.commands,
+            summary.path,
+            crate::device::size(summary.bytes)
+        ),
+        Err(error) => log::error!("{error}"),
+    }
+}
+
+impl<M: Snapshot> Registers for Recorded<M> {
     fn read32(&mut self, offset: u32) -> u32 {
         self.controller.read32(offset)
     }
@@ -187,9 +247,17 @@ impl<M: Media> Registers for Recorded<M> {
 
 /// As the controller, but for [`Function::connected`] and
 /// [`Function::disconnected`], where a recording starts and ends.
-impl<M: Media> Function for Recorded<M> {
+impl<M: Snapshot> Function for Recorded<M> {
+    #[inline]
     fn poll(&mut self, budget: u32) -> u32 {
-        self.controller.poll(budget)
+        if self.controller.tap().is_stale() {
+            self.describe();
+        }
+        let done = self.controller.poll(budget);
+        if self.is_busy {
+            self.attend();
+        }
+        done
     }
 
     fn idle(&self) -> bool {
@@ -201,7 +269,10 @@ impl<M: Media> Function for Recorded<M> {
     }
 
     fn next_deadline_ns(&self) -> Option<u64> {
-        self.controller.next_deadline_ns()
+        let closing = self.closing.as_ref().map(|closing| closing.until_ns);
+        let holding = self.holding.as_ref().map(|holding| holding.until_ns);
+        let own = closing.into_iter().chain(holding);
+        own.chain(self.controller.next_deadline_ns()).min()
     }
 
     fn now_ns(&self) -> u64 {
@@ -285,6 +356,22 @@ impl<M: Media> Function for Recorded<M> {
     fn set_write_cache(&mut self, enabled: bool) {
         self.controller.set_write_cache(enabled);
     }
+
+    fn nudged(&mut self) {
+        self.look_at_desk();
+    }
+
+    fn met(&mut self, client: Option<&str>) {
+        self.has_client = client.is_some();
+        if self.holding.is_some() {
+            self.come_to_rest();
+            self.attend();
+        }
+        self.desk.shown().client = client.map(|name| Client {
+            name: name.to_owned(),
+            since_unix_ns: terminal::unix_ns(),
+        });
+    }
 }
 
 #[cfg(test)]
@@ -299,7 +386,6 @@ mod tests {
             overwrite: false,
             resolution: Resolution::default(),
             labels: Vec::new(),
-            transfers_are_limited: true,
         }
     }
 

@@ -14,7 +14,7 @@ pub(crate) fn vssd() -> Command {
 /// dropped.
 pub(crate) struct Served {
     pub(crate) directory: tempfile::TempDir,
-    child: Child,
+    pub(crate) child: Child,
 }
 
 impl Served {

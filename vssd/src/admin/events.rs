@@ -47,6 +47,11 @@ impl AsyncEvents {
         Some(self.requests.remove(index))
     }
 
+    /// The requests that wait.
+    pub(crate) fn requests(&self) -> impl Iterator<Item = &Ticket> {
+        self.requests.iter()
+    }
+
     /// Takes any request back.
     pub(crate) fn take_any(&mut self) -> Option<Ticket> {
         self.requests.pop()

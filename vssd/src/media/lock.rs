@@ -91,6 +91,17 @@ pub(super) fn lock(file: BorrowedFd<'_>, written: bool) -> Locked {
     Locked::Yes
 }
 
+/// Says of an image that was locked as written that it is only read from now on:
+/// others may read it along, and nobody may write it.
+pub(super) fn share(file: BorrowedFd<'_>) -> io::Result<()> {
+    fcntl(file, libc::F_OFD_SETLK, &mut byte(NO_LOCK, DOES + WRITE))
+}
+
+/// Takes back what [`share`] gave; [`Locked::InUse`] where somebody relies on it.
+pub(super) fn unshare(file: BorrowedFd<'_>) -> Locked {
+    lock(file, true)
+}
+
 /// Names a process that has `file` open, other than through `file` itself, for a
 /// message: `process 17 (qemu-img)`. Those of other users are not to be seen.
 pub(super) fn holder(file: &File) -> String {

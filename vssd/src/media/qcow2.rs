@@ -27,7 +27,9 @@ use self::overlay::failed;
 use self::pool::{Answer, Job, Pool, Task};
 use super::complaints::Complaints;
 use super::image::media_error;
-use super::{Extent, Media, MediaError, MediaInfo, Outcome, Request, Sink, Submission};
+use super::{
+    BaseImage, Extent, InFile, Media, MediaError, MediaInfo, Outcome, Request, Sink, Submission,
+};
 use crate::memory::Kept;
 use crate::{Ticket, VssdError};
 
@@ -63,6 +65,8 @@ struct Slot {
 pub struct Qcow2 {
     name: String,
     path: PathBuf,
+    /// The image's file, which has the lock.
+    file: std::fs::File,
     bytes: u64,
     read_only: bool,
     pool: Pool,
@@ -83,11 +87,12 @@ impl Qcow2 {
     /// [`VssdError::Qcow2`] with what keeps the image from being used.
     pub fn open(path: &Path, read_only: bool, backing: bool) -> Result<Self, VssdError> {
         let failed = failed(path);
-        let image = files::open(path, !read_only, Gate::new(backing)).map_err(&failed)?;
+        let (image, file) = files::open(path, !read_only, Gate::new(backing)).map_err(&failed)?;
         let image = FormatAccess::new(image);
         Ok(Self {
             name: path.display().to_string(),
             path: path.to_owned(),
+            file,
             bytes: image.size(),
             read_only,
             pool: Pool::start(image).map_err(failed)?,
@@ -106,6 +111,18 @@ impl Qcow2 {
     /// [`VssdError::Qcow2`] with what kept it.
     pub fn create(path: &Path, bytes: u64) -> Result<(), VssdError> {
         files::create(path, bytes, None).map_err(failed(path))
+    }
+
+    /// Makes an image of `bytes` bytes at `path`, where there is nothing yet, that
+    /// builds on the image at `base`. That is not looked into: somebody may be
+    /// writing to it.
+    ///
+    /// # Errors
+    ///
+    /// [`VssdError::Qcow2`] with what kept it.
+    pub fn create_on(path: &Path, bytes: u64, base: &BaseImage) -> Result<(), VssdError> {
+        let base = (base.path.as_path(), base.is_qcow2);
+        files::create(path, bytes, Some(base)).map_err(failed(path))
     }
 
     /// Whether the file at `path` says that it is a qcow2 image.
@@ -213,6 +230,19 @@ impl Qcow2 {
 
     fn under_way(&self) -> usize {
         self.slots.len() - self.free.len()
+    }
+}
+
+impl InFile for Qcow2 {
+    fn base(&self) -> BaseImage {
+        BaseImage {
+            path: self.path.clone(),
+            is_qcow2: true,
+        }
+    }
+
+    fn lock_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

@@ -14,7 +14,10 @@ use rustix::io::Errno;
 use self::syncer::Syncer;
 use super::complaints::Complaints;
 use super::image::{Image, media_error};
-use super::{Extent, Media, MediaError, MediaInfo, Outcome, Request, Sink, Submission, hand_over};
+use super::{
+    BaseImage, Extent, InFile, Media, MediaError, MediaInfo, Outcome, Request, Sink, Submission,
+    hand_over,
+};
 use crate::{Ticket, VssdError};
 
 /// How much is copied at a time where the system cannot do it by itself.
@@ -250,6 +253,19 @@ fn write_zeroes(fd: BorrowedFd<'_>, extent: Extent) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+impl InFile for RawFile {
+    fn base(&self) -> BaseImage {
+        BaseImage {
+            path: self.path().to_owned(),
+            is_qcow2: false,
+        }
+    }
+
+    fn lock_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
 }
 
 impl Media for RawFile {

@@ -28,8 +28,8 @@ use self::slot::{Place, Slot, Work};
 use super::complaints::Complaints;
 use super::image::{Image, media_error};
 use super::{
-    Extent, Media, MediaError, MediaInfo, Outcome, RawFileOptions, Request, Sink, Submission,
-    hand_over,
+    BaseImage, Extent, InFile, Media, MediaError, MediaInfo, Outcome, RawFileOptions, Request,
+    Sink, Submission, hand_over,
 };
 use crate::{Segments, Ticket, VssdError};
 
@@ -262,6 +262,19 @@ fn of(offset: u64, bytes: usize) -> Extent {
     Extent {
         offset,
         bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+    }
+}
+
+impl InFile for Uring {
+    fn base(&self) -> BaseImage {
+        BaseImage {
+            path: self.path().to_owned(),
+            is_qcow2: false,
+        }
+    }
+
+    fn lock_fd(&self) -> BorrowedFd<'_> {
+        self.image.file.as_fd()
     }
 }
 

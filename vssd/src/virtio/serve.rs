@@ -169,6 +169,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         let queue = queue_of(index);
         let record = CommandRecord::fetched(self.sequence, now_ns, queue, sqe);
         self.sequence = self.sequence.wrapping_add(1);
+        self.tap.fetched(&record);
         Ticket::new(record, queue)
     }
 

@@ -80,8 +80,13 @@ pub(super) fn storage(path: &Path, write: bool) -> io::Result<(File, std::fs::Fi
     Ok((File::from_open_file(file, options)?, other))
 }
 
-/// Opens the image at `path`, and what it builds on.
-pub(super) fn open(path: &Path, write: bool, gate: Gate) -> io::Result<Driver<File>> {
+/// Opens the image at `path`, and what it builds on; and hands out the file that
+/// has the lock on it.
+pub(super) fn open(
+    path: &Path,
+    write: bool,
+    gate: Gate,
+) -> io::Result<(Driver<File>, std::fs::File)> {
     let (file, other) = storage(path, write)?;
     let summary = header::look_at(&other)?;
     if !summary.is_qcow2 {
@@ -89,7 +94,8 @@ pub(super) fn open(path: &Path, write: bool, gate: Gate) -> io::Result<Driver<Fi
             "it is not a qcow2 image: use --format raw",
         ));
     }
-    Driver::<File>::builder(file).write(write).open(gate)
+    let image = Driver::<File>::builder(file).write(write).open(gate)?;
+    Ok((image, other))
 }
 
 /// Opens a raw image to write to it.

@@ -76,7 +76,7 @@ pub(super) fn is_qcow2(path: &Path) -> io::Result<bool> {
 
 fn base_bytes(base: &Path, raw: bool) -> io::Result<u64> {
     if !raw && is_qcow2(base)? {
-        let image = files::open(base, false, Gate::new(true))?;
+        let (image, _) = files::open(base, false, Gate::new(true))?;
         return Ok(FormatAccess::new(image).size());
     }
     let options = super::super::RawFileOptions {
@@ -141,7 +141,7 @@ fn commit(path: &Path) -> io::Result<(PathBuf, u64)> {
         ));
     };
     let base = if is_qcow2 {
-        FormatAccess::new(files::open(&base_path, true, Gate::new(true))?)
+        FormatAccess::new(files::open(&base_path, true, Gate::new(true))?.0)
     } else {
         files::open_raw(&base_path)?
     };

@@ -1,7 +1,8 @@
-//! The socket.
+//! The socket, and who is at it.
 
 use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::net::Shutdown;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,23 +13,25 @@ use std::time::Duration;
 use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde_json::Value;
-use traces::Clock;
 
-use super::{Monitor, rpc};
+use crate::{Methods, Refusal};
 
 /// The longest request, bytes.
 const REQUEST_BYTES_MAX: u64 = 64 << 10;
 /// How much is read of a client that is not listened to any more, bytes.
 const DISCARDED_BYTES_MAX: u64 = 1 << 20;
 /// Clients at a time.
-const CLIENTS_MAX: usize = 16;
+pub(crate) const CLIENTS_MAX: usize = 16;
 /// How often a thread that waits looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(100);
+/// How often that is before a client that says nothing leaves its place to
+/// others, where there is none for them: five seconds.
+const LOOKS_CROWDED_MAX: u32 = 50;
 
-/// The monitoring socket could not be made.
+/// The socket could not be made.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {}: choose another path, or remove it if nothing uses it", path.display())]
-pub struct MonitorError {
+pub struct ListenError {
     /// Where it was to be.
     pub path: PathBuf,
     /// What is wrong.
@@ -36,55 +39,89 @@ pub struct MonitorError {
     pub source: io::Error,
 }
 
-/// Serves a [`Monitor`] on a socket, in threads of its own, until it is dropped.
+/// What stands between two answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Nothing.
+    Bare,
+    /// The end of a line.
+    Lines,
+}
+
+/// Answers clients on a socket, in threads of its own, until it is dropped.
 #[derive(Debug)]
-pub struct MonitorServer {
+pub struct Server {
     path: PathBuf,
+    /// Device and inode of the socket, so that nobody else's file is removed.
+    file: Option<(u64, u64)>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl MonitorServer {
-    /// Listens on `path`, which only its owner can connect to. `clock` is the
-    /// controllers' clock.
+/// What all threads share.
+struct Shared<M> {
+    methods: M,
+    framing: Framing,
+    stop: Arc<AtomicBool>,
+    clients: AtomicUsize,
+    /// Whether somebody was turned away since there was room last.
+    crowded: AtomicBool,
+}
+
+impl Server {
+    /// Listens on `path`, which only its owner can connect to.
     ///
     /// # Errors
     ///
-    /// [`MonitorError`], where there is something at `path`, or nothing can be.
+    /// [`ListenError`], where there is something at `path`, or nothing can be.
     pub fn start(
         path: &Path,
-        monitor: Arc<Monitor>,
-        clock: impl Clock + Clone + Send + 'static,
-    ) -> Result<Self, MonitorError> {
-        let failed = |source| MonitorError {
+        methods: impl Methods + Send + Sync + 'static,
+        framing: Framing,
+    ) -> Result<Self, ListenError> {
+        let failed = |source| ListenError {
             path: path.to_owned(),
             source,
         };
         let listener = listen(path).map_err(failed)?;
         let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
+        let shared = Arc::new(Shared {
+            methods,
+            framing,
+            stop: Arc::clone(&stop),
+            clients: AtomicUsize::new(0),
+            crowded: AtomicBool::new(false),
+        });
         let thread = std::thread::Builder::new()
-            .name("monitor".to_owned())
-            .spawn(move || accept(&listener, &monitor, &clock, &told))
+            .name("rpc".to_owned())
+            .spawn(move || accept(&listener, &shared))
             .map_err(failed)?;
         Ok(Self {
             path: path.to_owned(),
+            file: identity(path),
             stop,
             thread: Some(thread),
         })
     }
 }
 
-impl Drop for MonitorServer {
+impl Drop for Server {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             // It has nothing to say, and a panic of it was printed.
             drop(thread.join());
         }
-        // Somebody else may have removed it.
-        drop(std::fs::remove_file(&self.path));
+        // Somebody else may have removed it, or made another.
+        if self.file.is_some() && identity(&self.path) == self.file {
+            drop(std::fs::remove_file(&self.path));
+        }
     }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let there = std::fs::symlink_metadata(path).ok()?;
+    Some((there.dev(), there.ino()))
 }
 
 /// A socket that is its owner's from the moment it can be seen.
@@ -102,33 +139,52 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(UnixListener::from(socket))
 }
 
-fn accept(
-    listener: &UnixListener,
-    monitor: &Arc<Monitor>,
-    clock: &(impl Clock + Clone + Send + 'static),
-    stop: &Arc<AtomicBool>,
-) {
-    let clients = Arc::new(AtomicUsize::new(0));
-    while !stop.load(Ordering::Relaxed) {
+fn accept<M: Methods + Send + Sync + 'static>(listener: &UnixListener, shared: &Arc<Shared<M>>) {
+    while !shared.stop.load(Ordering::Relaxed) {
         if !readable(listener) {
             continue;
         }
         let Ok((stream, _)) = listener.accept() else {
             continue;
         };
-        if clients.load(Ordering::Relaxed) >= CLIENTS_MAX {
-            // The connection closes, which says enough.
+        if shared.clients.load(Ordering::Relaxed) >= CLIENTS_MAX {
+            shared.crowded.store(true, Ordering::Relaxed);
+            // A client that does not hear it is gone already.
+            drop(turn_away(stream, shared.framing));
             continue;
         }
-        clients.fetch_add(1, Ordering::Relaxed);
-        let (monitor, clock) = (Arc::clone(monitor), clock.clone());
-        let (stop, count) = (Arc::clone(stop), Arc::clone(&clients));
-        std::thread::spawn(move || {
+        shared.crowded.store(false, Ordering::Relaxed);
+        shared.clients.fetch_add(1, Ordering::Relaxed);
+        let theirs = Arc::clone(shared);
+        let thread = std::thread::Builder::new().name("rpc-client".to_owned());
+        let spawned = thread.spawn(move || {
             // A client that goes away is no concern of ours.
-            drop(converse(stream, &monitor, &clock, &stop));
-            count.fetch_sub(1, Ordering::Relaxed);
+            drop(converse(stream, &theirs));
+            theirs.clients.fetch_sub(1, Ordering::Relaxed);
         });
+        if spawned.is_err() {
+            shared.clients.fetch_sub(1, Ordering::Relaxed);
+        }
     }
+}
+
+/// Tells a client that there is no place for it.
+fn turn_away(mut stream: UnixStream, framing: Framing) -> io::Result<()> {
+    stream.set_nonblocking(true)?;
+    let message = format!(
+        "there are {CLIENTS_MAX} clients already: close one, or try again in a few seconds"
+    );
+    let answer = crate::error(&Value::Null, Refusal::FAILED, &message);
+    write(&mut stream, framing, &answer)?;
+    stream.shutdown(Shutdown::Write)
+}
+
+fn write(stream: &mut UnixStream, framing: Framing, answer: &Value) -> io::Result<()> {
+    let mut text = answer.to_string();
+    if framing == Framing::Lines {
+        text.push('\n');
+    }
+    stream.write_all(text.as_bytes())
 }
 
 /// Waits until there is something, for a while.
@@ -143,38 +199,37 @@ fn readable(listener: &UnixListener) -> bool {
 
 /// Answers one request after the other, until the client goes away, or says
 /// what is no request.
-fn converse(
-    mut stream: UnixStream,
-    monitor: &Monitor,
-    clock: &impl Clock,
-    stop: &AtomicBool,
-) -> io::Result<()> {
+fn converse<M: Methods>(mut stream: UnixStream, shared: &Shared<M>) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(LOOK))?;
     stream.set_write_timeout(Some(Duration::from_secs(5)))?;
     let mut reader = BufReader::new(Patient {
         stream: stream.try_clone()?,
         left: REQUEST_BYTES_MAX,
-        stop,
+        looks: 0,
+        stop: &shared.stop,
+        crowded: &shared.crowded,
     });
     loop {
         reader.get_mut().left = REQUEST_BYTES_MAX;
+        reader.get_mut().looks = 0;
         let mut requests =
             serde_json::Deserializer::from_reader(reader.by_ref()).into_iter::<Value>();
         // Requests follow each other without anything in between: the end of
         // one is where its last bracket is.
         match requests.next() {
             None => return Ok(()),
+            Some(Ok(_)) if shared.stop.load(Ordering::Relaxed) => return Ok(()),
             Some(Ok(request)) => {
-                if let Some(answer) = monitor.answer(&request, clock.now_ns()) {
-                    stream.write_all(answer.to_string().as_bytes())?;
+                if let Some(answer) = crate::answer(&shared.methods, &request) {
+                    write(&mut stream, shared.framing, &answer)?;
                 }
             }
             Some(Err(error)) if error.is_io() => return Err(error.into()),
             Some(Err(error)) => {
                 let message = format!("{error}: send one JSON object of up to 64 KiB");
-                let answer = rpc::error(&Value::Null, rpc::PARSE_ERROR, &message);
-                stream.write_all(answer.to_string().as_bytes())?;
+                let answer = crate::error(&Value::Null, Refusal::PARSE_ERROR, &message);
+                write(&mut stream, shared.framing, &answer)?;
                 return part(&stream, reader.get_mut());
             }
         }
@@ -193,7 +248,19 @@ fn part(stream: &UnixStream, reader: &mut Patient<'_>) -> io::Result<()> {
 struct Patient<'a> {
     stream: UnixStream,
     left: u64,
+    /// How often nothing had come, since the request began.
+    looks: u32,
     stop: &'a AtomicBool,
+    crowded: &'a AtomicBool,
+}
+
+impl Patient<'_> {
+    /// Whether to wait no longer.
+    fn is_over(&mut self) -> bool {
+        self.looks = self.looks.saturating_add(1);
+        self.stop.load(Ordering::Relaxed)
+            || self.looks > LOOKS_CROWDED_MAX && self.crowded.load(Ordering::Relaxed)
+    }
 }
 
 impl Read for Patient<'_> {
@@ -206,7 +273,7 @@ impl Read for Patient<'_> {
                 Err(error)
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
                 {
-                    if self.stop.load(Ordering::Relaxed) {
+                    if self.is_over() {
                         return Ok(0);
                     }
                 }

@@ -1,6 +1,9 @@
-//! Requests and their answers (JSON-RPC 2.0).
+//! What clients ask for, and the answers.
+
+use std::ops::Deref;
 
 use nvme::Cqe;
+use rpc::{Methods, Refusal};
 use serde_json::{Value, json};
 use traces::Start;
 use zerocopy::IntoBytes;
@@ -8,23 +11,22 @@ use zerocopy::IntoBytes;
 use super::{Monitor, State, Totals};
 use crate::{CmdLogEntry, LoggedCompletion};
 
-/// Error codes of the protocol.
-const INVALID_REQUEST: i32 = -32600;
-const METHOD_NOT_FOUND: i32 = -32601;
-const INVALID_PARAMS: i32 = -32602;
-pub(super) const PARSE_ERROR: i32 = -32700;
-
 /// The most commands that `get_cmdlog` tells.
 const COMMANDS_MAX: usize = 128;
 /// Clients know that more are in flight than this, not how many.
 const OUTSTANDING_MAX: u64 = 100;
 const NS_PER_S: u64 = 1_000_000_000;
 
-/// Why a request is refused: code and words.
-type Refusal = (i32, String);
+/// A monitor, and what tells the time of the controllers' clock, nanoseconds.
+pub(super) struct Timed<M, F> {
+    pub(super) monitor: M,
+    pub(super) now_ns: F,
+}
 
-pub(super) fn error(id: &Value, code: i32, message: &str) -> Value {
-    json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}})
+impl<M: Deref<Target = Monitor>, F: Fn() -> u64> Methods for Timed<M, F> {
+    fn call(&self, method: &str, params: &Value) -> Result<Value, Refusal> {
+        self.monitor.call(method, params, (self.now_ns)())
+    }
 }
 
 impl Monitor {
@@ -33,36 +35,11 @@ impl Monitor {
     /// clock.
     #[must_use]
     pub fn answer(&self, request: &Value, now_ns: u64) -> Option<Value> {
-        let Value::Array(batch) = request else {
-            return self.answer_one(request, now_ns);
+        let methods = Timed {
+            monitor: self,
+            now_ns: || now_ns,
         };
-        if batch.is_empty() {
-            return Some(error(&Value::Null, INVALID_REQUEST, "the batch is empty"));
-        }
-        let answers: Vec<Value> = batch
-            .iter()
-            .filter_map(|one| self.answer_one(one, now_ns))
-            .collect();
-        (!answers.is_empty()).then_some(Value::Array(answers))
-    }
-
-    fn answer_one(&self, request: &Value, now_ns: u64) -> Option<Value> {
-        let id = request.get("id");
-        let method = request.get("method").and_then(Value::as_str);
-        let (Some(method), Some("2.0")) = (method, request.get("jsonrpc").and_then(Value::as_str))
-        else {
-            let id = id.unwrap_or(&Value::Null);
-            let message = "a request is an object with jsonrpc \"2.0\", id, method and params";
-            return Some(error(id, INVALID_REQUEST, message));
-        };
-        let params = request.get("params").unwrap_or(&Value::Null);
-        let result = self.call(method, params, now_ns);
-        // A request without an identifier is a notification.
-        let id = id?;
-        Some(match result {
-            Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),
-            Err((code, message)) => error(id, code, &message),
-        })
+        rpc::answer(&methods, request)
     }
 
     fn call(&self, method: &str, params: &Value, now_ns: u64) -> Result<Value, Refusal> {
@@ -70,8 +47,8 @@ impl Monitor {
             "list_all_qpair" => Ok(self.with(|state| list(state))),
             "get_iostat" => Ok(self.with(|state| rates(state, now_ns))),
             "get_cmdlog" => self.commands(params),
-            _ => Err((
-                METHOD_NOT_FOUND,
+            _ => Err(Refusal::new(
+                Refusal::METHOD_NOT_FOUND,
                 format!(
                     "there is no method {method}: call list_all_qpair, get_iostat or get_cmdlog"
                 ),
@@ -87,7 +64,7 @@ impl Monitor {
         };
         let handle = handle.ok_or_else(|| {
             let message = "get_cmdlog takes one parameter, qpair of list_all_qpair";
-            (INVALID_PARAMS, message.to_owned())
+            Refusal::new(Refusal::INVALID_PARAMS, message)
         })?;
         let log = self.with(|state| {
             let queue = state.queues.iter().find(|queue| queue.handle == handle)?;
@@ -95,7 +72,7 @@ impl Monitor {
         });
         let log = log.ok_or_else(|| {
             let message = format!("there is no queue pair {handle}: ask list_all_qpair again");
-            (INVALID_PARAMS, message)
+            Refusal::new(Refusal::INVALID_PARAMS, message)
         })?;
         let mut lines = Vec::new();
         for (index, entry) in log.latest(COMMANDS_MAX).iter().enumerate() {
