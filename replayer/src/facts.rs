@@ -157,7 +157,9 @@ impl TraceFacts {
         };
         for record in records {
             match record? {
-                Record::Command { command, ranges } => scan.command(&command, &ranges),
+                Record::Command {
+                    command, ranges, ..
+                } => scan.command(&command, &ranges),
                 Record::Event(event) => scan.event(event.event),
                 Record::Gap(gap) => scan.facts.lost = scan.facts.lost.saturating_add(gap.lost),
             }
@@ -406,6 +408,7 @@ mod tests {
         Record::Command {
             command,
             ranges: Vec::new(),
+            payload: None,
         }
     }
 
@@ -448,6 +451,7 @@ mod tests {
             Record::Command {
                 command: discard,
                 ranges: vec![DsmRange::new(nvme::Lba(2_000), 8)],
+                payload: None,
             },
         ]);
         let namespace = facts.namespaces[&NamespaceId(1)];

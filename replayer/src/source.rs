@@ -110,7 +110,11 @@ where
         };
         for record in records.by_ref() {
             let (command, ranges) = match record {
-                Ok(Record::Command { command, ranges }) => (command, ranges),
+                Ok(Record::Command {
+                    command,
+                    ranges,
+                    payload,
+                }) => (command, ranges),
                 Ok(Record::Event(_) | Record::Gap(_)) => continue,
                 Err(error) => {
                     let why = error.to_string();

@@ -19,7 +19,9 @@ fn the_boot_of_windows_replays_completely() {
     let trace: Vec<Record> = boot.records().map(Result::unwrap).collect();
     let commands = || {
         trace.iter().map(|record| match record {
-            Record::Command { command, ranges } => (command, ranges),
+            Record::Command {
+                command, ranges, ..
+            } => (command, ranges),
             other => panic!("{other:?}"),
         })
     };

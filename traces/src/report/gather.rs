@@ -119,7 +119,9 @@ impl Gathered {
 
     fn add(&mut self, reader: &Reader, record: &Record, number: u64) {
         match record {
-            Record::Command { command, ranges } => {
+            Record::Command {
+                command, ranges, ..
+            } => {
                 let block = u64::from(reader.header().block_bytes(command.nsid));
                 let bytes = |blocks: u64| blocks.saturating_mul(block);
                 let touched = command.touched(ranges);

@@ -133,7 +133,9 @@ impl Gatherer {
     ) -> Result<(), TraceError> {
         let mut read = 0_u64;
         for record in records {
-            if let Record::Command { command, ranges } = record?
+            if let Record::Command {
+                command, ranges, ..
+            } = record?
                 && !command.is_admin()
             {
                 let block = u64::from(reader.header().block_bytes(command.nsid));
