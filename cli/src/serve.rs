@@ -1,6 +1,7 @@
 //! `vssd serve`: a virtual SSD on a socket, recorded.
 
 mod front;
+pub(crate) mod payload;
 mod recorded;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use crate::media::{MediaArguments, Opened};
 use crate::stop;
 use crate::trace::parse_resolution;
 use front::{Front, Server};
+use payload::PayloadChoice;
 use recorded::{RecordPlan, Recorded};
 
 /// The guest memory in the options that are printed, MiB.
@@ -89,6 +91,9 @@ pub(crate) struct DriveArguments {
     #[arg(long, value_name = "TIME", requires = "record", default_value = "1ns",
           value_parser = parse_resolution)]
     resolution: Resolution,
+    /// Record what is written, too: hashes of its blocks, or the data.
+    #[arg(long, value_name = "KIND", requires = "record", default_value = "none")]
+    payload: PayloadChoice,
     /// Say something about the recording, such as os=windows11; may be repeated.
     #[arg(long, value_name = "NAME=VALUE", requires = "record")]
     label: Vec<Label>,
@@ -153,6 +158,7 @@ impl DriveArguments {
             record,
             overwrite: true,
             resolution: Resolution::default(),
+            payload: PayloadChoice::None,
             label: Vec::new(),
             serial: None,
             profile: BUILT_IN[0].name.into(),
@@ -251,6 +257,7 @@ impl DriveArguments {
             path,
             overwrite: self.overwrite,
             resolution: self.resolution,
+            payload: self.payload,
             labels: self.label.clone(),
             transfers_are_limited: *front == Front::Nvme,
         })

@@ -42,6 +42,8 @@ pub struct TraceFacts {
     pub last_submit_ns: u64,
     /// The last submission or completion of one.
     pub last_ns: u64,
+    /// Whether the trace has something of what was written.
+    pub has_payload: bool,
     /// What is touched, by namespace, where that was asked for.
     pub(crate) extents: BTreeMap<NamespaceId, ExtentSet>,
 }
@@ -149,6 +151,7 @@ impl TraceFacts {
             header,
             facts: Self {
                 first_ns: u64::MAX,
+                has_payload: header.payload.is_some(),
                 ..Self::default()
             },
             wants_extents,

@@ -2,12 +2,13 @@
 
 use driver::{Command, Completed, QueuePair, SubmitReason};
 use nvme::{Lba, NvmOpcode, QueueId, Status};
-use traces::Tap;
+use traces::{Payload, Tap};
 
 use crate::ReplayError;
 use crate::books::{Books, Outcome};
 use crate::buffers::{Buffers, RangePage};
 use crate::check::Checks;
+use crate::content::{DataSlots, Maker};
 use crate::lanes::Waiting;
 use crate::pace::Cap;
 use crate::plan::{Data, Piece, Plan};
@@ -24,6 +25,10 @@ pub(crate) struct Core {
     pub(crate) think: Option<Think>,
     /// What is known of the data, where that is verified.
     pub(crate) checks: Option<Checks>,
+    /// Memory for data of their own that writes carry, and what they carry
+    /// where that was not recorded; none where all write the pattern.
+    pub(crate) content: Option<DataSlots>,
+    pub(crate) maker: Option<Maker>,
     pub(crate) stop_on_error: bool,
     /// The first command that failed, where that ends the replay.
     pub(crate) failure: Option<ReplayError>,
@@ -168,9 +173,26 @@ impl Core {
         })
     }
 
+    /// Has `plan` write what was recorded, where it is to.
+    pub(crate) fn pay(&mut self, plan: &mut Plan, payload: Option<Box<Payload>>) {
+        let wanted = payload.filter(|_| self.content.is_some() && self.checks.is_none());
+        let is_paid = plan.pay(wanted);
+        if plan.writes() {
+            let count = if is_paid {
+                &mut self.books.paid_writes
+            } else {
+                &mut self.books.unpaid_writes
+            };
+            *count += 1;
+        }
+    }
+
     /// Whether there is memory for what `plan` sends next to this lane.
     pub(crate) fn has_memory(&self, lane: usize, plan: &Plan) -> bool {
+        let own = plan.writes() && (plan.is_paid() || self.maker.is_some());
+        let content = self.content.as_ref().filter(|_| own);
         (!plan.has_ranges() || self.buffers.has_range_page())
+            && content.is_none_or(DataSlots::has_room)
             && self
                 .checks
                 .as_ref()
@@ -187,6 +209,7 @@ impl Core {
         now_ns: u64,
     ) -> Result<bool, ReplayError> {
         let queue = pair.id();
+        let block_bytes = plan.block_bytes();
         let Some(piece) = plan.next_piece() else {
             return Ok(false);
         };
@@ -203,7 +226,12 @@ impl Core {
                 }
                 Command::raw(sqe, None)
             }
-            Piece::Moving { sqe, data, bytes } => {
+            Piece::Moving {
+                sqe,
+                data,
+                bytes,
+                payload,
+            } => {
                 // Widens.
                 let moved = bytes as u64;
                 match data {
@@ -214,13 +242,28 @@ impl Core {
                     Some(checks) => checks.begin(lane, pair, (&sqe, bytes))?,
                     None => None,
                 };
-                let data = match (begun, data) {
-                    (Some((slot, data)), _) => {
+                let own = match (&mut self.content, payload, &mut self.maker) {
+                    _ if begun.is_some() || data != Data::Write => None,
+                    (Some(slots), Some((payload, offset)), _) => {
+                        slots.put(payload, (offset, bytes))?
+                    }
+                    (Some(slots), None, Some(maker)) => {
+                        slots.put_made(maker, (block_bytes, bytes))?
+                    }
+                    _ => None,
+                };
+                let data = match (begun, own, data) {
+                    (Some((slot, data)), ..) => {
                         token.slot = Some(slot);
                         data
                     }
-                    (None, Data::Write) => self.buffers.for_write(sqe.slba(), bytes)?,
-                    (None, _) => self.buffers.for_read(bytes)?,
+                    // Nothing is verified, so that the place is free for it.
+                    (None, Some((slot, data)), _) => {
+                        token.slot = Some(slot);
+                        data
+                    }
+                    (None, None, Data::Write) => self.buffers.for_write(sqe.slba(), bytes)?,
+                    (None, None, _) => self.buffers.for_read(bytes)?,
                 };
                 Command::raw(sqe, Some(data))
             }
@@ -247,8 +290,10 @@ impl Core {
                         source: error.into(),
                     },
                 };
-                if let (Some(slot), Some(checks)) = (token.slot, &mut self.checks) {
-                    checks.take_back(lane, slot);
+                match (token.slot, &mut self.checks, &mut self.content) {
+                    (Some(slot), Some(checks), _) => checks.take_back(lane, slot),
+                    (Some(slot), None, Some(content)) => content.free(slot),
+                    _ => {}
                 }
                 Err(error)
             }
@@ -260,6 +305,9 @@ impl Core {
         let token = Token::unpack(done.user);
         if let Some(page) = token.page {
             self.buffers.free_range_page(page);
+        }
+        if let (Some(slot), None, Some(content)) = (token.slot, &self.checks, &mut self.content) {
+            content.free(slot);
         }
         if let (Some(slot), Some(checks)) = (token.slot, &mut self.checks) {
             let ended = checks.end(lane, slot, done);

@@ -54,7 +54,7 @@ impl fmt::Display for PayloadKind {
 }
 
 /// What a trace's header says of its payload.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PayloadInfo {
     /// What there is of each write.
     pub kind: PayloadKind,

@@ -25,7 +25,7 @@ mod transfer;
 use std::ops::Range;
 
 use nvme::Status;
-use traces::{Clock, Tap};
+use traces::{Clock, CommandRecord, Tap};
 
 pub(crate) use self::compare_write::CompareWrite;
 pub(crate) use self::copy::{Copy, Source};
@@ -80,6 +80,19 @@ pub(crate) enum Job {
     Sanitize(SanitizeJob),
 }
 
+impl Job {
+    /// Notes which command it is, where it writes what an observer may want to
+    /// see.
+    fn belongs_to(&mut self, record: &CommandRecord) {
+        let write = match self {
+            Self::Transfer(transfer) => transfer,
+            Self::CompareWrite(pair) => pair.write_mut(),
+            Self::Copy(_) | Self::Format(_) | Self::Sanitize(_) => return,
+        };
+        write.belongs_to(record);
+    }
+}
+
 /// A job under way.
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -112,8 +125,9 @@ pub(crate) struct Waiting {
 impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// Begins a job with a buffer of `bytes` bytes, at once or when there is
     /// room for it.
-    pub(crate) fn begin(&mut self, job: Job, bytes: usize, mut ticket: Ticket) {
+    pub(crate) fn begin(&mut self, mut job: Job, bytes: usize, mut ticket: Ticket) {
         self.device.pend(ticket.queue(), ticket.cid());
+        job.belongs_to(ticket.record());
         if !self.may_start(&job) {
             return self.device.backlog.push_back((job, bytes, ticket));
         }

@@ -121,6 +121,15 @@ impl FromStr for NamespacePair {
     }
 }
 
+/// What writes carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum DataName {
+    /// What was recorded.
+    Recorded,
+    /// Data that are made.
+    Pattern,
+}
+
 /// A share in percent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Share(pub(super) u8);

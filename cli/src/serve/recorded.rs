@@ -15,6 +15,7 @@ use vssd::{
 };
 
 use super::Label;
+use super::payload::PayloadChoice;
 use crate::terminal;
 
 /// Where recordings go.
@@ -26,6 +27,8 @@ pub(crate) struct RecordPlan {
     pub(crate) overwrite: bool,
     /// How exactly times are kept.
     pub(crate) resolution: Resolution,
+    /// How much of what is written is recorded.
+    pub(crate) payload: PayloadChoice,
     /// What the user says of the recording.
     pub(crate) labels: Vec<Label>,
     /// Whether the guest sees a limit to the size of a transfer.
@@ -140,6 +143,7 @@ impl<M: Media> Recorded<M> {
                 unix_ns: terminal::unix_ns(),
                 clock_ns: self.controller.clock().now_ns(),
             },
+            payload: plan.payload.info(),
             tool: terminal::TOOL.to_owned(),
             labels: plan
                 .labels
@@ -294,6 +298,7 @@ mod tests {
             path: path.to_owned(),
             overwrite: false,
             resolution: Resolution::default(),
+            payload: PayloadChoice::None,
             labels: Vec::new(),
             transfers_are_limited: true,
         }

@@ -36,6 +36,11 @@ impl CompareWrite {
         self.compare.buffer_bytes().max(self.write.buffer_bytes())
     }
 
+    /// The Write.
+    pub(super) const fn write_mut(&mut self) -> &mut Transfer {
+        &mut self.write
+    }
+
     /// The ticket of the Compare, if it is not completed.
     pub(crate) const fn take_first(&mut self) -> Option<Ticket> {
         self.first.take()

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use nvme::{Lba, NamespaceId, NvmOpcode, Prinfo, ReadWriteCdw12, Sqe, Status};
-use traces::{Clock, Tap};
+use traces::{Clock, CommandRecord, Tap};
 
 use super::{Op, Step};
 use crate::DmaTable;
@@ -13,6 +13,7 @@ use crate::device::Device;
 use crate::media::{Extent, MediaError, Outcome};
 use crate::memory::{Access, BounceId, SegmentBuffer};
 use crate::namespace::Namespace;
+use crate::payload;
 use crate::protection::{BlockProtection, Checks, Tags};
 use crate::transfer::MetadataPointer;
 use crate::zoned::Accepted;
@@ -50,6 +51,8 @@ pub(crate) struct Transfer {
     /// The place in a zone that was given to it.
     zone: Option<Accepted>,
     stage: Stage,
+    /// The command's sequence number and its submission, for observers.
+    ids: (u64, u64),
 }
 
 fn length(bytes: u64) -> usize {
@@ -96,6 +99,7 @@ impl Transfer {
             result: 0,
             zone: None,
             stage: Stage::Begin,
+            ids: (0, 0),
         };
         if transfer.moves() && transfer.host_bytes() > namespace.transfer_bytes_max {
             return Err(Status::INVALID_FIELD.dnr());
@@ -113,6 +117,11 @@ impl Transfer {
     pub(crate) const fn in_zone(mut self, accepted: Accepted) -> Self {
         self.zone = Some(accepted);
         self
+    }
+
+    /// It is the command of `record`.
+    pub(super) const fn belongs_to(&mut self, record: &CommandRecord) {
+        self.ids = (record.sequence, record.submit_ns);
     }
 
     /// The size of the buffer, bytes.
@@ -249,6 +258,7 @@ impl Transfer {
             Stage::Begin => {
                 self.gather(device, buffer)?;
                 self.protect(device.bounces.data(buffer))?;
+                self.show(device, buffer);
                 self.stage = Stage::Data;
                 Ok(Step::Media(Op::Write {
                     offset: self.data.offset,
@@ -268,6 +278,17 @@ impl Transfer {
                 device.wrote(self.nsid, self.lba, self.blocks);
                 Ok(Step::Done(Ok(self.result)))
             }
+        }
+    }
+
+    /// Shows an observer what is about to be written.
+    fn show<T: Tap, C: Clock>(&self, device: &mut Device<T, C>, buffer: &BounceId) {
+        if !T::ENABLED || !device.tap.wants_payload() {
+            return;
+        }
+        let whose = (self.nsid, self.ids);
+        if let Some(data) = device.bounces.data(buffer).get(self.data_part()) {
+            payload::show_own(&mut device.tap, &device.namespaces, whose, data);
         }
     }
 

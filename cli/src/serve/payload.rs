@@ -1,0 +1,27 @@
+//! `--payload`: how much of what is written goes into a trace.
+
+use clap::ValueEnum;
+use traces::{PayloadInfo, PayloadKind};
+
+/// How much of what is written is recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PayloadChoice {
+    /// Nothing.
+    #[default]
+    None,
+    /// A hash of each logical block, and how well it compresses.
+    Hash,
+    /// The data.
+    Data,
+}
+
+impl PayloadChoice {
+    /// What the header of the trace says of it.
+    pub(crate) fn info(self) -> Option<PayloadInfo> {
+        match self {
+            Self::None => None,
+            Self::Hash => Some(PayloadInfo::of(PayloadKind::Hash)),
+            Self::Data => Some(PayloadInfo::of(PayloadKind::Data)),
+        }
+    }
+}
