@@ -29,6 +29,8 @@ pub(crate) struct Core {
     /// where that was not recorded; none where all write the pattern.
     pub(crate) content: Option<DataSlots>,
     pub(crate) maker: Option<Maker>,
+    /// Whether writes carry what was recorded, where that is known.
+    pub(crate) pays: bool,
     pub(crate) stop_on_error: bool,
     /// The first command that failed, where that ends the replay.
     pub(crate) failure: Option<ReplayError>,
@@ -175,7 +177,7 @@ impl Core {
 
     /// Has `plan` write what was recorded, where it is to.
     pub(crate) fn pay(&mut self, plan: &mut Plan, payload: Option<Box<Payload>>) {
-        let wanted = payload.filter(|_| self.content.is_some() && self.checks.is_none());
+        let wanted = payload.filter(|_| self.pays && self.content.is_some());
         let is_paid = plan.pay(wanted);
         if plan.writes() {
             let count = if is_paid {

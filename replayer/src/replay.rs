@@ -215,6 +215,7 @@ impl<'r, P: Tap> Replay<'r, P> {
             checks: None,
             content,
             maker,
+            pays,
             cap: Cap::new(options.iops_max),
             think: (options.pace == Pace::Think).then(|| Think::new(facts.queues.len())),
             books: Books::new(facts),

@@ -12,8 +12,6 @@
 mod block;
 mod digest;
 mod pairing;
-#[cfg(test)]
-mod tests;
 
 use std::fmt;
 use std::ops::Range;

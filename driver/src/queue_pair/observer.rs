@@ -99,13 +99,13 @@ impl<T: Tap> Observer<T> {
                 observed.ranges.clear();
             }
         }
+        observed.record = Some(record);
         if record.may_have_payload()
             && self.tap.wants_payload()
             && let Some(data) = data
         {
             self.show(&record, data);
         }
-        observed.record = Some(record);
     }
 
     /// Shows the tap the data of a write, whose blocks have no metadata.
