@@ -80,19 +80,6 @@ pub(crate) enum Job {
     Sanitize(SanitizeJob),
 }
 
-impl Job {
-    /// Notes which command it is, where it writes what an observer may want to
-    /// see.
-    fn belongs_to(&mut self, record: &CommandRecord) {
-        let write = match self {
-            Self::Transfer(transfer) => transfer,
-            Self::CompareWrite(pair) => pair.write_mut(),
-            Self::Copy(_) | Self::Format(_) | Self::Sanitize(_) => return,
-        };
-        write.belongs_to(record);
-    }
-}
-
 /// A job under way.
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -102,13 +89,19 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Takes the next step, after the medium answered the last with `outcome`.
-    fn step<T: Tap, C: Clock>(&mut self, device: &mut Device<T, C>, outcome: Outcome) -> Step {
+    /// Takes the next step of the command of `record`, after the medium answered
+    /// the last with `outcome`.
+    fn step<T: Tap, C: Clock>(
+        &mut self,
+        device: &mut Device<T, C>,
+        record: &CommandRecord,
+        outcome: Outcome,
+    ) -> Step {
         let buffer = &self.buffer;
         match &mut self.job {
-            Job::Transfer(job) => job.step(device, buffer, outcome),
+            Job::Transfer(job) => job.step(device, (buffer, record), outcome),
             Job::Copy(job) => job.step(device, outcome),
-            Job::CompareWrite(job) => job.step(device, buffer, outcome),
+            Job::CompareWrite(job) => job.step(device, (buffer, record), outcome),
             Job::Format(job) => job.step(device, outcome),
             Job::Sanitize(job) => job.step(device, buffer, outcome),
         }
@@ -125,9 +118,8 @@ pub(crate) struct Waiting {
 impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// Begins a job with a buffer of `bytes` bytes, at once or when there is
     /// room for it.
-    pub(crate) fn begin(&mut self, mut job: Job, bytes: usize, mut ticket: Ticket) {
+    pub(crate) fn begin(&mut self, job: Job, bytes: usize, mut ticket: Ticket) {
         self.device.pend(ticket.queue(), ticket.cid());
-        job.belongs_to(ticket.record());
         if !self.may_start(&job) {
             return self.device.backlog.push_back((job, bytes, ticket));
         }
@@ -149,7 +141,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// Goes on with a job after the medium has answered.
     pub(crate) fn advance(&mut self, mut ticket: Ticket, mut outcome: Outcome) {
         while let Some(mut running) = ticket.job.take() {
-            match running.step(&mut self.device, outcome) {
+            match running.step(&mut self.device, ticket.record(), outcome) {
                 Step::Done(result) => {
                     let Running { job, buffer } = *running;
                     self.device.bounces.give(buffer);

@@ -4,7 +4,6 @@
 //! medium reads them. A guest that changes a buffer while the drive has it may
 //! therefore have written something else: what, no drive says either.
 
-use nvme::NamespaceId;
 use traces::{CommandRecord, PayloadPlace, Tap};
 
 use crate::memory::Segments;
@@ -18,7 +17,7 @@ pub(crate) fn show<T: Tap>(
     record: &CommandRecord,
     from: &Segments<'_>,
 ) {
-    let Some(place) = place(namespaces, record.nsid, (record.sequence, record.submit_ns)) else {
+    let Some(place) = place(namespaces, record) else {
         return;
     };
     let mut cursor = from.cursor();
@@ -31,10 +30,10 @@ pub(crate) fn show<T: Tap>(
 pub(crate) fn show_own<T: Tap>(
     tap: &mut T,
     namespaces: &Namespaces,
-    (nsid, ids): (NamespaceId, (u64, u64)),
+    record: &CommandRecord,
     data: &[u8],
 ) {
-    let Some(place) = place(namespaces, nsid, ids) else {
+    let Some(place) = place(namespaces, record) else {
         return;
     };
     let mut rest = data;
@@ -46,15 +45,11 @@ pub(crate) fn show_own<T: Tap>(
     });
 }
 
-fn place(
-    namespaces: &Namespaces,
-    nsid: NamespaceId,
-    (sequence, submit_ns): (u64, u64),
-) -> Option<PayloadPlace> {
-    let namespace = namespaces.get(nsid)?;
+fn place(namespaces: &Namespaces, record: &CommandRecord) -> Option<PayloadPlace> {
+    let namespace = namespaces.get(record.nsid)?;
     Some(PayloadPlace {
-        sequence,
-        submit_ns,
+        sequence: record.sequence,
+        submit_ns: record.submit_ns,
         block_bytes: namespace.block_bytes,
         first_block: 0,
     })

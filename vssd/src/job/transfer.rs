@@ -51,8 +51,6 @@ pub(crate) struct Transfer {
     /// The place in a zone that was given to it.
     zone: Option<Accepted>,
     stage: Stage,
-    /// The command's sequence number and its submission, for observers.
-    ids: (u64, u64),
 }
 
 fn length(bytes: u64) -> usize {
@@ -99,7 +97,6 @@ impl Transfer {
             result: 0,
             zone: None,
             stage: Stage::Begin,
-            ids: (0, 0),
         };
         if transfer.moves() && transfer.host_bytes() > namespace.transfer_bytes_max {
             return Err(Status::INVALID_FIELD.dnr());
@@ -117,11 +114,6 @@ impl Transfer {
     pub(crate) const fn in_zone(mut self, accepted: Accepted) -> Self {
         self.zone = Some(accepted);
         self
-    }
-
-    /// It is the command of `record`.
-    pub(super) const fn belongs_to(&mut self, record: &CommandRecord) {
-        self.ids = (record.sequence, record.submit_ns);
     }
 
     /// The size of the buffer, bytes.
@@ -192,7 +184,7 @@ impl Transfer {
     pub(super) fn step<T: Tap, C: Clock>(
         &mut self,
         device: &mut Device<T, C>,
-        buffer: &BounceId,
+        (buffer, record): (&BounceId, &CommandRecord),
         outcome: Outcome,
     ) -> Step {
         if let Err(error) = outcome {
@@ -204,7 +196,7 @@ impl Transfer {
                 self.step_in(device, buffer)
             }
             NvmOpcode::WRITE_ZEROES => Ok(self.step_zeroes(device, buffer)),
-            _ => self.step_out(device, buffer),
+            _ => self.step_out(device, (buffer, record)),
         };
         next.unwrap_or_else(|status| self.fail(device, status))
     }
@@ -252,13 +244,13 @@ impl Transfer {
     fn step_out<T: Tap, C: Clock>(
         &mut self,
         device: &mut Device<T, C>,
-        buffer: &BounceId,
+        (buffer, record): (&BounceId, &CommandRecord),
     ) -> Result<Step, Status> {
         match self.stage {
             Stage::Begin => {
                 self.gather(device, buffer)?;
                 self.protect(device.bounces.data(buffer))?;
-                self.show(device, buffer);
+                self.show(device, (buffer, record));
                 self.stage = Stage::Data;
                 Ok(Step::Media(Op::Write {
                     offset: self.data.offset,
@@ -282,13 +274,16 @@ impl Transfer {
     }
 
     /// Shows an observer what is about to be written.
-    fn show<T: Tap, C: Clock>(&self, device: &mut Device<T, C>, buffer: &BounceId) {
+    fn show<T: Tap, C: Clock>(
+        &self,
+        device: &mut Device<T, C>,
+        (buffer, record): (&BounceId, &CommandRecord),
+    ) {
         if !T::ENABLED || !device.tap.wants_payload() {
             return;
         }
-        let whose = (self.nsid, self.ids);
         if let Some(data) = device.bounces.data(buffer).get(self.data_part()) {
-            payload::show_own(&mut device.tap, &device.namespaces, whose, data);
+            payload::show_own(&mut device.tap, &device.namespaces, record, data);
         }
     }
 
