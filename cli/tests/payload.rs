@@ -23,6 +23,18 @@ fn tried(directory: &Path, words: &[&str]) -> Output {
     command.output().unwrap()
 }
 
+/// What `trace info` says once the session is over and `day.vtr` complete.
+fn recorded(directory: &Path) -> Value {
+    for _ in 0..1_000 {
+        let text = run(directory, &["trace", "info", "day.vtr", "--json"]);
+        let info: Value = serde_json::from_str(&text).unwrap();
+        if info["recovery"].is_null() {
+            return info;
+        }
+    }
+    panic!("the recording does not end");
+}
+
 #[test]
 fn an_image_is_the_same_after_a_replay_of_what_was_recorded() {
     for kind in ["data", "hash"] {
@@ -34,17 +46,8 @@ fn an_image_is_the_same_after_a_replay_of_what_was_recorded() {
         let words = ["ioworker", "vfio-user:s"].into_iter();
         let words: Vec<&str> = words.chain(load.split(' ')).collect();
         run(directory, &words);
-        // The session is over: the recording is complete soon.
+        let info = recorded(directory);
         let trace = directory.join("day.vtr");
-        let mut info = Value::Null;
-        for _ in 0..1_000 {
-            let text = run(directory, &["trace", "info", "day.vtr", "--json"]);
-            info = serde_json::from_str(&text).unwrap();
-            if info["recovery"].is_null() {
-                break;
-            }
-        }
-        assert!(info["recovery"].is_null(), "{info}");
         assert_eq!(info["payload"]["commands"], 500, "{info}");
         assert_eq!(info["header"]["payload"]["kind"], kind);
         let text = run(directory, &["trace", "info", "day.vtr"]);
@@ -101,6 +104,7 @@ fn what_is_left_out_is_told_and_what_is_not_there_is_refused() {
     );
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.contains("left out"), "{errors}");
+    recorded(directory);
     let output = tried(directory, &["trace", "convert", "day.vtr", "day.csv"]);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.contains("left out"), "{errors}");

@@ -143,6 +143,17 @@ pub(crate) struct Outcome {
 
 impl Books {
     /// Empty books, with room for what the trace is known to hold.
+    /// So many bytes are on their way to the device, or from it.
+    pub(crate) fn moved(&mut self, writes: bool, bytes: usize) {
+        let sum = if writes {
+            &mut self.written_bytes
+        } else {
+            &mut self.read_bytes
+        };
+        // Widens.
+        *sum += bytes as u64;
+    }
+
     /// Which data the writes carried; none where none carried recorded ones.
     pub(crate) fn payload_note(&self) -> Option<String> {
         let (paid, all) = (self.paid_writes, self.paid_writes + self.unpaid_writes);

@@ -6,7 +6,8 @@ use driver::{Controller, DmaBuffer, DmaSlice};
 use fastrand::Rng;
 use traces::{BlockDigest, Clock, Payload, PayloadContent};
 
-use crate::ReplayError;
+use crate::plan::Plan;
+use crate::{DataSource, ReplayError, ReplayOptions, TraceFacts};
 
 /// The most memory for the data of commands in flight.
 const BYTES_MAX: usize = 256 << 20;
@@ -16,7 +17,7 @@ const SHARED_BLOCKS: u64 = 256;
 
 /// What is written where no recorded data are.
 #[derive(Clone, Debug)]
-pub(crate) struct Maker {
+struct Maker {
     random: Rng,
     /// Of all blocks, so many in a hundred are duplicates.
     dedup: u8,
@@ -27,7 +28,7 @@ pub(crate) struct Maker {
 }
 
 impl Maker {
-    pub(crate) fn new(seed: u64, dedup: u8, compressibility: u8) -> Self {
+    fn new(seed: u64, dedup: u8, compressibility: u8) -> Self {
         let left = 100_u8.saturating_sub(compressibility);
         // Rounded up, but for what is all zeroes.
         let packed = (u32::from(left) * 16).div_ceil(100);
@@ -55,10 +56,68 @@ impl Maker {
     }
 }
 
+/// The data that writes carry which do not write the pattern.
+#[derive(Debug)]
+pub(crate) struct Content {
+    slots: DataSlots,
+    /// Makes data where none were recorded.
+    maker: Option<Maker>,
+    /// Whether writes carry what was recorded, where that is known.
+    pub(crate) pays: bool,
+}
+
+impl Content {
+    /// For commands of up to `transfer` bytes, of which `in_flight` are in
+    /// flight at a time; none where all writes carry the pattern.
+    pub(crate) fn new<T: Transport, C: Clock>(
+        controller: &mut Controller<T, C>,
+        facts: &TraceFacts,
+        options: &ReplayOptions,
+        (transfer, in_flight): (usize, usize),
+    ) -> Result<Option<Self>, ReplayError> {
+        let pays = options.data == DataSource::Recorded && facts.has_payload;
+        let wanted = pays || options.dedup.is_some();
+        if options.verify || !wanted || facts.writes() == 0 {
+            return Ok(None);
+        }
+        let maker = |dedup| Maker::new(options.seed, dedup, options.compressibility);
+        Ok(Some(Self {
+            slots: DataSlots::allocate(controller, transfer, in_flight)?,
+            maker: options.dedup.map(maker),
+            pays,
+        }))
+    }
+
+    /// Whether there is memory for what `plan` writes.
+    pub(crate) fn has_room(&self, plan: &Plan) -> bool {
+        let own = plan.writes() && (plan.is_paid() || self.maker.is_some());
+        !own || self.slots.has_room()
+    }
+
+    pub(crate) fn free(&mut self, slot: u16) {
+        self.slots.free(slot);
+    }
+
+    /// The data of a piece of `bytes` bytes: where it is in what was recorded, or
+    /// made in blocks of the target's `block_bytes`. None where it writes the
+    /// pattern.
+    pub(crate) fn data(
+        &mut self,
+        payload: Option<(&Payload, usize)>,
+        (block_bytes, bytes): (usize, usize),
+    ) -> Result<Option<(u16, DmaSlice<'_>)>, ReplayError> {
+        match (payload, &mut self.maker) {
+            (Some((payload, offset)), _) => self.slots.put(payload, (offset, bytes)),
+            (None, Some(maker)) => self.slots.put_made(maker, (block_bytes, bytes)),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
 /// Memory for the data of each write in flight, all of it allocated before the
 /// first command.
 #[derive(Debug)]
-pub(crate) struct DataSlots {
+struct DataSlots {
     data: DmaBuffer,
     stride: usize,
     free: Vec<u16>,
@@ -68,7 +127,7 @@ pub(crate) struct DataSlots {
 impl DataSlots {
     /// For commands of up to `transfer` bytes, of which `in_flight` are in
     /// flight at a time.
-    pub(crate) fn allocate<T: Transport, C: Clock>(
+    fn allocate<T: Transport, C: Clock>(
         controller: &mut Controller<T, C>,
         transfer: usize,
         in_flight: usize,
@@ -88,17 +147,17 @@ impl DataSlots {
         })
     }
 
-    pub(crate) fn has_room(&self) -> bool {
+    fn has_room(&self) -> bool {
         !self.free.is_empty()
     }
 
-    pub(crate) fn free(&mut self, slot: u16) {
+    fn free(&mut self, slot: u16) {
         self.free.push(slot);
     }
 
     /// The bytes from `offset` on of what `payload` is, in a slot; none where
     /// there is no slot.
-    pub(crate) fn put(
+    fn put(
         &mut self,
         payload: &Payload,
         (offset, bytes): (usize, usize),
@@ -139,7 +198,7 @@ impl DataSlots {
     }
 
     /// Blocks that `maker` makes, in a slot; none where there is no slot.
-    pub(crate) fn put_made(
+    fn put_made(
         &mut self,
         maker: &mut Maker,
         (block_bytes, bytes): (usize, usize),

@@ -1,6 +1,6 @@
 //! Commands in flight: what submissions start and completions end.
 
-use driver::{Command, Completed, QueuePair, SubmitReason};
+use driver::{Command, Completed, QueuePair, SubmitError, SubmitReason};
 use nvme::{Lba, NvmOpcode, QueueId, Status};
 use traces::{Payload, Tap};
 
@@ -8,7 +8,7 @@ use crate::ReplayError;
 use crate::books::{Books, Outcome};
 use crate::buffers::{Buffers, RangePage};
 use crate::check::Checks;
-use crate::content::{DataSlots, Maker};
+use crate::content::Content;
 use crate::lanes::Waiting;
 use crate::pace::Cap;
 use crate::plan::{Data, Piece, Plan};
@@ -25,12 +25,8 @@ pub(crate) struct Core {
     pub(crate) think: Option<Think>,
     /// What is known of the data, where that is verified.
     pub(crate) checks: Option<Checks>,
-    /// Memory for data of their own that writes carry, and what they carry
-    /// where that was not recorded; none where all write the pattern.
-    pub(crate) content: Option<DataSlots>,
-    pub(crate) maker: Option<Maker>,
-    /// Whether writes carry what was recorded, where that is known.
-    pub(crate) pays: bool,
+    /// What writes carry; none where all carry the pattern.
+    pub(crate) content: Option<Content>,
     pub(crate) stop_on_error: bool,
     /// The first command that failed, where that ends the replay.
     pub(crate) failure: Option<ReplayError>,
@@ -177,7 +173,7 @@ impl Core {
 
     /// Has `plan` write what was recorded, where it is to.
     pub(crate) fn pay(&mut self, plan: &mut Plan, payload: Option<Box<Payload>>) {
-        let wanted = payload.filter(|_| self.pays && self.content.is_some());
+        let wanted = payload.filter(|_| self.content.as_ref().is_some_and(|it| it.pays));
         let is_paid = plan.pay(wanted);
         if plan.writes() {
             let count = if is_paid {
@@ -191,10 +187,9 @@ impl Core {
 
     /// Whether there is memory for what `plan` sends next to this lane.
     pub(crate) fn has_memory(&self, lane: usize, plan: &Plan) -> bool {
-        let own = plan.writes() && (plan.is_paid() || self.maker.is_some());
-        let content = self.content.as_ref().filter(|_| own);
+        let content = self.content.as_ref();
         (!plan.has_ranges() || self.buffers.has_range_page())
-            && content.is_none_or(DataSlots::has_room)
+            && content.is_none_or(|content| content.has_room(plan))
             && self
                 .checks
                 .as_ref()
@@ -234,38 +229,25 @@ impl Core {
                 bytes,
                 payload,
             } => {
-                // Widens.
-                let moved = bytes as u64;
-                match data {
-                    Data::Write => self.books.written_bytes += moved,
-                    Data::Read | Data::None => self.books.read_bytes += moved,
-                }
+                self.books.moved(data == Data::Write, bytes);
                 let begun = match checks {
                     Some(checks) => checks.begin(lane, pair, (&sqe, bytes))?,
                     None => None,
                 };
-                let own = match (&mut self.content, payload, &mut self.maker) {
-                    _ if begun.is_some() || data != Data::Write => None,
-                    (Some(slots), Some((payload, offset)), _) => {
-                        slots.put(payload, (offset, bytes))?
-                    }
-                    (Some(slots), None, Some(maker)) => {
-                        slots.put_made(maker, (block_bytes, bytes))?
+                let own = match &mut self.content {
+                    Some(content) if data == Data::Write => {
+                        content.data(payload, (block_bytes, bytes))?
                     }
                     _ => None,
                 };
-                let data = match (begun, own, data) {
-                    (Some((slot, data)), ..) => {
+                // There is content only where nothing is verified.
+                let data = match begun.or(own) {
+                    Some((slot, data)) => {
                         token.slot = Some(slot);
                         data
                     }
-                    // Nothing is verified, so that the place is free for it.
-                    (None, Some((slot, data)), _) => {
-                        token.slot = Some(slot);
-                        data
-                    }
-                    (None, None, Data::Write) => self.buffers.for_write(sqe.slba(), bytes)?,
-                    (None, None, _) => self.buffers.for_read(bytes)?,
+                    None if data == Data::Write => self.buffers.for_write(sqe.slba(), bytes)?,
+                    None => self.buffers.for_read(bytes)?,
                 };
                 Command::raw(sqe, Some(data))
             }
@@ -285,20 +267,20 @@ impl Core {
                 Ok(true)
             }
             Err(error) => {
-                let error = match error.reason {
-                    SubmitReason::Closed => ReplayError::QueueClosed { queue },
-                    _ => ReplayError::Driver {
-                        operation: "submitting a command",
-                        source: error.into(),
-                    },
-                };
-                match (token.slot, &mut self.checks, &mut self.content) {
-                    (Some(slot), Some(checks), _) => checks.take_back(lane, slot),
-                    (Some(slot), None, Some(content)) => content.free(slot),
-                    _ => {}
-                }
+                let error = refused(queue, error);
+                self.take_back(lane, token);
                 Err(error)
             }
+        }
+    }
+
+    /// A piece was not submitted after all.
+    #[cold]
+    fn take_back(&mut self, lane: usize, token: Token) {
+        match (token.slot, &mut self.checks, &mut self.content) {
+            (Some(slot), Some(checks), _) => checks.take_back(lane, slot),
+            (Some(slot), None, Some(content)) => content.free(slot),
+            _ => {}
         }
     }
 
@@ -366,6 +348,18 @@ impl Core {
         if self.failure.is_none() {
             self.failure = failure;
         }
+    }
+}
+
+/// Why a command was not submitted.
+#[cold]
+fn refused(queue: QueueId, error: SubmitError<'_>) -> ReplayError {
+    match error.reason {
+        SubmitReason::Closed => ReplayError::QueueClosed { queue },
+        _ => ReplayError::Driver {
+            operation: "submitting a command",
+            source: error.into(),
+        },
     }
 }
 

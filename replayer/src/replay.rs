@@ -13,7 +13,7 @@ use traces::{Clock, Record, Tap};
 use crate::books::Books;
 use crate::buffers::Buffers;
 use crate::check::Checks;
-use crate::content::{DataSlots, Maker};
+use crate::content::Content;
 use crate::jobs::{Core, Jobs};
 use crate::lanes::{Lane, Layout};
 use crate::pace::Cap;
@@ -24,7 +24,7 @@ use crate::run::{Run, State};
 use crate::source::Source;
 use crate::target::address_maps;
 use crate::think::Think;
-use crate::{DataSource, Pace, ReplayError, ReplayOptions, TimerJitter, TraceFacts};
+use crate::{Pace, ReplayError, ReplayOptions, TimerJitter, TraceFacts};
 
 /// Where a replay stands, told about ten times a second and at its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -200,22 +200,11 @@ impl<'r, P: Tap> Replay<'r, P> {
         let transfer = info.mdts_bytes.map_or(transfer, |mdts| transfer.min(mdts));
         let layout = Layout::new(facts, &options, info.queue_pairs_max, info.depth_max);
         let buffers = Buffers::allocate(controller, transfer, layout.in_flight_max(), &options)?;
-        let pays = options.data == DataSource::Recorded && facts.has_payload;
-        let content = if !options.verify && facts.writes() > 0 && (pays || options.dedup.is_some())
-        {
-            let in_flight = layout.in_flight_max();
-            Some(DataSlots::allocate(controller, transfer, in_flight)?)
-        } else {
-            None
-        };
-        let maker = options
-            .dedup
-            .map(|dedup| Maker::new(options.seed, dedup, options.compressibility));
+        let sizes = (transfer, layout.in_flight_max());
+        let content = Content::new(controller, facts, &options, sizes)?;
         let mut core = Core {
             checks: None,
             content,
-            maker,
-            pays,
             cap: Cap::new(options.iops_max),
             think: (options.pace == Pace::Think).then(|| Think::new(facts.queues.len())),
             books: Books::new(facts),

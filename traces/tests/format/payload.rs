@@ -7,7 +7,7 @@ use std::process::Command;
 use nvme::{Lba, NamespaceId, QueueId, Sqe};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use traces::edit::{self, Cut, Edit as _, MergeOptions, Remap};
+use traces::edit::{self, Cut, MergeOptions, Remap};
 use traces::{
     BlockDigest, CommandRecord, Digester, Effort, Header, NamespaceInfo, Payload, PayloadInfo,
     PayloadKind, PayloadPlace, Reader, Record, TraceError, Writer, WriterOptions,
