@@ -98,13 +98,13 @@ fn what_is_left_out_is_told_and_what_is_not_there_is_refused() {
         directory,
         &["ioworker", "vfio-user:s", "--read", "0", "--count", "20"],
     );
+    recorded(directory);
     let output = tried(
         directory,
         &["trace", "anonymize", "day.vtr", "a.vtr", "--seed", "1"],
     );
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.contains("left out"), "{errors}");
-    recorded(directory);
     let output = tried(directory, &["trace", "convert", "day.vtr", "day.csv"]);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.contains("left out"), "{errors}");

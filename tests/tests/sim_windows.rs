@@ -22,7 +22,7 @@ fn the_boot_of_windows_replays_completely() {
             Record::Command {
                 command, ranges, ..
             } => (command, ranges),
-            other => panic!("{other:?}"),
+            _ => panic!("{record:?}"),
         })
     };
     // A line is a command, or one of its ranges.
