@@ -121,12 +121,10 @@ impl FromStr for NamespacePair {
     }
 }
 
-/// What writes carry.
+/// What writes carry: what was recorded, or data that are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum DataName {
-    /// What was recorded.
     Recorded,
-    /// Data that are made.
     Pattern,
 }
 

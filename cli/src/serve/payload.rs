@@ -3,15 +3,16 @@
 use clap::ValueEnum;
 use traces::{PayloadInfo, PayloadKind};
 
-/// How much of what is written is recorded.
+/// How much of what is written is recorded: nothing; a hash of each logical
+/// block, and how well it compresses; or the data.
+//
+// The variants have no text of their own, as `--help` would be three times as
+// long with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PayloadChoice {
-    /// Nothing.
     #[default]
     None,
-    /// A hash of each logical block, and how well it compresses.
     Hash,
-    /// The data.
     Data,
 }
 
