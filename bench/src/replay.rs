@@ -334,7 +334,10 @@ fn logged(line: &str) -> Result<Sent> {
 fn requests(reader: &Reader) -> Result<Vec<Sent>> {
     let mut requests = Vec::new();
     for record in reader.records() {
-        let Record::Command { command, ranges } = record? else {
+        let Record::Command {
+            command, ranges, ..
+        } = record?
+        else {
             continue;
         };
         let block = u64::from(reader.header().block_bytes(command.nsid));

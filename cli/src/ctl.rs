@@ -14,6 +14,7 @@ use crate::Answer;
 use crate::device::size;
 use crate::live::{RecordStatus, Recorded, Snapped, Stats};
 use crate::serve::Label;
+use crate::serve::payload::PayloadChoice;
 use crate::trace::{duration, parse_resolution};
 
 /// How long a server may take: longer than it gives a medium.
@@ -79,6 +80,9 @@ Example: vssd ctl /tmp/ctl.sock record start day.vtr --label os=windows11")]
         /// Keep times to 1ns, 100ns or 1us: the coarser, the smaller the trace.
         #[arg(long, value_name = "TIME", default_value = "1ns", value_parser = parse_resolution)]
         resolution: Resolution,
+        /// Record what is written, too: a hash of each block, or the data.
+        #[arg(long, value_name = "KIND", value_enum, default_value = "none")]
+        payload: PayloadChoice,
         /// Say something about the recording, such as os=windows11; may be repeated.
         #[arg(long, value_name = "NAME=VALUE")]
         label: Vec<Label>,
@@ -124,6 +128,7 @@ fn run_record(server: &mut Client, record: &Record) -> Result<()> {
             file,
             overwrite,
             resolution,
+            payload,
             label,
         } => {
             let labels: Vec<_> = (label.iter())
@@ -133,6 +138,7 @@ fn run_record(server: &mut Client, record: &Record) -> Result<()> {
                 "file": absolute(file)?,
                 "overwrite": overwrite,
                 "resolution_ns": resolution.ns(),
+                "payload": payload,
                 "labels": labels,
             });
             ask::<RecordStatus>(server, "record_start", &params)?;

@@ -18,6 +18,7 @@ use self::job::Job;
 use self::record::RecordPlan;
 use crate::Answer;
 use crate::device::Device;
+use crate::serve::payload::PayloadChoice;
 
 /// Load a device, and measure it.
 #[derive(Debug, Args)]
@@ -80,6 +81,9 @@ pub(crate) struct IoworkerArguments {
     /// Record the load, as the driver sees it, into this trace.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Record what is written, too: hashes of its blocks, or the data.
+    #[arg(long, value_name = "KIND", requires = "record", default_value = "none")]
+    payload: PayloadChoice,
     /// Overwrite a trace that exists.
     #[arg(long, requires = "record")]
     overwrite: bool,
@@ -159,6 +163,7 @@ pub(crate) fn run(arguments: &IoworkerArguments) -> Result<Answer> {
         );
     }
     let record = arguments.record.as_ref().map(|path| RecordPlan {
+        payload: arguments.payload,
         path: path.clone(),
         overwrite: arguments.overwrite,
     });

@@ -23,6 +23,7 @@ pub(crate) use self::choices::Choices;
 use self::go::Work;
 use self::item::{Item, LbaRange, NamespacePair, Share};
 use crate::device::Device;
+use crate::serve::payload::PayloadChoice;
 use crate::{Answer, stop};
 
 /// Replay traces into devices.
@@ -37,7 +38,8 @@ Examples:
   vssd replay day.vtr 0000:01:00.0 --allow-write --loops 100 --resume day.state --html day.html
   vssd replay one.vtr two.vtr vfio-user:/tmp/other.sock --merge --only read,write
 
-Writes carry a pattern, not the recorded data, which a trace does not hold. The exit
+Writes carry what was recorded where the trace holds it (--payload of `vssd serve`), else
+a pattern; --verify, --dedup and --compressibility make one. The exit
 status is 1 where a command failed that had not failed when it was recorded."
 )]
 pub(crate) struct ReplayArguments {
@@ -121,6 +123,20 @@ pub(crate) struct ReplayArguments {
     /// Only of these recorded namespaces.
     #[arg(long, value_name = "IDS", value_delimiter = ',', help_heading = "What")]
     source_namespace: Vec<u32>,
+    /// What writes carry: recorded (by default, where the trace has it; hashes
+    /// become data with the same duplicates) or pattern.
+    #[arg(long, value_name = "WHAT", help_heading = "What",
+          conflicts_with_all = ["verify", "dedup", "compressibility"])]
+    data: Option<item::DataName>,
+    /// How many blocks of a made pattern are written more than once, such as
+    /// 30%.
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        help_heading = "What",
+        conflicts_with = "verify"
+    )]
+    dedup: Option<Share>,
     /// How much of what is written can be compressed away, such as 50%.
     #[arg(long, value_name = "PERCENT", help_heading = "What")]
     compressibility: Option<Share>,
@@ -144,6 +160,9 @@ pub(crate) struct ReplayArguments {
     /// Record the replay, as the driver sees it, into this trace.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Record what is written, too: hashes of its blocks, or the data.
+    #[arg(long, value_name = "KIND", requires = "record", default_value = "none")]
+    payload: PayloadChoice,
     /// Overwrite a trace that exists.
     #[arg(long, requires = "record")]
     overwrite: bool,

@@ -6,6 +6,7 @@ mod front;
 mod live;
 mod metrics;
 mod observer;
+pub(crate) mod payload;
 mod recorded;
 mod sockets;
 mod stats;
@@ -39,6 +40,7 @@ use front::{Front, Server};
 use live::LiveArguments;
 use metrics::Metrics;
 use observer::Observer;
+use payload::PayloadChoice;
 use recorded::{RecordPlan, Recorded};
 use sockets::{SocketArguments, Sockets};
 
@@ -113,6 +115,9 @@ pub(crate) struct DriveArguments {
     #[arg(long, value_name = "TIME", requires = "record", default_value = "1ns",
           value_parser = parse_resolution)]
     resolution: Resolution,
+    /// Record what is written, too: hashes of its blocks, or the data.
+    #[arg(long, value_name = "KIND", requires = "record", default_value = "none")]
+    payload: PayloadChoice,
     /// Say something about the recording, such as os=windows11; may be repeated.
     #[arg(long, value_name = "NAME=VALUE", requires = "record")]
     label: Vec<Label>,
@@ -179,6 +184,7 @@ impl DriveArguments {
             record,
             overwrite: true,
             resolution: Resolution::default(),
+            payload: PayloadChoice::None,
             label: Vec::new(),
             serial: None,
             profile: BUILT_IN[0].name.into(),
@@ -274,6 +280,7 @@ impl DriveArguments {
             path,
             overwrite: self.overwrite,
             resolution: self.resolution,
+            payload: self.payload,
             labels: self.label.clone(),
         })
     }

@@ -258,7 +258,9 @@ impl<S: IoSink> IoExport<S> {
 impl<S: IoSink> Export for IoExport<S> {
     fn record(&mut self, record: &Record) -> Result<(), FormatError> {
         match record {
-            Record::Command { command, ranges } => self.command(command, ranges),
+            Record::Command {
+                command, ranges, ..
+            } => self.command(command, ranges),
             Record::Event(_) => {
                 self.notes.count("controller events were left out");
                 Ok(())

@@ -12,7 +12,9 @@
 //!
 //! The recording never lies. A full ring makes the tap wait, or, where
 //! [`OnFull::Drop`] is chosen, count what it drops, and a gap with the exact
-//! number is written. A failed write (a full disk) ends the recording at the
+//! number is written. What commands write, where the header says that this is
+//! recorded, goes through a ring of its own, for one copy of the data on the
+//! data path; the writer thread hashes or compresses it. A failed write (a full disk) ends the recording at the
 //! last whole block, with one line in the log and the reason in the handle;
 //! the tap is silent from then on, and the guest goes on.
 //!
@@ -21,6 +23,7 @@
 
 mod error;
 mod output;
+mod payload;
 mod slot;
 mod tap;
 mod thread;
@@ -53,6 +56,11 @@ pub struct RecorderOptions {
     /// or write. At least 256; the default is 16,384, 1 MiB: a ring that the
     /// processor's cache holds costs the data path less.
     pub ring_slots: usize,
+    /// Room for what is written between tap and writer, bytes, where the
+    /// header says that it is recorded ([`Header::payload`]); at least 513 KiB.
+    /// The default is 32 MiB: what hashes and compresses is slower than guests
+    /// write at their best.
+    pub payload_bytes: usize,
     /// What to do where that room is full.
     pub on_full: OnFull,
     /// After this long, a block is written even where it is not full: what a
@@ -66,6 +74,7 @@ impl Default for RecorderOptions {
             // Smaller blocks than a trace to keep has, for the cache's sake, too.
             writer: WriterOptions::default().block_commands(4096),
             ring_slots: 1 << 14,
+            payload_bytes: 32 << 20,
             on_full: OnFull::Wait,
             block_open_max: Duration::from_secs(1),
         }
@@ -94,6 +103,14 @@ impl RecorderOptions {
         self
     }
 
+    /// These options, with this much room for what is written between tap and
+    /// writer.
+    #[must_use]
+    pub const fn payload_bytes(mut self, payload_bytes: usize) -> Self {
+        self.payload_bytes = payload_bytes;
+        self
+    }
+
     /// These options, with this to be done where that room is full.
     #[must_use]
     pub const fn on_full(mut self, on_full: OnFull) -> Self {
@@ -108,8 +125,8 @@ pub enum OnFull {
     /// Wait for room: nothing is lost, the data path is held up.
     #[default]
     Wait,
-    /// Drop commands, and write a gap with their exact number. Events are
-    /// never dropped.
+    /// Drop commands, and write a gap with their exact number; drop what
+    /// commands wrote, and write how many lost it. Events are never dropped.
     Drop,
 }
 
@@ -143,7 +160,7 @@ impl Recorder {
     ) -> Result<(RecorderHandle, RingTap), RecorderError> {
         let path = path.as_ref();
         let writer: Writer<File> = Writer::create(path, header, options.writer)?;
-        Self::run(writer, path.display().to_string(), options)
+        Self::run((writer, header), path.display().to_string(), options)
     }
 
     /// As [`Recorder::start`], into anything; errors call it `name`.
@@ -157,22 +174,26 @@ impl Recorder {
         options: RecorderOptions,
     ) -> Result<(RecorderHandle, RingTap), RecorderError> {
         let writer = Writer::named(output, name.to_owned(), header, options.writer)?;
-        Self::run(writer, name.to_owned(), options)
+        Self::run((writer, header), name.to_owned(), options)
     }
 
     fn run<O: Output + 'static>(
-        writer: Writer<O>,
+        (writer, header): (Writer<O>, &Header),
         path: String,
         options: RecorderOptions,
     ) -> Result<(RecorderHandle, RingTap), RecorderError> {
         // The longest entry and what is kept back for gaps and events fit.
         let slots = options.ring_slots.max(2 * SLOTS_AN_ENTRY_MAX);
         let (producer, consumer) = rtrb::RingBuffer::<Slot>::new(slots);
+        let payload = header.payload.as_ref();
+        let (payload_tap, payload_drain) = payload
+            .map(|_| payload::ring(options.payload_bytes))
+            .unzip();
         let shared = Arc::new(Shared::default());
         let drain = Drain::new(
             writer,
             path,
-            consumer,
+            (consumer, payload_drain),
             Arc::clone(&shared),
             options.block_open_max,
         );
@@ -184,7 +205,7 @@ impl Recorder {
             producer,
             Arc::clone(&shared),
             thread.thread().clone(),
-            options.on_full,
+            (options.on_full, payload_tap),
         );
         let thread = Some(thread);
         Ok((RecorderHandle { shared, thread }, tap))

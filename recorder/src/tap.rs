@@ -6,8 +6,9 @@ use std::thread::Thread;
 
 use nvme::{DSM_RANGES_MAX, DsmRange};
 use rtrb::Producer;
-use traces::{CommandRecord, EventRecord, Gap, Tap};
+use traces::{CommandRecord, EventRecord, Gap, PayloadPlace, Tap};
 
+use crate::payload::PayloadTap;
 use crate::slot::{self, Slot};
 use crate::{OnFull, Progress};
 
@@ -21,6 +22,11 @@ pub(crate) struct Shared {
     /// gap yet; see [`Shared::note_loss`].
     lost: AtomicU64,
     lost_at_ns: AtomicU64,
+    /// The same of payload: commands that lost theirs, and the first of those
+    /// that nothing in the ring tells of.
+    lost_payload: AtomicU64,
+    lost_payload_sequence: AtomicU64,
+    lost_payload_submit_ns: AtomicU64,
     failure: OnceLock<String>,
     /// What the thread has done: see [`Progress`].
     written: AtomicU64,
@@ -78,6 +84,52 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// As [`Shared::note_loss`], of payload.
+    fn note_lost_payload(&self, lost: u64, first: &PayloadPlace) {
+        self.lost_payload_sequence
+            .store(first.sequence, Ordering::Relaxed);
+        self.lost_payload_submit_ns
+            .store(first.submit_ns, Ordering::Relaxed);
+        // Release: who reads the count sees the place.
+        self.lost_payload.store(lost, Ordering::Release);
+    }
+
+    /// Commands whose payload was dropped since the start, and the first of
+    /// those that nothing in the ring tells of.
+    pub(crate) fn lost_payload(&self) -> (u64, PayloadPlace) {
+        let lost = self.lost_payload.load(Ordering::Acquire);
+        let place = PayloadPlace {
+            sequence: self.lost_payload_sequence.load(Ordering::Relaxed),
+            submit_ns: self.lost_payload_submit_ns.load(Ordering::Relaxed),
+            block_bytes: 0,
+            first_block: 0,
+        };
+        (lost, place)
+    }
+
+    /// Waits until there is room, waking `thread`. False where the recording
+    /// ended.
+    #[cold]
+    fn wait_for(&self, thread: &Thread, has_room: &dyn Fn() -> bool) -> bool {
+        let mut spins = 0;
+        while !has_room() {
+            if self.is_closed() {
+                return false;
+            }
+            thread.unpark();
+            if spins < SPINS {
+                spins += 1;
+                std::hint::spin_loop();
+            } else {
+                // The writer may be waiting for this very core.
+                std::thread::yield_now();
+            }
+        }
+        true
+    }
+}
+
 /// Slots that dropped commands leave free, so that the gap that counts them
 /// and the events between them have room.
 const SLOTS_KEPT: usize = 32;
@@ -103,6 +155,9 @@ pub struct RingTap {
     lost: u64,
     /// Commands dropped that are in no gap yet, and when the first was.
     gap: Option<Gap>,
+    /// Where what is written goes; none where that is not recorded.
+    payload: Option<PayloadTap>,
+    lost_payload: u64,
 }
 
 impl RingTap {
@@ -110,7 +165,7 @@ impl RingTap {
         ring: Producer<Slot>,
         shared: Arc<Shared>,
         thread: Thread,
-        on_full: OnFull,
+        (on_full, payload): (OnFull, Option<PayloadTap>),
     ) -> Self {
         Self {
             ring,
@@ -120,6 +175,8 @@ impl RingTap {
             since_look: 0,
             lost: 0,
             gap: None,
+            payload,
+            lost_payload: 0,
         }
     }
 
@@ -132,21 +189,7 @@ impl RingTap {
     /// Waits until `slots` are free. False where the recording ended.
     #[cold]
     fn wait_for_room(&self, slots: usize) -> bool {
-        let mut spins = 0;
-        while !self.has_room(slots) {
-            if self.shared.is_closed() {
-                return false;
-            }
-            self.thread.unpark();
-            if spins < SPINS {
-                spins += 1;
-                std::hint::spin_loop();
-            } else {
-                // The writer may be waiting for this very core.
-                std::thread::yield_now();
-            }
-        }
-        true
+        self.shared.wait_for(&self.thread, &|| self.has_room(slots))
     }
 
     /// Whether the command may go into the ring, which has room for it then.
@@ -247,6 +290,34 @@ impl Tap for RingTap {
         if self.has_room(2) || self.wait_for_room(2) {
             self.push_gap();
             self.push(Slot::Event(*record));
+        }
+    }
+
+    #[inline]
+    fn wants_payload(&self) -> bool {
+        self.payload.is_some() && !self.shared.is_closed()
+    }
+
+    fn payload(&mut self, place: &PayloadPlace, bytes: usize, copy: &mut dyn FnMut(&mut [u8])) {
+        let Some(ring) = &mut self.payload else {
+            return;
+        };
+        if self.shared.is_closed() {
+            return;
+        }
+        match self.on_full {
+            OnFull::Wait => ring.push(place, bytes, copy, |has_room| {
+                self.shared.wait_for(&self.thread, has_room)
+            }),
+            OnFull::Drop => {
+                if let Some(first) = ring.try_push(place, bytes, copy) {
+                    self.lost_payload += 1;
+                    self.shared.note_lost_payload(self.lost_payload, &first);
+                }
+            }
+        }
+        if ring.is_filling() {
+            self.thread.unpark();
         }
     }
 }

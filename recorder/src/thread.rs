@@ -8,6 +8,7 @@ use rtrb::Consumer;
 use rtrb::chunks::ReadChunkIntoIter;
 use traces::{CommandRecord, End, Gap, Totals, TraceError, Writer};
 
+use crate::payload::PayloadDrain;
 use crate::slot::{Slot, Words};
 use crate::tap::Shared;
 use crate::{Output, RecorderError, RecordingSummary};
@@ -24,6 +25,7 @@ pub(crate) struct Drain<O: Output> {
     writer: Writer<O>,
     path: String,
     ring: Consumer<Slot>,
+    payload: Option<PayloadDrain>,
     shared: Arc<Shared>,
     block_open_max: Duration,
     /// When the open block got its first record; none where it is empty.
@@ -39,7 +41,7 @@ impl<O: Output> Drain<O> {
     pub(crate) fn new(
         writer: Writer<O>,
         path: String,
-        ring: Consumer<Slot>,
+        (ring, payload): (Consumer<Slot>, Option<PayloadDrain>),
         shared: Arc<Shared>,
         block_open_max: Duration,
     ) -> Self {
@@ -47,6 +49,7 @@ impl<O: Output> Drain<O> {
             writer,
             path,
             ring,
+            payload,
             shared,
             block_open_max,
             block_since: None,
@@ -78,7 +81,10 @@ impl<O: Output> Drain<O> {
                 return Ok(());
             }
             self.close_block_in_time()?;
-            if self.ring.slots() > self.ring.buffer().capacity() / 4 {
+            let payload = self.payload.as_ref();
+            if self.ring.slots() > self.ring.buffer().capacity() / 4
+                || payload.is_some_and(PayloadDrain::is_filling)
+            {
                 continue;
             }
             poll = if drained > 0 {
@@ -90,9 +96,14 @@ impl<O: Output> Drain<O> {
         }
     }
 
-    /// Writes what is in the ring; gives back how many slots that were.
+    /// Writes what is in the rings; gives back how many slots that were.
     fn drain(&mut self) -> Result<usize, TraceError> {
+        // Looked at before the payload is: what these commands wrote is all in the
+        // other ring by then.
         let slots = self.ring.slots();
+        if let Some(payload) = &mut self.payload {
+            payload.drain(&mut self.writer)?;
+        }
         let Ok(chunk) = self.ring.read_chunk(slots) else {
             return Ok(0);
         };
@@ -138,7 +149,11 @@ impl<O: Output> Drain<O> {
     /// Writes what is left, the losses that no gap told of, and the index.
     fn finish(&mut self) -> Result<RecordingSummary, TraceError> {
         let (lost, at_ns) = self.shared.losses();
+        let lost_payload = self.shared.lost_payload();
         self.drain()?;
+        if let Some(payload) = &self.payload {
+            payload.say_lost(&mut self.writer, lost_payload)?;
+        }
         let lost = lost.saturating_sub(self.lost_in_gaps);
         if lost > 0 {
             self.writer.gap(&Gap { at_ns, lost })?;

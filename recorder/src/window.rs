@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nvme::DsmRange;
-use traces::{CommandRecord, EventRecord, Tap};
+use traces::{CommandRecord, EventRecord, PayloadPlace, Tap};
 
 /// Lets the commands through that were fetched from one moment to another.
 ///
@@ -123,6 +123,19 @@ impl<T: Tap> Tap for Window<T> {
                 sequence: record.sequence.saturating_sub(self.first),
                 ..*record
             });
+        }
+    }
+
+    #[inline]
+    fn wants_payload(&self) -> bool {
+        self.tap.wants_payload()
+    }
+
+    fn payload(&mut self, place: &PayloadPlace, bytes: usize, copy: &mut dyn FnMut(&mut [u8])) {
+        if self.has(place.sequence) {
+            let mut place = *place;
+            place.sequence -= self.first;
+            self.tap.payload(&place, bytes, copy);
         }
     }
 }

@@ -24,6 +24,9 @@ pub(crate) struct Books {
     pub(crate) sent: u64,
     pub(crate) read_bytes: u64,
     pub(crate) written_bytes: u64,
+    /// Writes that carried what was recorded, and those that did not.
+    pub(crate) paid_writes: u64,
+    pub(crate) unpaid_writes: u64,
     pub(crate) stalls: Stalls,
     pub(crate) last_complete_ns: u64,
     pub(crate) depth: Depth,
@@ -140,12 +143,37 @@ pub(crate) struct Outcome {
 
 impl Books {
     /// Empty books, with room for what the trace is known to hold.
+    /// So many bytes are on their way to the device, or from it.
+    pub(crate) fn moved(&mut self, writes: bool, bytes: usize) {
+        let sum = if writes {
+            &mut self.written_bytes
+        } else {
+            &mut self.read_bytes
+        };
+        // Widens.
+        *sum += bytes as u64;
+    }
+
+    /// Which data the writes carried; none where none carried recorded ones.
+    pub(crate) fn payload_note(&self) -> Option<String> {
+        let (paid, all) = (self.paid_writes, self.paid_writes + self.unpaid_writes);
+        (paid > 0).then(|| match self.unpaid_writes {
+            0 => "Writes carried what was recorded.".to_owned(),
+            _ => format!(
+                "{paid} of {all} writes carried what was recorded; of the others the trace does not \
+                 tell it, or they cover more than was recorded."
+            ),
+        })
+    }
+
     pub(crate) fn new(facts: &TraceFacts) -> Self {
         Self {
             commands: CommandCounts::default(),
             sent: 0,
             read_bytes: 0,
             written_bytes: 0,
+            paid_writes: 0,
+            unpaid_writes: 0,
             stalls: Stalls::default(),
             last_complete_ns: 0,
             depth: Depth::default(),

@@ -42,6 +42,8 @@ pub struct TraceFacts {
     pub last_submit_ns: u64,
     /// The last submission or completion of one.
     pub last_ns: u64,
+    /// Whether the trace has something of what was written.
+    pub has_payload: bool,
     /// What is touched, by namespace, where that was asked for.
     pub(crate) extents: BTreeMap<NamespaceId, ExtentSet>,
 }
@@ -149,6 +151,7 @@ impl TraceFacts {
             header,
             facts: Self {
                 first_ns: u64::MAX,
+                has_payload: header.payload.is_some(),
                 ..Self::default()
             },
             wants_extents,
@@ -157,7 +160,9 @@ impl TraceFacts {
         };
         for record in records {
             match record? {
-                Record::Command { command, ranges } => scan.command(&command, &ranges),
+                Record::Command {
+                    command, ranges, ..
+                } => scan.command(&command, &ranges),
                 Record::Event(event) => scan.event(event.event),
                 Record::Gap(gap) => scan.facts.lost = scan.facts.lost.saturating_add(gap.lost),
             }
@@ -406,6 +411,7 @@ mod tests {
         Record::Command {
             command,
             ranges: Vec::new(),
+            payload: None,
         }
     }
 
@@ -448,6 +454,7 @@ mod tests {
             Record::Command {
                 command: discard,
                 ranges: vec![DsmRange::new(nvme::Lba(2_000), 8)],
+                payload: None,
             },
         ]);
         let namespace = facts.namespaces[&NamespaceId(1)];

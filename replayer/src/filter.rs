@@ -41,7 +41,9 @@ impl Filter {
     #[must_use]
     pub fn keeps(&self, record: &Record, start_ns: u64) -> bool {
         match record {
-            Record::Command { command, ranges } => {
+            Record::Command {
+                command, ranges, ..
+            } => {
                 self.keeps_time(command.submit_ns, start_ns)
                     && self.keeps_kind(command)
                     && self.keeps_address(command, ranges)
@@ -113,6 +115,7 @@ mod tests {
         Record::Command {
             command: CommandRecord::fetched(0, 1_000, QueueId(3), &sqe),
             ranges: ranges.to_vec(),
+            payload: None,
         }
     }
 

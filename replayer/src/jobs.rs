@@ -1,13 +1,14 @@
 //! Commands in flight: what submissions start and completions end.
 
-use driver::{Command, Completed, QueuePair, SubmitReason};
+use driver::{Command, Completed, QueuePair, SubmitError, SubmitReason};
 use nvme::{Lba, NvmOpcode, QueueId, Status};
-use traces::Tap;
+use traces::{Payload, Tap};
 
 use crate::ReplayError;
 use crate::books::{Books, Outcome};
 use crate::buffers::{Buffers, RangePage};
 use crate::check::Checks;
+use crate::content::Content;
 use crate::lanes::Waiting;
 use crate::pace::Cap;
 use crate::plan::{Data, Piece, Plan};
@@ -24,6 +25,8 @@ pub(crate) struct Core {
     pub(crate) think: Option<Think>,
     /// What is known of the data, where that is verified.
     pub(crate) checks: Option<Checks>,
+    /// What writes carry; none where all carry the pattern.
+    pub(crate) content: Option<Content>,
     pub(crate) stop_on_error: bool,
     /// The first command that failed, where that ends the replay.
     pub(crate) failure: Option<ReplayError>,
@@ -168,9 +171,25 @@ impl Core {
         })
     }
 
+    /// Has `plan` write what was recorded, where it is to.
+    pub(crate) fn pay(&mut self, plan: &mut Plan, payload: Option<Box<Payload>>) {
+        let wanted = payload.filter(|_| self.content.as_ref().is_some_and(|it| it.pays));
+        let is_paid = plan.pay(wanted);
+        if plan.writes() {
+            let count = if is_paid {
+                &mut self.books.paid_writes
+            } else {
+                &mut self.books.unpaid_writes
+            };
+            *count += 1;
+        }
+    }
+
     /// Whether there is memory for what `plan` sends next to this lane.
     pub(crate) fn has_memory(&self, lane: usize, plan: &Plan) -> bool {
+        let content = self.content.as_ref();
         (!plan.has_ranges() || self.buffers.has_range_page())
+            && content.is_none_or(|content| content.has_room(plan))
             && self
                 .checks
                 .as_ref()
@@ -187,6 +206,7 @@ impl Core {
         now_ns: u64,
     ) -> Result<bool, ReplayError> {
         let queue = pair.id();
+        let block_bytes = plan.block_bytes();
         let Some(piece) = plan.next_piece() else {
             return Ok(false);
         };
@@ -203,24 +223,31 @@ impl Core {
                 }
                 Command::raw(sqe, None)
             }
-            Piece::Moving { sqe, data, bytes } => {
-                // Widens.
-                let moved = bytes as u64;
-                match data {
-                    Data::Write => self.books.written_bytes += moved,
-                    Data::Read | Data::None => self.books.read_bytes += moved,
-                }
+            Piece::Moving {
+                sqe,
+                data,
+                bytes,
+                payload,
+            } => {
+                self.books.moved(data == Data::Write, bytes);
                 let begun = match checks {
                     Some(checks) => checks.begin(lane, pair, (&sqe, bytes))?,
                     None => None,
                 };
-                let data = match (begun, data) {
-                    (Some((slot, data)), _) => {
+                let own = match &mut self.content {
+                    Some(content) if data == Data::Write => {
+                        content.data(payload, (block_bytes, bytes))?
+                    }
+                    _ => None,
+                };
+                // There is content only where nothing is verified.
+                let data = match begun.or(own) {
+                    Some((slot, data)) => {
                         token.slot = Some(slot);
                         data
                     }
-                    (None, Data::Write) => self.buffers.for_write(sqe.slba(), bytes)?,
-                    (None, _) => self.buffers.for_read(bytes)?,
+                    None if data == Data::Write => self.buffers.for_write(sqe.slba(), bytes)?,
+                    None => self.buffers.for_read(bytes)?,
                 };
                 Command::raw(sqe, Some(data))
             }
@@ -240,18 +267,20 @@ impl Core {
                 Ok(true)
             }
             Err(error) => {
-                let error = match error.reason {
-                    SubmitReason::Closed => ReplayError::QueueClosed { queue },
-                    _ => ReplayError::Driver {
-                        operation: "submitting a command",
-                        source: error.into(),
-                    },
-                };
-                if let (Some(slot), Some(checks)) = (token.slot, &mut self.checks) {
-                    checks.take_back(lane, slot);
-                }
+                let error = refused(queue, error);
+                self.take_back(lane, token);
                 Err(error)
             }
+        }
+    }
+
+    /// A piece was not submitted after all.
+    #[cold]
+    fn take_back(&mut self, lane: usize, token: Token) {
+        match (token.slot, &mut self.checks, &mut self.content) {
+            (Some(slot), Some(checks), _) => checks.take_back(lane, slot),
+            (Some(slot), None, Some(content)) => content.free(slot),
+            _ => {}
         }
     }
 
@@ -260,6 +289,9 @@ impl Core {
         let token = Token::unpack(done.user);
         if let Some(page) = token.page {
             self.buffers.free_range_page(page);
+        }
+        if let (Some(slot), None, Some(content)) = (token.slot, &self.checks, &mut self.content) {
+            content.free(slot);
         }
         if let (Some(slot), Some(checks)) = (token.slot, &mut self.checks) {
             let ended = checks.end(lane, slot, done);
@@ -316,6 +348,18 @@ impl Core {
         if self.failure.is_none() {
             self.failure = failure;
         }
+    }
+}
+
+/// Why a command was not submitted.
+#[cold]
+fn refused(queue: QueueId, error: SubmitError<'_>) -> ReplayError {
+    match error.reason {
+        SubmitReason::Closed => ReplayError::QueueClosed { queue },
+        _ => ReplayError::Driver {
+            operation: "submitting a command",
+            source: error.into(),
+        },
     }
 }
 

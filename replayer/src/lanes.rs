@@ -7,7 +7,7 @@ use std::rc::Rc;
 use driver::transport::Transport;
 use driver::{Controller, QueueOptions, QueuePair, Sequence};
 use nvme::{DsmRange, QueueId};
-use traces::{Clock, CommandRecord, EventRecord, Tap};
+use traces::{Clock, CommandRecord, EventRecord, PayloadPlace, Tap};
 
 use crate::facts::QueueFacts;
 use crate::jobs::Core;
@@ -295,5 +295,13 @@ impl<P: Tap> Tap for Shared<P> {
 
     fn event(&mut self, record: &EventRecord) {
         self.0.borrow_mut().event(record);
+    }
+
+    fn wants_payload(&self) -> bool {
+        self.0.borrow().wants_payload()
+    }
+
+    fn payload(&mut self, place: &PayloadPlace, bytes: usize, copy: &mut dyn FnMut(&mut [u8])) {
+        self.0.borrow_mut().payload(place, bytes, copy);
     }
 }

@@ -26,7 +26,9 @@
 //!
 //! What it replays: Flush, Read, Write, Write Zeroes, Dataset Management and
 //! Verify as they were; Compare as a Read of the same blocks, as the data that
-//! was compared is not in a trace. Commands that never completed when they were
+//! was compared is not in a trace. What is written is what was recorded, where the
+//! trace has that: byte for byte, or, where it has hashes, made so that equal
+//! blocks are equal again. Commands that never completed when they were
 //! recorded are replayed too. Admin commands, and commands whose data a trace
 //! does not have, are counted and left out.
 //!
@@ -39,6 +41,7 @@
 mod books;
 mod buffers;
 mod check;
+mod content;
 
 mod error;
 mod extents;
@@ -65,7 +68,7 @@ pub use error::ReplayError;
 pub use facts::{NamespaceFacts, QueueFacts, TraceFacts, WriteFacts};
 pub use filter::Filter;
 pub use mapping::{Mapping, MappingError};
-pub use options::{AllowWrite, ReplayOptions};
+pub use options::{AllowWrite, DataSource, ReplayOptions};
 pub use outlook::{Outlook, WriteOutlook};
 pub use pace::{Pace, PaceError};
 pub use plan::SkipReason;

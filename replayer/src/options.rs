@@ -46,6 +46,11 @@ pub struct ReplayOptions {
     pub seed: u64,
     /// How much of that data can be compressed away, percent.
     pub compressibility: u8,
+    /// What writes carry.
+    pub data: DataSource,
+    /// How many blocks of the data that is made are written more than once,
+    /// percent; none for a pattern that has no block of its own for each.
+    pub dedup: Option<u8>,
     /// Whether what is read is held against what the replay wrote before.
     /// That looks at all data, and takes memory for each block.
     pub verify: bool,
@@ -67,9 +72,23 @@ impl Default for ReplayOptions {
             timeout: Duration::from_secs(30),
             seed: 0,
             compressibility: 0,
+            data: DataSource::default(),
+            dedup: None,
             verify: false,
         }
     }
+}
+
+/// What writes carry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DataSource {
+    /// What was recorded, where the trace has it: the data, or data made to the
+    /// hashes. The records have to come with payload
+    /// ([`crate::Playlist::with_payload`]). Of other writes, the pattern.
+    #[default]
+    Recorded,
+    /// A pattern, whatever the trace has.
+    Pattern,
 }
 
 /// Why a replay may overwrite what is on the device.

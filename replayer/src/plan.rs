@@ -8,7 +8,7 @@ use nvme::{
     ReadWriteCdw12, Sqe, Status,
 };
 use serde::Serialize;
-use traces::CommandRecord;
+use traces::{CommandRecord, Payload};
 
 use crate::mapping::{AddressMap, Extent, Misplaced};
 
@@ -89,6 +89,10 @@ pub(crate) struct Plan {
     work: Work,
     block_bytes: u64,
     piece_blocks_max: u64,
+    /// What it wrote, where that is to be written again.
+    payload: Option<Box<Payload>>,
+    /// Bytes of its pieces that are out.
+    sent_bytes: usize,
 }
 
 /// What moves between host and device.
@@ -120,7 +124,13 @@ pub(crate) enum Piece<'p> {
     /// The entry as it is.
     Bare(Sqe),
     /// With `bytes` bytes of data, from or to the host.
-    Moving { sqe: Sqe, data: Data, bytes: usize },
+    Moving {
+        sqe: Sqe,
+        data: Data,
+        bytes: usize,
+        /// What it wrote, and where in it the piece starts, bytes.
+        payload: Option<(&'p Payload, usize)>,
+    },
     /// With these ranges as its data.
     Ranges { sqe: Sqe, ranges: &'p [DsmRange] },
 }
@@ -128,6 +138,8 @@ pub(crate) enum Piece<'p> {
 /// CDW13 07:00 of Read and Write: hints on how the data is used
 /// (`NVM Command Set 1.1 §3.3.4`).
 const HINTS: u32 = 0xff;
+/// A block of the target, should its size not fit this machine's numbers.
+const PAGE_BYTES: usize = 4096;
 /// NLB has 16 bits.
 const BLOCKS_MAX: u64 = 1 << 16;
 
@@ -196,6 +208,8 @@ impl Planner {
             work,
             block_bytes,
             piece_blocks_max,
+            payload: None,
+            sent_bytes: 0,
         })
     }
 
@@ -292,6 +306,31 @@ fn push_extent(ranges: &mut Vec<DsmRange>, range: &DsmRange, extent: Extent) {
 }
 
 impl Plan {
+    /// Has it write `payload`, if that is what it covers, and no more. Returns
+    /// whether it does.
+    pub(crate) fn pay(&mut self, payload: Option<Box<Payload>>) -> bool {
+        self.payload = payload.filter(|payload| {
+            let bytes = payload.blocks() * u64::from(payload.block_bytes());
+            self.data == Data::Write && !self.is_widened && bytes == self.bytes()
+        });
+        self.payload.is_some()
+    }
+
+    /// Whether it moves data to the device.
+    pub(crate) fn writes(&self) -> bool {
+        self.data == Data::Write
+    }
+
+    /// Whether it writes what was recorded.
+    pub(crate) const fn is_paid(&self) -> bool {
+        self.payload.is_some()
+    }
+
+    /// Bytes of a block of the target.
+    pub(crate) fn block_bytes(&self) -> usize {
+        usize::try_from(self.block_bytes).unwrap_or(PAGE_BYTES)
+    }
+
     /// How many pieces are left.
     pub(crate) fn pieces(&self) -> u64 {
         let of = |extent: Extent| extent.blocks.div_ceil(self.piece_blocks_max);
@@ -347,10 +386,13 @@ impl Plan {
                     return Some(Piece::Bare(sqe));
                 }
                 let bytes = usize::try_from(blocks * self.block_bytes).unwrap_or(usize::MAX);
+                let offset = self.sent_bytes;
+                self.sent_bytes = offset.saturating_add(bytes);
                 Some(Piece::Moving {
                     sqe,
                     data: self.data,
                     bytes,
+                    payload: self.payload.as_deref().map(|payload| (payload, offset)),
                 })
             }
             Work::Ranges { ranges, sent } => {

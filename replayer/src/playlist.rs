@@ -50,6 +50,8 @@ pub struct Playlist<'t> {
     order: Order,
     filter: Filter,
     header: Header,
+    /// Whether what is played has what was written.
+    pays: bool,
 }
 
 #[derive(Debug)]
@@ -118,7 +120,23 @@ impl<'t> Playlist<'t> {
             order,
             filter,
             header,
+            pays: false,
         })
+    }
+
+    /// The same, with what was written as far as the traces have it
+    /// ([`Records::with_payload`]); but not in [`Playlist::once`], for facts do
+    /// not need it.
+    #[must_use]
+    pub const fn with_payload(mut self) -> Self {
+        self.pays = true;
+        self
+    }
+
+    /// Whether any of the traces has something of what was written.
+    #[must_use]
+    pub fn has_payload(&self) -> bool {
+        self.parts.iter().any(|part| part.reader.has_payload())
     }
 
     /// What the traces say of themselves; of several, what they have in common.
@@ -130,12 +148,16 @@ impl<'t> Playlist<'t> {
     /// All traces once, in submission order.
     #[must_use]
     pub fn once(&self) -> Play<'_, 't> {
-        self.play(Some(1), Position::default())
+        self.started(Some(1), Position::default(), false)
     }
 
     /// All traces so many times, or without an end, from a place on.
     #[must_use]
     pub fn play(&self, passes: Option<u64>, from: Position) -> Play<'_, 't> {
+        self.started(passes, from, self.pays)
+    }
+
+    fn started(&self, passes: Option<u64>, from: Position, pays: bool) -> Play<'_, 't> {
         let mut play = Play {
             list: self,
             tracks: Vec::new(),
@@ -145,6 +167,7 @@ impl<'t> Playlist<'t> {
             left: passes.map(|passes| passes.saturating_sub(from.passes)),
             skip: from.commands,
             is_empty: true,
+            pays,
         };
         if play.left != Some(0) {
             play.begin();
@@ -158,6 +181,8 @@ fn header_of(readers: &[Reader]) -> Result<Header, PlaylistError> {
     let mut header = headers.next().cloned().unwrap_or_default();
     for other in headers {
         header.io_queues = header.io_queues.saturating_add(other.io_queues);
+        let payload = header.payload.take().max(other.payload.clone());
+        header.payload = payload;
         for namespace in &other.namespaces {
             add_namespace(&mut header.namespaces, *namespace)?;
         }
@@ -203,6 +228,7 @@ pub struct Play<'p, 't> {
     /// Commands to leave out first.
     skip: u64,
     is_empty: bool,
+    pays: bool,
 }
 
 #[derive(Debug)]
@@ -232,9 +258,14 @@ impl Play<'_, '_> {
         let Some(part) = self.list.parts.get(self.next_part) else {
             return false;
         };
+        let records = part.reader.records_since(part.from_ns);
         self.tracks.push(Track {
             part: self.next_part,
-            records: part.reader.records_since(part.from_ns),
+            records: if self.pays {
+                records.with_payload()
+            } else {
+                records
+            },
             head: None,
             base_ns: self.base_ns,
         });

@@ -13,6 +13,7 @@ use traces::{Clock, Record, Tap};
 use crate::books::Books;
 use crate::buffers::Buffers;
 use crate::check::Checks;
+use crate::content::Content;
 use crate::jobs::{Core, Jobs};
 use crate::lanes::{Lane, Layout};
 use crate::pace::Cap;
@@ -199,8 +200,11 @@ impl<'r, P: Tap> Replay<'r, P> {
         let transfer = info.mdts_bytes.map_or(transfer, |mdts| transfer.min(mdts));
         let layout = Layout::new(facts, &options, info.queue_pairs_max, info.depth_max);
         let buffers = Buffers::allocate(controller, transfer, layout.in_flight_max(), &options)?;
+        let sizes = (transfer, layout.in_flight_max());
+        let content = Content::new(controller, facts, &options, sizes)?;
         let mut core = Core {
             checks: None,
+            content,
             cap: Cap::new(options.iops_max),
             think: (options.pace == Pace::Think).then(|| Think::new(facts.queues.len())),
             books: Books::new(facts),
@@ -290,17 +294,38 @@ pub(crate) fn check(facts: &TraceFacts, options: &ReplayOptions) -> Result<(), R
 
 /// Records that are handed from thread to thread at a time.
 const CHUNK: usize = 1024;
+/// And bytes of what they wrote.
+const CHUNK_BYTES: usize = 4 << 20;
 /// Chunks that are read ahead: together a block of a trace.
 const CHUNKS_AHEAD: usize = 16;
 
 /// Sends all of `records`, as long as anybody wants them.
-fn read_ahead<R>(records: impl IntoIterator<Item = R>, sender: &SyncSender<Vec<R>>) {
+fn read_ahead<E>(
+    records: impl IntoIterator<Item = Result<Record, E>>,
+    sender: &SyncSender<Vec<Result<Record, E>>>,
+) {
     let mut records = records.into_iter();
     loop {
-        let chunk: Vec<R> = records.by_ref().take(CHUNK).collect();
+        let mut chunk = Vec::new();
+        let mut weight = 0;
+        for record in records.by_ref() {
+            weight += weigh(&record);
+            chunk.push(record);
+            if chunk.len() >= CHUNK || weight >= CHUNK_BYTES {
+                break;
+            }
+        }
         if chunk.is_empty() || sender.send(chunk).is_err() {
             return;
         }
+    }
+}
+
+/// What a record takes in memory beside itself, bytes.
+fn weigh<E>(record: &Result<Record, E>) -> usize {
+    match record {
+        Ok(Record::Command { payload, .. }) => payload.as_ref().map_or(0, |it| it.weight()),
+        _ => 0,
     }
 }
 
@@ -347,10 +372,11 @@ where
     let (mut notes, is_in_order) = put_in_order(controller, &mut lanes);
     if !is_in_order {
         // The device may still write to them: nobody else is to have them.
-        std::mem::forget((core.buffers, core.checks));
+        std::mem::forget((core.buffers, core.checks, core.content));
     }
     let paced = options.pace.has_deadlines();
     let books = core.books;
+    notes.extend(books.payload_note());
     let replayed_ns = books.last_complete_ns.saturating_sub(state.start_ns);
     let unsent = state
         .left_from

@@ -109,8 +109,12 @@ where
             return;
         };
         for record in records.by_ref() {
-            let (command, ranges) = match record {
-                Ok(Record::Command { command, ranges }) => (command, ranges),
+            let (command, ranges, payload) = match record {
+                Ok(Record::Command {
+                    command,
+                    ranges,
+                    payload,
+                }) => (command, ranges, payload),
                 Ok(Record::Event(_) | Record::Gap(_)) => continue,
                 Err(error) => {
                     let why = error.to_string();
@@ -122,7 +126,7 @@ where
             self.read += 1;
             let place = self.place_of.get(&command.queue);
             let plan = self.planner.plan(&command, &ranges);
-            let (plan, place) = match (plan, place) {
+            let (mut plan, place) = match (plan, place) {
                 (Ok(plan), Some(&place)) => (plan, place),
                 (Err(reason), _) => {
                     core.books.skip(&command, reason);
@@ -135,6 +139,7 @@ where
                 }
             };
             core.books.take(&command, plan.is_widened);
+            core.pay(&mut plan, payload);
             let submit_ns = command.submit_ns;
             let complete_ns = command.completion.map(|completion| completion.complete_ns);
             let think = core.think.as_mut();

@@ -6,7 +6,7 @@ use nvme::NvmOpcode;
 use replayer::Pace;
 use traces::{Header, NamespaceInfo, Record};
 use vssd_tests::sim::replay::{options, replay};
-use vssd_tests::sim::trace::{by_queue, seen, untimed};
+use vssd_tests::sim::trace::{Seen, by_queue, seen, untimed};
 use vssd_tests::sim::{Device, DeviceOptions, windows_boot};
 
 #[test]
@@ -19,8 +19,10 @@ fn the_boot_of_windows_replays_completely() {
     let trace: Vec<Record> = boot.records().map(Result::unwrap).collect();
     let commands = || {
         trace.iter().map(|record| match record {
-            Record::Command { command, ranges } => (command, ranges),
-            other => panic!("{other:?}"),
+            Record::Command {
+                command, ranges, ..
+            } => (command, ranges),
+            _ => panic!("{record:?}"),
         })
     };
     // A line is a command, or one of its ranges.
@@ -68,9 +70,7 @@ fn the_boot_of_windows_replays_completely() {
     };
     assert_eq!(report.read_bytes, bytes(NvmOpcode::READ));
     assert_eq!(report.written_bytes, bytes(NvmOpcode::WRITE));
-    let small = |it: &vssd_tests::sim::trace::Seen| {
-        it.opcode != NvmOpcode::READ || it.cdw10_15[2] & 0xffff < 2048
-    };
+    let small = |it: &Seen| it.opcode != NvmOpcode::READ || it.cdw10_15[2] & 0xffff < 2048;
     assert!(replayed.seen.iter().all(small), "at most 1 MiB each");
 
     // At the recorded pace, the minute passes in virtual time, exactly.
@@ -78,10 +78,9 @@ fn the_boot_of_windows_replays_completely() {
     let replayed = replay(&device, &header, &trace, options).unwrap();
     let report = &replayed.report;
     assert!(report.is_success(), "{report}");
-    let whole = |it: &vssd_tests::sim::trace::Seen| it.opcode != NvmOpcode::READ;
-    let only = |commands: Vec<vssd_tests::sim::trace::Seen>| {
-        by_queue(&untimed(commands.into_iter().filter(whole).collect()))
-    };
+    let whole = |it: &Seen| it.opcode != NvmOpcode::READ;
+    let only =
+        |commands: Vec<Seen>| by_queue(&untimed(commands.into_iter().filter(whole).collect()));
     assert_eq!(only(replayed.seen.clone()), only(seen(&trace)));
     assert_eq!(report.pacing.unwrap().p99_ns, 0);
     let (recorded_ns, replayed_ns) = (report.recorded_ns, report.replayed_ns);

@@ -147,6 +147,7 @@ fn record(
             cdw10_15: [low, high, nlb, 0, 0, 0],
         },
         ranges: Vec::new(),
+        payload: None,
     }
 }
 

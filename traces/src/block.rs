@@ -4,6 +4,7 @@ use nvme::DsmRange;
 
 use crate::codec::{BlockBuffer, Mark};
 use crate::format::BlockHeader;
+use crate::payload::PayloadTotals;
 use crate::{CommandRecord, EventRecord, Gap, Record};
 
 /// What the index says of a block.
@@ -36,6 +37,12 @@ impl BlockInfo {
     #[must_use]
     pub fn marks(&self) -> u32 {
         self.header.marks
+    }
+
+    /// Whether it holds what commands wrote, and no records.
+    #[must_use]
+    pub fn is_payload(&self) -> bool {
+        self.header.is_payload()
     }
 
     /// The smallest sequence number in it.
@@ -87,10 +94,12 @@ impl BlockInfo {
 }
 
 /// A block of a trace, decoded.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Block {
     pub(crate) buffer: BlockBuffer,
     pub(crate) unknown: u32,
+    /// Of a block of payload.
+    pub(crate) payload: PayloadTotals,
 }
 
 impl Block {
@@ -162,7 +171,11 @@ impl Position {
             self.command += 1;
             let command = *block.buffer.commands.get(index)?;
             let ranges = block.ranges(index).to_vec();
-            return Some(Record::Command { command, ranges });
+            return Some(Record::Command {
+                command,
+                ranges,
+                payload: None,
+            });
         }
         let mark = block.buffer.marks.get(self.mark)?;
         self.mark += 1;

@@ -143,7 +143,9 @@ pub fn diff(
 /// The next I/O command, with a hash of its ranges.
 fn next_io(records: &mut Records<'_>) -> Result<Option<(CommandRecord, u64)>, TraceError> {
     for record in records {
-        if let Record::Command { command, ranges } = record?
+        if let Record::Command {
+            command, ranges, ..
+        } = record?
             && !command.is_admin()
         {
             let hash = ranges.iter().fold(0_u64, |hash, range| {
@@ -279,6 +281,7 @@ impl Differ {
             let record = Record::Command {
                 command: *command,
                 ranges: Vec::new(),
+                payload: None,
             };
             self.diff
                 .shown

@@ -12,7 +12,9 @@ pub(crate) const MAGIC: [u8; 8] = *b"\x89VTR\r\n\x1a\n";
 /// Readers refuse any other major version.
 pub(crate) const MAJOR: u16 = 1;
 /// Readers accept any minor version of their major version.
-pub(crate) const MINOR: u16 = 0;
+pub(crate) const MINOR: u16 = 1;
+/// The minor version that has no payload, which traces without it are of.
+pub(crate) const MINOR_PLAIN: u16 = 0;
 /// Magic, version and length before the header's JSON.
 pub(crate) const HEADER_FIXED_BYTES: usize = 16;
 /// The longest JSON that a header may hold, bytes.
@@ -143,6 +145,11 @@ impl BlockHeader {
             }
         }
         Ok(())
+    }
+
+    /// Whether what it holds is what commands wrote, and not commands.
+    pub(crate) fn is_payload(&self) -> bool {
+        self.commands == 0 && self.marks == 0
     }
 
     /// Header and payload, bytes.

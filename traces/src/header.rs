@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::payload::PayloadInfo;
+
 /// The self-description at the start of a trace: which device, which clock,
 /// when, by which program.
 ///
@@ -29,6 +31,9 @@ pub struct Header {
     /// When the recording started.
     #[serde(default)]
     pub start: Start,
+    /// What the trace holds of what was written; none where that is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<PayloadInfo>,
     /// The program that wrote the trace, with its version: "vssd 0.1.0".
     #[serde(default)]
     pub tool: String,

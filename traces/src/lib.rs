@@ -29,6 +29,7 @@ mod format;
 pub mod fuzz;
 mod header;
 mod pack;
+mod payload;
 pub mod plot;
 mod reader;
 mod record;
@@ -48,6 +49,10 @@ pub use clock::{Clock, MonotonicClock, VirtualClock};
 pub use error::TraceError;
 pub use header::{ClockInfo, DeviceIdentity, Header, NamespaceInfo, PciIdentity, Start};
 pub use pack::pack;
+pub use payload::{
+    BlockDigest, Digester, Payload, PayloadContent, PayloadInfo, PayloadKind, PayloadPlace,
+    PayloadTotals,
+};
 pub use reader::{Hole, Reader, Recovery, Salvage};
 pub use record::{CommandRecord, Completion, Event, EventRecord, Gap, Record};
 pub use records::Records;

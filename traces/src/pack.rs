@@ -22,7 +22,7 @@ pub fn pack<W: Write>(
     const TELL_EVERY: u64 = 1 << 14;
     let mut copied = 0_u64;
     reader.with_records(|records| {
-        for record in records {
+        for record in records.with_payload() {
             writer.record(&record?)?;
             copied += 1;
             if copied.is_multiple_of(TELL_EVERY) {

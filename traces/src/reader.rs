@@ -17,6 +17,7 @@ use crate::format::{
     BLOCK_HEADER_BYTES, BLOCK_MAGIC, BlockHeader, Fields, HEADER_FIXED_BYTES, HEADER_JSON_MAX,
     INDEX_BYTES_MAX, INDEX_ENTRY_BYTES, INDEX_MAGIC, MAGIC, MAJOR, TRAILER_BYTES, TRAILER_MAGIC,
 };
+use crate::payload::PayloadBlock;
 use crate::records::Records;
 use crate::source::Source;
 use crate::totals::{Counter, End, Totals};
@@ -147,6 +148,17 @@ impl Reader {
         self.version
     }
 
+    /// Whether it holds anything of what was written.
+    #[must_use]
+    pub fn has_payload(&self) -> bool {
+        self.index.iter().any(BlockInfo::is_payload)
+    }
+
+    /// What errors call the file.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its blocks, in file order.
     #[must_use]
     pub fn index(&self) -> &[BlockInfo] {
@@ -229,6 +241,39 @@ impl Reader {
     /// Reads the block that `info` tells of; where it is `headless`, its payload
     /// only.
     fn read_whole(&self, info: &BlockInfo, headless: bool) -> Result<Block, TraceError> {
+        if info.is_payload() {
+            let decode = |payload: &[u8]| PayloadBlock::decode(&info.header, payload);
+            let payload = self.decoded(info, headless, decode)?.totals;
+            return Ok(Block {
+                payload,
+                ..Block::default()
+            });
+        }
+        let decode = |payload: &[u8]| codec::decode(&info.header, payload);
+        let (buffer, unknown) = self.decoded(info, headless, decode)?;
+        Ok(Block {
+            buffer,
+            unknown,
+            ..Block::default()
+        })
+    }
+
+    /// The block of payload that `info` tells of.
+    pub(crate) fn payload_block(&self, info: &BlockInfo) -> Result<PayloadBlock, TraceError> {
+        let salvaged = self.salvaged.as_ref();
+        let headless = salvaged.is_some_and(|it| it.is_headless(info.offset));
+        let decode = |payload: &[u8]| PayloadBlock::decode(&info.header, payload);
+        self.decoded(info, headless, decode)
+    }
+
+    /// What `decode` makes of the bytes of a block after its header, whose
+    /// checksum is right.
+    fn decoded<T>(
+        &self,
+        info: &BlockInfo,
+        headless: bool,
+        decode: impl FnOnce(&[u8]) -> Result<T, Flaw>,
+    ) -> Result<T, TraceError> {
         let header = &info.header;
         let mut bytes = vec![0; BLOCK_HEADER_BYTES + header.payload_bytes as usize];
         self.read(&mut bytes, info.offset)?;
@@ -241,14 +286,11 @@ impl Reader {
             }
         };
         let decoded = if crc32fast::hash(payload) == header.payload_crc {
-            codec::decode(header, payload)
+            decode(payload)
         } else {
             Err(Flaw::damaged("the block's checksum is wrong"))
         };
-        match decoded {
-            Ok((buffer, unknown)) => Ok(Block { buffer, unknown }),
-            Err(flaw) => Err(flaw.at(&self.name, info.offset)),
-        }
+        decoded.map_err(|flaw| flaw.at(&self.name, info.offset))
     }
 
     fn read(&self, buffer: &mut [u8], offset: u64) -> Result<(), TraceError> {
@@ -303,6 +345,7 @@ impl Reader {
             match self.read_block(&info) {
                 Ok(block) => {
                     counter.add(&block.buffer);
+                    counter.add_payload(&block.payload);
                     records += u64::from(info.commands()) + u64::from(info.marks());
                     self.index.push(info);
                     whole = (self.index.len(), offset, records, counter.clone());

@@ -1,5 +1,6 @@
 //! The unit of a trace.
 
+use crate::payload::Payload;
 use nvme::{
     AdminOpcode, CommandId, DsmRange, Lba, NamespaceId, NvmOpcode, QueueId, ReadWriteCdw12, Sqe,
     Status,
@@ -16,6 +17,9 @@ pub enum Record {
         /// The ranges of a Dataset Management command, as the host gave them;
         /// empty for every other.
         ranges: Vec<DsmRange>,
+        /// What it wrote, where the trace has that and it was asked for
+        /// ([`crate::Records::with_payload`]).
+        payload: Option<Box<Payload>>,
     },
     /// Something that happened to the controller.
     Event(EventRecord),
@@ -155,6 +159,15 @@ impl CommandRecord {
         sqe.set_slba(lba);
         self.cdw10_15[0] = sqe.cdw10.get();
         self.cdw10_15[1] = sqe.cdw11.get();
+    }
+
+    /// Whether it writes data that a trace may hold.
+    #[must_use]
+    pub fn may_have_payload(&self) -> bool {
+        matches!(
+            self.nvm_opcode(),
+            Some(NvmOpcode::WRITE | NvmOpcode::ZONE_APPEND)
+        )
     }
 
     /// Whether the force unit access bit is set.

@@ -6,6 +6,7 @@ use std::collections::BinaryHeap;
 use crate::ahead::Ahead;
 use crate::block::{Block, Key, Position};
 use crate::error::TraceError;
+use crate::payload::Payloads;
 use crate::{BlockInfo, Reader, Record};
 
 /// Decoded commands that the merge holds before it lets go of blocks that it
@@ -33,6 +34,7 @@ pub struct Records<'a> {
     held_commands_max: u64,
     /// Records before are left out.
     since_ns: u64,
+    payloads: Option<Payloads>,
     failed: bool,
 }
 
@@ -56,7 +58,7 @@ impl<'a> Records<'a> {
     pub(crate) fn of(reader: &'a Reader, wanted: impl Fn(&BlockInfo) -> bool) -> Self {
         let blocks = reader.index().iter().enumerate();
         let mut waiting: Vec<usize> = blocks
-            .filter(|(_, block)| wanted(block))
+            .filter(|(_, block)| !block.is_payload() && wanted(block))
             .map(|(index, _)| index)
             .collect();
         waiting.sort_by_key(|&block| Reverse((due_at(reader, block), block)));
@@ -69,8 +71,36 @@ impl<'a> Records<'a> {
             held_commands: 0,
             held_commands_max: HELD_COMMANDS_MAX,
             since_ns: 0,
+            payloads: None,
             failed: false,
         }
+    }
+
+    /// These records, with what commands wrote as far as the trace has it. That
+    /// takes as much memory as the payload of one block, and of commands that
+    /// overtook each other.
+    #[must_use]
+    pub fn with_payload(mut self) -> Self {
+        if self.reader.has_payload() {
+            self.payloads = Some(Payloads::of(self.reader));
+        }
+        self
+    }
+
+    /// Adds to `record` what it wrote.
+    fn pay(&mut self, mut record: Record) -> Result<Record, TraceError> {
+        if let Some(payloads) = &mut self.payloads
+            && let Record::Command {
+                command, payload, ..
+            } = &mut record
+            && command.may_have_payload()
+        {
+            let found = payloads.take(self.reader, command.sequence)?;
+            // Of another length it is not this command's.
+            let blocks = u64::from(command.data_blocks());
+            *payload = found.filter(|it| it.blocks() == blocks).map(Box::new);
+        }
+        Ok(record)
     }
 
     /// The blocks in the order in which they are due.
@@ -220,7 +250,12 @@ impl Iterator for Records<'_> {
         loop {
             match self.next_record() {
                 Ok(Some(record)) if at_ns(&record) < self.since_ns => {}
-                Ok(record) => return record.map(Ok),
+                Ok(None) => return None,
+                Ok(Some(record)) => {
+                    let record = self.pay(record);
+                    self.failed = record.is_err();
+                    return Some(record);
+                }
                 Err(error) => {
                     self.failed = true;
                     return Some(Err(error));

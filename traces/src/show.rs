@@ -37,7 +37,9 @@ pub fn heading() -> String {
 #[must_use]
 pub fn line(record: &Record, origin_ns: u64) -> String {
     match record {
-        Record::Command { command, ranges } => command_line(command, ranges, origin_ns),
+        Record::Command {
+            command, ranges, ..
+        } => command_line(command, ranges, origin_ns),
         Record::Event(event) => format!(
             "{}  --- {} ---",
             time(event.at_ns, origin_ns),

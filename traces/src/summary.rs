@@ -146,11 +146,12 @@ impl Summary {
             end: reader.totals().end.clone(),
         };
         let mut tallies = BTreeMap::new();
-        for (info, block) in reader.index().iter().zip(reader.blocks()) {
+        let blocks = reader.index().iter().enumerate();
+        for (index, info) in blocks.filter(|(_, info)| !info.is_payload()) {
             let last = info.max_submit_ns().max(info.last_complete_ns());
             summary.first_ns = summary.first_ns.min(info.min_submit_ns());
             summary.last_ns = summary.last_ns.max(last);
-            summary.add(&block?, reader, &mut tallies);
+            summary.add(&reader.block(index)?, reader, &mut tallies);
         }
         summary.first_ns = summary.first_ns.min(summary.last_ns);
         summary.opcodes = tallies.into_iter().map(OpcodeSummary::from).collect();

@@ -2,6 +2,7 @@
 
 use nvme::DsmRange;
 
+use crate::payload::PayloadPlace;
 use crate::{CommandRecord, EventRecord, Record};
 
 /// An observer of a device's (or a driver's) commands.
@@ -23,6 +24,21 @@ pub trait Tap {
 
     /// Something happened to the controller.
     fn event(&mut self, record: &EventRecord);
+
+    /// Whether it wants to know what is written. Where it does not, callers
+    /// need not call [`Tap::payload`].
+    fn wants_payload(&self) -> bool {
+        false
+    }
+
+    /// A Write or a Zone Append is about to be submitted to the medium
+    /// (device side) or to the device (host side), with `bytes` bytes of data,
+    /// which are whole blocks. `copy` fills what it is given with the data that
+    /// follow, so often as the tap calls it. Called before
+    /// [`Tap::command`] of the same command, where it is called at all.
+    fn payload(&mut self, place: &PayloadPlace, bytes: usize, copy: &mut dyn FnMut(&mut [u8])) {
+        let _ = (place, bytes, copy);
+    }
 }
 
 /// The disconnected tap.
@@ -48,6 +64,14 @@ impl<T: Tap> Tap for &mut T {
     fn event(&mut self, record: &EventRecord) {
         (**self).event(record);
     }
+
+    fn wants_payload(&self) -> bool {
+        (**self).wants_payload()
+    }
+
+    fn payload(&mut self, place: &PayloadPlace, bytes: usize, copy: &mut dyn FnMut(&mut [u8])) {
+        (**self).payload(place, bytes, copy);
+    }
 }
 
 /// A tap that comes and goes: nothing is observed while there is none.
@@ -71,6 +95,16 @@ impl<T: Tap> Tap for Option<T> {
             tap.event(record);
         }
     }
+
+    fn wants_payload(&self) -> bool {
+        self.as_ref().is_some_and(T::wants_payload)
+    }
+
+    fn payload(&mut self, place: &PayloadPlace, bytes: usize, copy: &mut dyn FnMut(&mut [u8])) {
+        if let Some(tap) = self {
+            tap.payload(place, bytes, copy);
+        }
+    }
 }
 
 /// Keeps everything in memory, in the order of completion: for tests and
@@ -80,6 +114,7 @@ impl Tap for Vec<Record> {
         self.push(Record::Command {
             command: *record,
             ranges: ranges.to_vec(),
+            payload: None,
         });
     }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::NamespaceInfo;
 use crate::codec::{BlockBuffer, Mark};
+use crate::payload::PayloadTotals;
 
 /// What a trace holds altogether, and how it ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,9 @@ pub struct Totals {
     /// As much of how many I/O queues there are; 0 where the header has it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub io_queues: u32,
+    /// What was written, as far as it is in the trace.
+    #[serde(default, skip_serializing_if = "PayloadTotals::is_empty")]
+    pub payload: PayloadTotals,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
@@ -97,6 +101,11 @@ impl Counter {
                 }
             }
         }
+    }
+
+    /// What a block of payload holds.
+    pub(crate) fn add_payload(&mut self, payload: &PayloadTotals) {
+        self.totals.payload.add(payload);
     }
 
     /// What is known of the device at the end only.

@@ -1,16 +1,20 @@
 //! Writing a trace.
 
+mod payload;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
 use nvme::{DSM_RANGES_MAX, DsmRange};
 
+use self::payload::PayloadWriter;
 use crate::codec::{self, BlockBuffer, FastScratch, Mark, PackedMemory, Ranged};
 use crate::error::TraceError;
 use crate::format::{
     BLOCK_HEADER_BYTES, BLOCK_PAYLOAD_MAX, BlockHeader, HEADER_FIXED_BYTES, HEADER_JSON_MAX,
-    INDEX_ENTRY_BYTES, INDEX_FIXED_BYTES, INDEX_MAGIC, MAGIC, MAJOR, MINOR, TRAILER_MAGIC,
+    INDEX_ENTRY_BYTES, INDEX_FIXED_BYTES, INDEX_MAGIC, MAGIC, MAJOR, MINOR, MINOR_PLAIN,
+    TRAILER_MAGIC,
 };
 use crate::totals::{Counter, End, Totals};
 use crate::{CommandRecord, EventRecord, Gap, Header, NamespaceInfo, Record};
@@ -158,6 +162,8 @@ pub struct Writer<W> {
     /// largest of an event: where a gap stands.
     next_sequence: u64,
     counter: Counter,
+    /// None where the header says that there is no payload.
+    payload: Option<PayloadWriter>,
 }
 
 impl Writer<File> {
@@ -236,6 +242,7 @@ impl<W: Write> Writer<W> {
             index: Vec::new(),
             next_sequence: 0,
             counter: Counter::default(),
+            payload: PayloadWriter::of(header, options.effort),
         })
     }
 
@@ -262,7 +269,7 @@ impl<W: Write> Writer<W> {
         self.next_sequence = self.next_sequence.max(record.sequence.saturating_add(1));
         let limit = self.options.block_commands.clamp(1, 1 << 16) as usize;
         if self.block.commands.len() >= limit {
-            self.flush()?;
+            self.flush_records()?;
         }
         Ok(())
     }
@@ -288,7 +295,7 @@ impl<W: Write> Writer<W> {
             });
         }
         if self.block.ranges.len() + ranges.len() > RANGES_A_BLOCK {
-            self.flush()?;
+            self.flush_records()?;
         }
         // Both are below 2^17.
         let small = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
@@ -338,7 +345,7 @@ impl<W: Write> Writer<W> {
     fn mark(&mut self, mark: Mark) -> Result<(), TraceError> {
         self.block.marks.push(mark);
         if self.block.marks.len() >= MARKS_A_BLOCK {
-            self.flush()?;
+            self.flush_records()?;
         }
         Ok(())
     }
@@ -349,7 +356,16 @@ impl<W: Write> Writer<W> {
     /// As [`Writer::command`].
     pub fn record(&mut self, record: &Record) -> Result<(), TraceError> {
         match record {
-            Record::Command { command, ranges } => self.command(command, ranges),
+            Record::Command {
+                command,
+                ranges,
+                payload,
+            } => {
+                if let Some(payload) = payload {
+                    self.payload_of(command, payload)?;
+                }
+                self.command(command, ranges)
+            }
             Record::Event(event) => self.event(event),
             Record::Gap(gap) => self.gap(gap),
         }
@@ -364,15 +380,21 @@ impl<W: Write> Writer<W> {
     /// How many records wait in the open block.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.block.commands.len() + self.block.marks.len()
+        let payload = self.payload.as_ref().map_or(0, PayloadWriter::pending);
+        self.block.commands.len() + self.block.marks.len() + payload
     }
 
-    /// Closes the open block, full or not, and writes it.
+    /// Closes the open blocks, full or not, and writes them.
     ///
     /// # Errors
     /// [`TraceError::Io`] where the sink fails; the block is dropped, and the sink
     /// may hold a part of it (see [`Writer::whole_bytes`]).
     pub fn flush(&mut self) -> Result<(), TraceError> {
+        self.flush_payload()?;
+        self.flush_records()
+    }
+
+    fn flush_records(&mut self) -> Result<(), TraceError> {
         if self.block.is_empty() {
             return Ok(());
         }
@@ -391,6 +413,13 @@ impl<W: Write> Writer<W> {
             }
             Effort::Packed => codec::encode_packed(&self.block, &mut self.memory, &mut self.bytes),
         };
+        self.write_bytes(&mut header)?;
+        self.counter.add(&self.block);
+        Ok(())
+    }
+
+    /// Writes the block whose payload is in the buffer, and keeps its header.
+    fn write_bytes(&mut self, header: &mut BlockHeader) -> Result<(), TraceError> {
         let payload = self.bytes.get(BLOCK_HEADER_BYTES..).unwrap_or_default();
         header.payload_bytes = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         debug_assert!(header.payload_bytes <= BLOCK_PAYLOAD_MAX, "limits add up");
@@ -401,9 +430,8 @@ impl<W: Write> Writer<W> {
         self.sink
             .write_all(&self.bytes)
             .map_err(|source| write_error(&self.name, source))?;
-        self.index.push((self.offset, header));
+        self.index.push((self.offset, *header));
         self.offset += header.stored_bytes();
-        self.counter.add(&self.block);
         Ok(())
     }
 
@@ -482,7 +510,12 @@ fn header_bytes(header: &Header) -> Result<Vec<u8>, TraceError> {
     let mut bytes = Vec::with_capacity(HEADER_FIXED_BYTES + json.len() + 4);
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&MAJOR.to_le_bytes());
-    bytes.extend_from_slice(&MINOR.to_le_bytes());
+    let minor = if header.payload.is_some() {
+        MINOR
+    } else {
+        MINOR_PLAIN
+    };
+    bytes.extend_from_slice(&minor.to_le_bytes());
     bytes.extend_from_slice(&len.to_le_bytes());
     bytes.extend_from_slice(&json);
     let crc = crc32fast::hash(&bytes);

@@ -8,6 +8,7 @@ use crate::command::Command;
 use crate::device::Device;
 use crate::media::Request;
 use crate::memory::Access;
+use crate::payload;
 use crate::special::parts;
 use crate::ticket::{DsmRanges, Ticket};
 use crate::transfer::DataPointer;
@@ -50,11 +51,17 @@ impl<T: Tap, C: Clock> Device<T, C> {
                 offset: extent.offset,
                 to: data.walk(memory, extent.bytes, Access::Write, segments)?,
             },
-            Command::Write { extent, data, fua } => Request::Write {
-                offset: extent.offset,
-                from: data.walk(memory, extent.bytes, Access::Read, segments)?,
-                durable: fua || through,
-            },
+            Command::Write { extent, data, fua } => {
+                let from = data.walk(memory, extent.bytes, Access::Read, segments)?;
+                if T::ENABLED && self.tap.wants_payload() {
+                    payload::show(&mut self.tap, &self.namespaces, ticket.record(), &from);
+                }
+                Request::Write {
+                    offset: extent.offset,
+                    from,
+                    durable: fua || through,
+                }
+            }
             Command::Compare { extent, data } => Request::Compare {
                 offset: extent.offset,
                 with: data.walk(memory, extent.bytes, Access::Read, segments)?,

@@ -15,7 +15,7 @@ use nvme::{
     NvmOpcode, QueueId, Registers, SQE_BYTES, Sqe, Status, offset,
 };
 use rustix::fs::MemfdFlags;
-use traces::{CommandRecord, Event, EventRecord, Tap, VirtualClock};
+use traces::{CommandRecord, Event, EventRecord, PayloadPlace, Tap, VirtualClock};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -34,6 +34,8 @@ pub(crate) const ADMIN_ENTRIES: u16 = 8;
 pub(crate) struct Log {
     pub(crate) commands: Vec<(CommandRecord, Vec<DsmRange>)>,
     pub(crate) events: Vec<Event>,
+    /// What was written, where that is wanted.
+    pub(crate) written: Option<Vec<(PayloadPlace, Vec<u8>)>>,
 }
 
 impl Tap for Log {
@@ -43,6 +45,21 @@ impl Tap for Log {
 
     fn event(&mut self, record: &EventRecord) {
         self.events.push(record.event);
+    }
+
+    fn wants_payload(&self) -> bool {
+        self.written.is_some()
+    }
+
+    fn payload(&mut self, place: &PayloadPlace, bytes: usize, copy: &mut dyn FnMut(&mut [u8])) {
+        // In two parts, as a ring that begins anew would have it.
+        let mut data = vec![0xee; bytes];
+        let (first, second) = data.split_at_mut(bytes / 3);
+        copy(first);
+        copy(second);
+        if let Some(written) = &mut self.written {
+            written.push((*place, data));
+        }
     }
 }
 

@@ -25,7 +25,7 @@ mod transfer;
 use std::ops::Range;
 
 use nvme::Status;
-use traces::{Clock, Tap};
+use traces::{Clock, CommandRecord, Tap};
 
 pub(crate) use self::compare_write::CompareWrite;
 pub(crate) use self::copy::{Copy, Source};
@@ -89,13 +89,19 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Takes the next step, after the medium answered the last with `outcome`.
-    fn step<T: Tap, C: Clock>(&mut self, device: &mut Device<T, C>, outcome: Outcome) -> Step {
+    /// Takes the next step of the command of `record`, after the medium answered
+    /// the last with `outcome`.
+    fn step<T: Tap, C: Clock>(
+        &mut self,
+        device: &mut Device<T, C>,
+        record: &CommandRecord,
+        outcome: Outcome,
+    ) -> Step {
         let buffer = &self.buffer;
         match &mut self.job {
-            Job::Transfer(job) => job.step(device, buffer, outcome),
+            Job::Transfer(job) => job.step(device, (buffer, record), outcome),
             Job::Copy(job) => job.step(device, outcome),
-            Job::CompareWrite(job) => job.step(device, buffer, outcome),
+            Job::CompareWrite(job) => job.step(device, (buffer, record), outcome),
             Job::Format(job) => job.step(device, outcome),
             Job::Sanitize(job) => job.step(device, buffer, outcome),
         }
@@ -135,7 +141,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// Goes on with a job after the medium has answered.
     pub(crate) fn advance(&mut self, mut ticket: Ticket, mut outcome: Outcome) {
         while let Some(mut running) = ticket.job.take() {
-            match running.step(&mut self.device, outcome) {
+            match running.step(&mut self.device, ticket.record(), outcome) {
                 Step::Done(result) => {
                     let Running { job, buffer } = *running;
                     self.device.bounces.give(buffer);

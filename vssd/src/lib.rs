@@ -54,6 +54,7 @@ pub mod media;
 pub mod memory;
 mod namespace;
 mod optional;
+mod payload;
 pub mod profile;
 mod protection;
 mod queue;

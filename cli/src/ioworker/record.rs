@@ -9,9 +9,10 @@ use nvme::DsmRange;
 use recorder::{Recorder, RecorderHandle, RecorderOptions, RingTap};
 use traces::{
     Clock as _, CommandRecord, DeviceIdentity, EventRecord, Header, MonotonicClock, NamespaceInfo,
-    Start, Tap,
+    PayloadPlace, Start, Tap,
 };
 
+use crate::serve::payload::PayloadChoice;
 use crate::terminal;
 
 /// Where the load is recorded.
@@ -20,6 +21,8 @@ pub(super) struct RecordPlan {
     pub(super) path: PathBuf,
     /// Whether the file may be overwritten.
     pub(super) overwrite: bool,
+    /// How much of what is written is recorded.
+    pub(super) payload: PayloadChoice,
 }
 
 impl RecordPlan {
@@ -30,7 +33,8 @@ impl RecordPlan {
         job: &str,
         clock: MonotonicClock,
     ) -> Result<(RecorderHandle, SharedTap)> {
-        let header = header(info, job, clock);
+        let mut header = header(info, job, clock);
+        header.payload = self.payload.info();
         let options = RecorderOptions::default().overwrite(self.overwrite);
         let (handle, tap) = Recorder::start(&self.path, &header, options)?;
         Ok((handle, SharedTap(Arc::new(Mutex::new(tap)))))
@@ -51,6 +55,16 @@ impl Tap for SharedTap {
     fn event(&mut self, record: &EventRecord) {
         let mut tap = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         tap.event(record);
+    }
+
+    fn wants_payload(&self) -> bool {
+        let tap = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tap.wants_payload()
+    }
+
+    fn payload(&mut self, place: &PayloadPlace, bytes: usize, copy: &mut dyn FnMut(&mut [u8])) {
+        let mut tap = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tap.payload(place, bytes, copy);
     }
 }
 

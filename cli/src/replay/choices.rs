@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
-use replayer::{AllowWrite, Filter, Order, Pace, ReplayOptions};
+use anyhow::{Result, bail};
+use replayer::{AllowWrite, DataSource, Filter, Order, Pace, ReplayOptions};
 
 use super::ReplayArguments;
+use super::item::DataName;
+use crate::serve::payload::PayloadChoice;
 
 /// How traces are replayed.
 #[derive(Clone, Debug)]
@@ -19,6 +22,10 @@ pub(crate) struct Choices {
     pub(super) resume: Option<PathBuf>,
     pub(super) record: Option<PathBuf>,
     pub(super) overwrite: bool,
+    /// How much of what is written `record` gets.
+    pub(super) payload: PayloadChoice,
+    /// What writes carry, where that was said.
+    data: Option<DataName>,
     pub(super) monitor: Option<PathBuf>,
 }
 
@@ -36,6 +43,8 @@ impl Choices {
             resume: None,
             record: None,
             overwrite: false,
+            payload: PayloadChoice::None,
+            data: None,
             monitor: None,
         }
     }
@@ -52,6 +61,10 @@ impl Choices {
         options.verify = arguments.verify;
         let share = arguments.compressibility.as_ref();
         options.compressibility = share.map_or(0, |share| share.0);
+        options.dedup = arguments.dedup.as_ref().map(|share| share.0);
+        if arguments.data == Some(DataName::Pattern) || makes_data(arguments) {
+            options.data = DataSource::Pattern;
+        }
         let pairs = arguments.namespace_map.iter();
         options.namespaces = pairs.map(|pair| (pair.from, pair.to)).collect();
         choices.allow_write = arguments.allow_write;
@@ -66,8 +79,21 @@ impl Choices {
         choices.resume.clone_from(&arguments.resume);
         choices.record.clone_from(&arguments.record);
         choices.overwrite = arguments.overwrite;
+        choices.payload = arguments.payload;
+        choices.data = arguments.data;
         choices.monitor.clone_from(&arguments.monitor);
         choices
+    }
+
+    /// Whether writes are to carry what the traces have of it.
+    pub(super) fn wants_payload(&self, there_is: bool) -> Result<bool> {
+        if self.data == Some(DataName::Recorded) && !there_is {
+            bail!(
+                "--data recorded: none of the traces has what was written; record one with \
+                 `vssd serve --record FILE --payload data`, or leave it out"
+            );
+        }
+        Ok(there_is && self.options.data == DataSource::Recorded)
     }
 
     /// The options for a device.
@@ -80,6 +106,11 @@ impl Choices {
         };
         options
     }
+}
+
+/// Whether options are given that say what data are made.
+fn makes_data(arguments: &ReplayArguments) -> bool {
+    arguments.verify || arguments.dedup.is_some() || arguments.compressibility.is_some()
 }
 
 fn filter(arguments: &ReplayArguments) -> Filter {

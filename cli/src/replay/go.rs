@@ -41,6 +41,11 @@ impl<'t> Work<'t> {
         choices: &'t Choices,
     ) -> Result<Self> {
         let list = Playlist::new(readers, choices.order, choices.filter.clone())?;
+        let list = if choices.wants_payload(list.has_payload())? {
+            list.with_payload()
+        } else {
+            list
+        };
         let pass = if choices.options.mapping == Mapping::Compact {
             TraceFacts::scan_extents(list.header(), list.once())?
         } else {
@@ -148,7 +153,8 @@ pub(super) fn to(
     let report = match &choices.record {
         None => replay.run_ahead(&mut controller, clock, records),
         Some(path) => {
-            let header = work.header_of_replay();
+            let mut header = work.header_of_replay();
+            header.payload = choices.payload.info();
             let recording = RecorderOptions::default().overwrite(choices.overwrite);
             let (handle, tap) = Recorder::start(path, &header, recording)?;
             let report = replay

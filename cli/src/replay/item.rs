@@ -121,6 +121,13 @@ impl FromStr for NamespacePair {
     }
 }
 
+/// What writes carry: what was recorded, or data that are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum DataName {
+    Recorded,
+    Pattern,
+}
+
 /// A share in percent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Share(pub(super) u8);

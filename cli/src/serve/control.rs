@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `stats` | none | all numbers since the start, by queue and kind of command: [`Stats`] |
 //! | `record_status` | none | [`RecordStatus`] |
-//! | `record_start` | `file`, and `overwrite`, `resolution_ns`, `labels` | as `record_status` |
+//! | `record_start` | `file`, and `overwrite`, `resolution_ns`, `payload`, `labels` | as `record_status` |
 //! | `record_stop` | none | what the trace has: [`Recorded`] |
 //! | `snapshot` | `file` | what stays, and where it goes on: [`Snapped`] |
 //!
@@ -22,6 +22,7 @@ use vssd::media::Qcow2;
 
 use super::Label;
 use super::desk::{Ask, Desk, Running};
+use super::payload::PayloadChoice;
 use super::recorded::RecordPlan;
 use super::stats;
 use crate::live::{Recorded, Snapped};
@@ -65,6 +66,8 @@ struct RecordStart {
     overwrite: bool,
     #[serde(default)]
     resolution_ns: Option<u64>,
+    #[serde(default)]
+    payload: PayloadChoice,
     #[serde(default)]
     labels: Vec<(String, String)>,
 }
@@ -142,6 +145,7 @@ impl Control {
             path: wanted.file,
             overwrite: wanted.overwrite,
             resolution,
+            payload: wanted.payload,
             labels: (wanted.labels.into_iter())
                 .map(|(name, value)| Label { name, value })
                 .collect(),
@@ -149,7 +153,9 @@ impl Control {
         plan.check().map_err(no)?;
         self.clear_failed()?;
         let labels = plan.labels.clone();
-        let header = self.desk.ask(|reply| Ask::Header(labels, reply));
+        let header = self
+            .desk
+            .ask(|reply| Ask::Header(labels, plan.payload, reply));
         let header = header.map_err(no)?;
         let options = RecorderOptions::default()
             .overwrite(plan.overwrite)

@@ -21,6 +21,7 @@ use vssd::media::{BaseImage, Qcow2};
 use vssd::worker::StopHandle;
 
 use super::Label;
+use super::payload::PayloadChoice;
 
 /// How long a worker may take for an answer. It has limits of its own for what
 /// waits for a medium.
@@ -31,7 +32,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// What a worker is asked to do between two commands.
 pub(crate) enum Ask {
     /// The header of a recording with these labels.
-    Header(Vec<Label>, Sender<Header>),
+    Header(Vec<Label>, PayloadChoice, Sender<Header>),
     /// Record into this tap from now on, if nothing is being recorded.
     Open(RingTap, Sender<Result<WindowCount, Refused>>),
     /// Record what was fetched so far, and no more.

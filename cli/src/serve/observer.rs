@@ -2,7 +2,7 @@
 
 use nvme::DsmRange;
 use recorder::{RingTap, Window};
-use traces::{CommandRecord, EventRecord, Tap};
+use traces::{CommandRecord, EventRecord, PayloadPlace, Tap};
 use vssd::counters::CountingTap;
 
 /// The tap of a drive that is served.
@@ -36,5 +36,14 @@ impl Tap for Observer {
 
     fn event(&mut self, record: &EventRecord) {
         self.recording.event(record);
+    }
+
+    #[inline]
+    fn wants_payload(&self) -> bool {
+        self.recording.wants_payload()
+    }
+
+    fn payload(&mut self, place: &PayloadPlace, bytes: usize, copy: &mut dyn FnMut(&mut [u8])) {
+        self.recording.payload(place, bytes, copy);
     }
 }

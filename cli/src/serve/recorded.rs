@@ -22,6 +22,7 @@ use vssd::{
 use super::Label;
 use super::desk::{Client, Desk, Running};
 use super::observer::Observer;
+use super::payload::PayloadChoice;
 use super::steer::{Closing, Holding};
 use crate::terminal;
 
@@ -34,6 +35,8 @@ pub(crate) struct RecordPlan {
     pub(crate) overwrite: bool,
     /// How exactly times are kept.
     pub(crate) resolution: Resolution,
+    /// How much of what is written is recorded.
+    pub(crate) payload: PayloadChoice,
     /// What the user says of the recording.
     pub(crate) labels: Vec<Label>,
 }
@@ -125,7 +128,7 @@ impl<M: Snapshot> Recorded<M> {
         }
         self.sessions += 1;
         let path = plan.path_of(self.sessions);
-        let header = self.header(&plan.labels);
+        let header = self.header(&plan.labels, plan.payload);
         let options = RecorderOptions::default()
             .overwrite(plan.overwrite)
             .resolution(plan.resolution);
@@ -156,7 +159,7 @@ impl<M: Snapshot> Recorded<M> {
         given
     }
 
-    pub(super) fn header(&self, labels: &[Label]) -> Header {
+    pub(super) fn header(&self, labels: &[Label], payload: PayloadChoice) -> Header {
         let config = self.controller.config();
         let pci = config.pci;
         Header {
@@ -188,6 +191,7 @@ impl<M: Snapshot> Recorded<M> {
                 unix_ns: terminal::unix_ns(),
                 clock_ns: self.controller.clock().now_ns(),
             },
+            payload: payload.info(),
             tool: terminal::TOOL.to_owned(),
             labels: labels
                 .iter()
@@ -385,6 +389,7 @@ mod tests {
             path: path.to_owned(),
             overwrite: false,
             resolution: Resolution::default(),
+            payload: PayloadChoice::None,
             labels: Vec::new(),
         }
     }

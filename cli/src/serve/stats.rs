@@ -32,7 +32,12 @@ fn queues(counters: &Counters) -> Vec<QueueStats> {
         last: (counters.last_commands(queue.queue).into_iter())
             .map(|command| {
                 let ranges = Vec::new();
-                show::line(&Record::Command { command, ranges }, 0)
+                let record = Record::Command {
+                    command,
+                    ranges,
+                    payload: None,
+                };
+                show::line(&record, 0)
             })
             .collect(),
     });

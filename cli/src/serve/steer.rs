@@ -43,7 +43,9 @@ impl<M: Snapshot> Recorded<M> {
         for ask in self.desk.take_asks() {
             // Whoever has gone does not want the answer.
             match ask {
-                Ask::Header(labels, reply) => drop(reply.send(self.header(&labels))),
+                Ask::Header(labels, payload, reply) => {
+                    drop(reply.send(self.header(&labels, payload)));
+                }
                 Ask::Open(tap, reply) => {
                     let opened = if self.controller.tap().recording.is_some() {
                         Err("a recording has begun meanwhile: see `record status`".to_owned())

@@ -14,7 +14,7 @@ use super::rewrite::Output;
 #[command(after_help = "\
 Example: vssd trace anonymize day.vtr share.vtr --seed 20261
 
-Serial number, model, labels, time of day and the data of admin commands go; addresses are
+Serial number, model, labels, time of day, what was written and the data of admin commands go; addresses are
 permuted in extents, by a key. Times, lengths, order and errors stay: whoever has the trace
 that this was can tell that it is the same.")]
 pub(crate) struct AnonymizeArguments {
@@ -37,5 +37,9 @@ pub(crate) fn run(arguments: &AnonymizeArguments) -> Result<()> {
     let mut edit = Anonymize::new(reader.header(), arguments.seed, arguments.extent);
     let records = reader.records();
     let output = &arguments.output;
-    output.rewrite((&arguments.file, &reader), records, &mut edit, "anonymized")
+    output.rewrite((&arguments.file, &reader), records, &mut edit, "anonymized")?;
+    if reader.has_payload() {
+        log::warn!("what was written is left out: an anonymous trace does not have it");
+    }
+    Ok(())
 }

@@ -289,6 +289,12 @@ fn export(reader: &Reader, format: &Format, output: &Path) -> Result<(String, No
     let bar = terminal::progress(reader.totals().commands, "commands");
     bar.set_message("writing");
     let notes = formats::export(reader, format, sink, |done| bar.set_position(done))?;
+    if reader.has_payload() {
+        log::warn!(
+            "what was written is left out: {} has no place for it",
+            format.title
+        );
+    }
     bar.finish_and_clear();
     let bytes = fs::metadata(output)
         .context("cannot look at what was written")?

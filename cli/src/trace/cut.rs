@@ -93,7 +93,7 @@ pub(crate) fn run(arguments: &CutArguments) -> Result<()> {
         .map(NamespaceId)
         .collect();
     cut.io_only = arguments.no_admin;
-    let records = cut.records(&reader);
+    let records = cut.records(&reader).with_payload();
     let history = format!("cut of {}", arguments.file.display());
     let output = &arguments.output;
     output.rewrite((&arguments.file, &reader), records, &mut cut, &history)?;

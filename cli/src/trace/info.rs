@@ -43,6 +43,7 @@ pub(crate) fn run(arguments: &InfoArguments) -> Result<()> {
             "file_bytes": bytes,
             "header": reader.header(),
             "recovery": recovery,
+            "payload": reader.totals().payload,
             "summary": summary,
         });
         println!("{all:#}");
@@ -62,6 +63,9 @@ fn print(reader: &Reader, summary: &Summary, bytes: u64) {
     row("Commands", &commands(summary));
     row("Size", &stored(summary, bytes));
     row("Data", &moved(summary));
+    if let Some(payload) = payload(reader) {
+        row("Payload", &payload);
+    }
     let queues: Vec<String> = summary
         .queues
         .iter()
@@ -91,6 +95,23 @@ fn print(reader: &Reader, summary: &Summary, bytes: u64) {
     if summary.commands > 0 {
         print_opcodes(summary);
     }
+}
+
+/// What the trace holds of what was written; none where it was not to hold any.
+fn payload(reader: &Reader) -> Option<String> {
+    let info = reader.header().payload.as_ref()?;
+    let totals = &reader.totals().payload;
+    let mut text = format!(
+        "{} of {} writes, {} written, {} in the file",
+        info.kind,
+        totals.commands,
+        size(totals.bytes),
+        size(totals.stored_bytes)
+    );
+    if totals.lost > 0 {
+        text += &format!("; of {} writes it was lost", totals.lost);
+    }
+    Some(text)
 }
 
 fn print_device(header: &Header) {

@@ -81,13 +81,19 @@ pub(crate) fn run(arguments: &RemapArguments) -> Result<()> {
     remap.queues = arguments.queues.iter().copied().collect();
     remap.fold_queues = arguments.fold_queues;
     let history = format!("remap of {}", arguments.file.display());
-    let records = reader.records();
+    let records = reader.records().with_payload();
     let output = &arguments.output;
     output.rewrite((&arguments.file, &reader), records, &mut remap, &history)?;
     if remap.widened > 0 {
         log::warn!(
             "commands that were widened to whole blocks: {}",
             remap.widened
+        );
+    }
+    if remap.dropped > 0 {
+        log::warn!(
+            "commands whose payload was dropped, as it does not fit other blocks: {}",
+            remap.dropped
         );
     }
     if remap.split > 0 {

@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &ScaleArguments) -> Result<()> {
         scale.speed,
         scale.lba
     );
-    let records = reader.records();
+    let records = reader.records().with_payload();
     let output = &arguments.output;
     output.rewrite((&arguments.file, &reader), records, &mut scale, &history)
 }

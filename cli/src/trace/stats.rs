@@ -67,6 +67,7 @@ fn print(stats: &Stats) {
     locality(stats);
     arrival(stats);
     wear(stats);
+    content(stats);
     let of = |what: &str, number: String| format!("{what} {number}");
     let queues = stats
         .queues
@@ -232,6 +233,16 @@ fn arrival(stats: &Stats) {
         ),
     };
     row("Idle", &idle);
+}
+
+fn content(stats: &Stats) {
+    let Some(it) = &stats.content else { return };
+    let of = format!("{} in {} blocks", size(it.bytes), it.blocks);
+    row("Content", &format!("{of}: {}", it.line()));
+    if it.writes_without > 0 {
+        let (without, all) = (it.writes_without, it.writes + it.writes_without);
+        row("", &format!("not known of {without} of {all} writes"));
+    }
 }
 
 fn wear(stats: &Stats) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nvme::{DSM_RANGES_MAX, DsmRange, NvmOpcode, QueueId, Sqe};
-use traces::{CommandRecord, Completion, Tap};
+use traces::{CommandRecord, Completion, PayloadPlace, Tap};
 use zerocopy::IntoBytes;
 
 use super::Completed;
@@ -100,6 +100,35 @@ impl<T: Tap> Observer<T> {
             }
         }
         observed.record = Some(record);
+        if record.may_have_payload()
+            && self.tap.wants_payload()
+            && let Some(data) = data
+        {
+            self.show(&record, data);
+        }
+    }
+
+    /// Shows the tap the data of a write, whose blocks have no metadata.
+    #[inline(never)]
+    fn show(&mut self, record: &CommandRecord, data: DmaSlice<'_>) {
+        let blocks = record.data_blocks().max(1);
+        let bytes = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        let place = PayloadPlace {
+            sequence: record.sequence,
+            submit_ns: record.submit_ns,
+            block_bytes: bytes / blocks,
+            first_block: 0,
+        };
+        if !bytes.is_multiple_of(blocks) || bytes == 0 {
+            return;
+        }
+        let mut at = 0;
+        self.tap.payload(&place, data.len(), &mut |to| {
+            // What is asked for is within the data, so that it can be read.
+            let read = data.read_at(at, to);
+            debug_assert!(read.is_ok(), "the tap asks for what there is");
+            at += to.len();
+        });
     }
 
     #[inline]

@@ -142,7 +142,9 @@ impl Csv {
 impl Export for Csv {
     fn record(&mut self, record: &Record) -> Result<(), FormatError> {
         match record {
-            Record::Command { command, ranges } => self.command(command, ranges),
+            Record::Command {
+                command, ranges, ..
+            } => self.command(command, ranges),
             Record::Event(event) => self.event(event),
             Record::Gap(gap) => self.gap(gap),
         }

@@ -141,7 +141,9 @@ impl Parquet {
 impl Export for Parquet {
     fn record(&mut self, record: &Record) -> Result<(), FormatError> {
         match record {
-            Record::Command { command, ranges } => self.command(command, ranges),
+            Record::Command {
+                command, ranges, ..
+            } => self.command(command, ranges),
             Record::Event(event) => {
                 self.mark(Mark::event(self.rows, event));
                 Ok(())

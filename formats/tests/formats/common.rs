@@ -98,7 +98,7 @@ pub(crate) fn trace(ios: &[Io]) -> Reader {
 /// A trace of anything that a device may be told, with events and gaps.
 pub(crate) fn whole() -> impl Strategy<Value = Reader> {
     let record = prop_oneof![
-        8 => command().prop_map(|(command, ranges)| Record::Command { command, ranges }),
+        8 => command().prop_map(|(command, ranges)| Record::Command { command, ranges, payload: None }),
         1 => (any::<u32>(), event()).prop_map(|(at_ns, event)| {
             Record::Event(EventRecord { at_ns: at_ns.into(), sequence: 0, event })
         }),

@@ -52,7 +52,9 @@ fn seen(reader: &Reader) -> Vec<Seen> {
     let mut seen: Vec<Seen> = reader
         .records()
         .map(|record| match record.unwrap() {
-            Record::Command { command, ranges } => {
+            Record::Command {
+                command, ranges, ..
+            } => {
                 let of_range = |it: &nvme::DsmRange| (it.lba().0, it.blocks.get());
                 let own = command.lba_range().map(|(lba, blocks)| (lba.0, blocks));
                 (

@@ -72,7 +72,9 @@ fn found(reader: &Reader) -> Vec<Held> {
     let mut held: Vec<Held> = reader
         .records()
         .map(|record| match record.unwrap() {
-            Record::Command { command, ranges } => {
+            Record::Command {
+                command, ranges, ..
+            } => {
                 let (lba, blocks) = match ranges.first() {
                     Some(range) => (range.lba().0, range.blocks.get().into()),
                     None => command

@@ -41,7 +41,11 @@ pub(crate) fn command(sequence: u64) -> (CommandRecord, Vec<DsmRange>) {
 /// As a reader gives it.
 pub(crate) fn record(sequence: u64) -> Record {
     let (command, ranges) = command(sequence);
-    Record::Command { command, ranges }
+    Record::Command {
+        command,
+        ranges,
+        payload: None,
+    }
 }
 
 /// Keeps what is written in memory, slowly where told to, and fails once it

@@ -2,5 +2,6 @@
 
 mod common;
 mod crash;
+mod payload;
 mod ring;
 mod window;

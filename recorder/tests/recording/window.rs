@@ -52,7 +52,9 @@ fn recorded(disk: &Disk) -> Vec<(u64, CommandRecord, Vec<DsmRange>)> {
     let mut all: Vec<_> = reader
         .records()
         .filter_map(|record| match record.unwrap() {
-            Record::Command { command, ranges } => Some((command.sequence, command, ranges)),
+            Record::Command {
+                command, ranges, ..
+            } => Some((command.sequence, command, ranges)),
             _ => None,
         })
         .collect();

@@ -51,7 +51,9 @@ impl Tally {
         let mut tally = Self::default();
         for record in reader.records() {
             match record.unwrap_or_else(|e| panic!("{e}")) {
-                Record::Command { command, ranges } if !command.is_admin() => {
+                Record::Command {
+                    command, ranges, ..
+                } if !command.is_admin() => {
                     let sectors = u64::from(reader.header().block_bytes(command.nsid)) / 512;
                     let ranges: Vec<u64> = ranges
                         .iter()

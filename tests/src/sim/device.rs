@@ -7,14 +7,45 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use driver::{Controller, ControllerOptions, DriverError};
-use traces::{Header, NamespaceInfo, Record, VirtualClock};
+use nvme::DsmRange;
+use recorder::RingTap;
+use traces::{
+    CommandRecord, EventRecord, Header, NamespaceInfo, PayloadPlace, Record, Tap, VirtualClock,
+};
 use vssd::media::Ram;
 use vssd::{ControllerConfig, VssdError};
 
 use super::{BadBlocks, InProcess, SimClock, Slow};
 
 /// The controller model, observed by a list.
-pub(crate) type Model = vssd::Controller<Slow, Vec<Record>, VirtualClock>;
+pub(crate) type Model = vssd::Controller<Slow, Observed, VirtualClock>;
+
+/// What observes the device: a list, and a recorder where one was given.
+#[derive(Debug, Default)]
+pub(crate) struct Observed {
+    records: Vec<Record>,
+    recorder: Option<RingTap>,
+}
+
+impl Tap for Observed {
+    fn command(&mut self, record: &CommandRecord, ranges: &[DsmRange]) {
+        self.records.command(record, ranges);
+        self.recorder.command(record, ranges);
+    }
+
+    fn event(&mut self, record: &EventRecord) {
+        self.records.event(record);
+        self.recorder.event(record);
+    }
+
+    fn wants_payload(&self) -> bool {
+        self.recorder.wants_payload()
+    }
+
+    fn payload(&mut self, place: &PayloadPlace, bytes: usize, copy: &mut dyn FnMut(&mut [u8])) {
+        self.recorder.payload(place, bytes, copy);
+    }
+}
 
 /// Commands and completions that the device deals with at a turn.
 const BUDGET: u32 = 256;
@@ -87,7 +118,7 @@ impl Device {
         )
         .losing(options.lost_writes.clone());
         let config = options.config.clone();
-        let model = vssd::Controller::new(config, media, Vec::new(), clock.clone())?;
+        let model = vssd::Controller::new(config, media, Observed::default(), clock.clone())?;
         Ok(Self {
             model: Rc::new(RefCell::new(model)),
             gone: Arc::default(),
@@ -166,7 +197,13 @@ impl Device {
     /// completion.
     #[must_use]
     pub fn take_records(&self) -> Vec<Record> {
-        std::mem::take(self.model.borrow_mut().tap_mut())
+        std::mem::take(&mut self.model.borrow_mut().tap_mut().records)
+    }
+
+    /// Has the device recorded from here on by `recorder`; with none, that
+    /// ends.
+    pub fn record(&self, recorder: Option<RingTap>) {
+        self.model.borrow_mut().tap_mut().recorder = recorder;
     }
 
     /// Takes the device away: its registers read as all ones from here on.

@@ -87,6 +87,7 @@ impl Io {
         Record::Command {
             command,
             ranges: self.ranges.clone(),
+            payload: None,
         }
     }
 }
@@ -123,7 +124,9 @@ pub fn seen(records: &[Record]) -> Vec<Seen> {
     let mut commands: Vec<(u64, Seen)> = records
         .iter()
         .filter_map(|record| match record {
-            Record::Command { command, ranges } => Some((command, ranges)),
+            Record::Command {
+                command, ranges, ..
+            } => Some((command, ranges)),
             Record::Event(_) | Record::Gap(_) => None,
         })
         .filter_map(|(command, ranges)| {

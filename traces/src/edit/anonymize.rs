@@ -8,7 +8,8 @@ use super::Edit;
 use crate::{CommandRecord, DeviceIdentity, Header, Record};
 
 /// Takes out who and where: the device's serial number and model, labels, the
-/// time of day, reservation keys and other admin data, and the places of data.
+/// time of day, reservation keys and other admin data, what was written, and the
+/// places of data.
 ///
 /// Addresses are permuted in extents by a key, so that equal addresses stay
 /// equal and neighbours within an extent stay neighbours, while the layout of
@@ -106,12 +107,20 @@ impl Edit for Anonymize {
         header.device = DeviceIdentity::default();
         header.labels.clear();
         header.extra.clear();
+        // What was written tells the most of all.
+        header.payload = None;
         header.tool.clear();
         header.start.unix_ns = 0;
     }
 
     fn edit(&mut self, mut record: Record, out: &mut Vec<Record>) {
-        if let Record::Command { command, ranges } = &mut record {
+        if let Record::Command {
+            command,
+            ranges,
+            payload,
+        } = &mut record
+        {
+            *payload = None;
             self.command(command, ranges);
         }
         out.push(record);

@@ -109,7 +109,9 @@ fn spans_tell(reader: &Reader) -> bool {
 impl Edit for Cut {
     fn edit(&mut self, record: Record, out: &mut Vec<Record>) {
         match &record {
-            Record::Command { command, ranges } => {
+            Record::Command {
+                command, ranges, ..
+            } => {
                 if !self.admits(command, ranges) {
                     return;
                 }

@@ -49,7 +49,10 @@ pub fn merge<W: Write>(
     const TELL_EVERY: u64 = 1 << 14;
     let (header, numbers) = plan(readers, options);
     let mut rewriter = Rewriter::new(writer(&header)?);
-    let mut sources: Vec<_> = readers.iter().map(Reader::records).collect();
+    let mut sources: Vec<_> = readers
+        .iter()
+        .map(|reader| reader.records().with_payload())
+        .collect();
     let mut heads: Vec<Option<Record>> = Vec::new();
     // The earliest of them all first; of one time, the trace named first.
     let mut due = BinaryHeap::new();
@@ -102,6 +105,8 @@ fn plan(readers: &[Reader], options: MergeOptions) -> (Header, Vec<Numbers>) {
     header.namespaces = Vec::new();
     header.io_queues = 0;
     header.mdts_bytes = None;
+    let payloads = readers.iter().map(|it| it.header().payload.clone());
+    header.payload = payloads.flatten().max_by_key(|it| it.kind);
     let mut all = Vec::new();
     for reader in readers {
         let own = reader.header();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use nvme::{DsmRange, Lba, NamespaceId, ReadWriteCdw12};
 
 use super::{Edit, queues};
-use crate::{CommandRecord, Header, Reader, Record, TraceError};
+use crate::{CommandRecord, Header, Payload, Reader, Record, TraceError};
 
 /// The most blocks of one command (`NVM Command Set 1.1 §3.3.4`).
 const BLOCKS_MAX: u64 = 1 << 16;
@@ -50,6 +50,9 @@ pub struct Remap {
     pub widened: u64,
     /// Commands that were split, as they are longer than 65,536 blocks.
     pub split: u64,
+    /// Commands whose payload was dropped, as it does not fit what they became:
+    /// they were widened, or there are only hashes of blocks of another size.
+    pub dropped: u64,
 }
 
 impl Remap {
@@ -99,13 +102,18 @@ impl Remap {
         &mut self,
         mut command: CommandRecord,
         ranges: Vec<DsmRange>,
+        payload: Option<Box<Payload>>,
         out: &mut Vec<Record>,
     ) {
         let namespace = command.nsid.0;
         self.renumber(&mut command);
         let Some(slba) = command.slba() else {
             let ranges = self.ranges(namespace, &ranges);
-            out.push(Record::Command { command, ranges });
+            out.push(Record::Command {
+                command,
+                ranges,
+                payload: None,
+            });
             return;
         };
         let blocks = u64::from(command.data_blocks());
@@ -115,7 +123,11 @@ impl Remap {
             let (lba, ..) = self.resized(namespace, (lba, 1));
             command.move_to(Lba(lba), None);
             let ranges = self.ranges(namespace, &ranges);
-            out.push(Record::Command { command, ranges });
+            out.push(Record::Command {
+                command,
+                ranges,
+                payload: None,
+            });
             return;
         }
         let (zone, (lba, blocks, wider)) = match command.within_zone() {
@@ -131,19 +143,30 @@ impl Remap {
         };
         self.widened += u64::from(wider);
         self.split += u64::from(blocks > BLOCKS_MAX);
-        Self::parts(command, zone, (lba, blocks), out);
+        let block_bytes = self.block_bytes;
+        let had_payload = payload.is_some();
+        let fitting = payload.and_then(|it| match block_bytes {
+            Some(block_bytes) => it.resized(block_bytes),
+            None => Some(*it),
+        });
+        let fitting = fitting.filter(|it| !wider && it.blocks() == blocks);
+        self.dropped += u64::from(had_payload && fitting.is_none());
+        Self::parts((command, fitting.as_ref()), zone, (lba, blocks), out);
     }
 
     /// Hands on `command` with these blocks, in as many parts as it takes. In a
     /// `zone`, all parts name its start, and the blocks count from there.
     fn parts(
-        command: CommandRecord,
+        (command, payload): (CommandRecord, Option<&Payload>),
         zone: Option<u64>,
         (mut lba, mut blocks): (u64, u64),
         out: &mut Vec<Record>,
     ) {
+        let mut done = 0;
         while blocks > 0 {
             let part = blocks.min(BLOCKS_MAX);
+            let of_part = payload.and_then(|it| it.part(done..done + part));
+            done += part;
             let mut command = command;
             match zone {
                 Some(zone) => command.move_to(Lba(zone), Some(lba)),
@@ -157,6 +180,7 @@ impl Remap {
             out.push(Record::Command {
                 command,
                 ranges: Vec::new(),
+                payload: of_part.map(Box::new),
             });
             lba = lba.saturating_add(part);
             blocks -= part;
@@ -219,7 +243,11 @@ impl Edit for Remap {
 
     fn edit(&mut self, record: Record, out: &mut Vec<Record>) {
         match record {
-            Record::Command { command, ranges } => self.command(command, ranges, out),
+            Record::Command {
+                command,
+                ranges,
+                payload,
+            } => self.command(command, ranges, payload, out),
             other => out.push(other),
         }
     }
@@ -319,8 +347,9 @@ impl Extents {
     pub fn scan(reader: &Reader, mut progress: impl FnMut(u64)) -> Result<Self, TraceError> {
         let mut extents = Self::default();
         let mut read = 0;
-        for block in reader.blocks() {
-            let block = block?;
+        let blocks = reader.index().iter().enumerate();
+        for (index, _) in blocks.filter(|(_, info)| !info.is_payload()) {
+            let block = reader.block(index)?;
             for (index, command) in block.commands().iter().enumerate() {
                 let mut touch = |lba: Lba, blocks: u64| {
                     extents

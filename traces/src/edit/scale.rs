@@ -129,7 +129,9 @@ impl Edit for Scale {
 
     fn edit(&mut self, mut record: Record, out: &mut Vec<Record>) {
         match &mut record {
-            Record::Command { command, ranges } => self.command(command, ranges),
+            Record::Command {
+                command, ranges, ..
+            } => self.command(command, ranges),
             Record::Event(event) => event.at_ns = self.time(event.at_ns),
             Record::Gap(gap) => gap.at_ns = self.time(gap.at_ns),
         }

@@ -70,7 +70,11 @@ fn record(sequence: u64, at_ns: u64, (_, opcode, lba, blocks, queue): Drawn) -> 
         status: Status::SUCCESS,
         result: 0,
     });
-    Record::Command { command, ranges }
+    Record::Command {
+        command,
+        ranges,
+        payload: None,
+    }
 }
 
 /// A trace of blocks of eight commands.
@@ -106,7 +110,10 @@ fn command(record: &Record) -> &CommandRecord {
 
 /// The blocks that a record touches: first and number.
 fn touched(record: &Record) -> Option<(u64, u64)> {
-    let Record::Command { command, ranges } = record else {
+    let Record::Command {
+        command, ranges, ..
+    } = record
+    else {
         return None;
     };
     let range = ranges
@@ -358,6 +365,7 @@ fn no_address_is_left_in_an_anonymous_trace() {
             .record(&Record::Command {
                 command,
                 ranges: Vec::new(),
+                payload: None,
             })
             .unwrap();
     }

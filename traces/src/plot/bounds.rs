@@ -50,7 +50,9 @@ impl Bounds {
     /// Takes `record` in.
     pub fn observe(&mut self, record: &Record) {
         match record {
-            Record::Command { command, ranges } => {
+            Record::Command {
+                command, ranges, ..
+            } => {
                 self.reach(command.submit_ns);
                 let Some(operation) = Operation::of(command) else {
                     self.admin += 1;

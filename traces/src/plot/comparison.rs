@@ -101,7 +101,10 @@ impl Comparison {
 
     /// Draws a record of the recording in.
     pub fn add_recorded(&mut self, record: &Record) {
-        if let Record::Command { command, ranges } = record {
+        if let Record::Command {
+            command, ranges, ..
+        } = record
+        {
             self.recorded
                 .add(&self.options, &self.map_time.0, command, ranges);
         }
@@ -109,7 +112,10 @@ impl Comparison {
 
     /// Draws a record of the replay in.
     pub fn add_replayed(&mut self, record: &Record) {
-        if let Record::Command { command, ranges } = record {
+        if let Record::Command {
+            command, ranges, ..
+        } = record
+        {
             self.replayed
                 .add(&self.options, &self.map_time.0, command, ranges);
         }

@@ -94,6 +94,7 @@ fn record(at_ms: u64, opcode: NvmOpcode, lba: u64, blocks: u32) -> Record {
     Record::Command {
         command: command(at_ms, opcode, lba, blocks),
         ranges,
+        payload: None,
     }
 }
 
@@ -202,6 +203,7 @@ fn odd_traces_make_pictures_too() {
             ..command(0, NvmOpcode::READ, 0, 8)
         },
         ranges: Vec::new(),
+        payload: None,
     };
     let admin = Record::Command {
         command: CommandRecord {
@@ -209,10 +211,12 @@ fn odd_traces_make_pictures_too() {
             ..command(0, NvmOpcode::READ, 0, 8)
         },
         ranges: Vec::new(),
+        payload: None,
     };
     let no_ranges = Record::Command {
         command: command(0, NvmOpcode::DATASET_MANAGEMENT, 0, 8),
         ranges: Vec::new(),
+        payload: None,
     };
     let gap = Record::Gap(Gap {
         at_ns: 7,
@@ -305,6 +309,7 @@ fn any_record() -> impl Strategy<Value = Record> {
         Record::Command {
             command,
             ranges: ranges.collect(),
+            payload: None,
         }
     });
     let events = any::<u64>().prop_map(|at_ns| {

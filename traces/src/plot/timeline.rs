@@ -77,7 +77,9 @@ impl Timeline {
     /// Draws `record` in.
     pub fn add(&mut self, record: &Record) {
         match record {
-            Record::Command { command, ranges } => self.add_command(command, ranges),
+            Record::Command {
+                command, ranges, ..
+            } => self.add_command(command, ranges),
             Record::Event(event) => self.lanes.add_event(self.x(event.at_ns), event.event),
             Record::Gap(gap) => self.lanes.add_gap(self.x(gap.at_ns), gap.lost),
         }

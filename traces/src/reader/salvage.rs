@@ -328,6 +328,12 @@ fn losses(scan: &Scan<'_>, holes: &mut BTreeMap<u64, Hole>) -> Vec<(u64, Gap)> {
     for known in scan.lost() {
         let commands = u64::from(known.header.commands);
         let hole = hole_at(holes, scan.between(known.at));
+        if known.header.is_payload()
+            && let Some(hole) = holes.get_mut(&hole)
+        {
+            let (first, last) = (known.header.min_sequence, known.header.max_sequence);
+            hole.problem += &format!(" (payload of commands {first} to {last})");
+        }
         let sum = lost_in.entry(hole).or_default();
         *sum = sum.saturating_add(commands);
         if commands > 0 {

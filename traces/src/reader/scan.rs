@@ -218,6 +218,7 @@ impl<'a> Scan<'a> {
             }
         }
         self.counter.add(&block.buffer);
+        self.counter.add_payload(&block.payload);
         self.records += u64::from(info.commands()) + u64::from(info.marks());
     }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{BINS, POINTS_MAX, commands};
 use crate::plot::Operation;
+use crate::stats::{Content, ContentGatherer};
 use crate::summary::event_name;
 use crate::{CommandRecord, Reader, Record, Summary, TraceError};
 
@@ -45,6 +46,9 @@ pub(super) struct Gathered {
     /// Time and what happened.
     pub(super) marks: Vec<(u64, String)>,
     pub(super) completed: bool,
+    /// What was written, where the trace tells.
+    pub(super) content: Option<Content>,
+    gathering: ContentGatherer,
     /// One command in so many is on the map.
     pub(super) stride: u64,
     pub(super) points: Points,
@@ -73,7 +77,7 @@ impl Gathered {
     ) -> Result<Self, TraceError> {
         let mut gathered = Self::new(reader, summary);
         reader.with_records(|records| {
-            for (read, record) in (0_u64..).zip(records) {
+            for (read, record) in (0_u64..).zip(records.with_payload()) {
                 gathered.add(reader, &record?, read);
                 if read.is_multiple_of(1 << 14) {
                     progress(read);
@@ -81,6 +85,7 @@ impl Gathered {
             }
             Ok::<_, TraceError>(())
         })?;
+        gathered.content = std::mem::take(&mut gathered.gathering).finish();
         let totals = reader.totals();
         progress(totals.commands + totals.events + totals.gaps);
         Ok(gathered)
@@ -105,6 +110,8 @@ impl Gathered {
             sizes: BTreeMap::new(),
             statuses: BTreeMap::new(),
             marks: Vec::new(),
+            content: None,
+            gathering: ContentGatherer::default(),
             completed: summary.unfinished < summary.commands,
             stride: summary.commands.div_ceil(POINTS_MAX).max(1),
             points: Points::default(),
@@ -119,7 +126,12 @@ impl Gathered {
 
     fn add(&mut self, reader: &Reader, record: &Record, number: u64) {
         match record {
-            Record::Command { command, ranges } => {
+            Record::Command {
+                command,
+                ranges,
+                payload,
+            } => {
+                self.gathering.add(command, payload.as_deref());
                 let block = u64::from(reader.header().block_bytes(command.nsid));
                 let bytes = |blocks: u64| blocks.saturating_mul(block);
                 let touched = command.touched(ranges);

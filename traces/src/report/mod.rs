@@ -16,6 +16,7 @@ mod tests;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::gather::Gathered;
+use crate::stats::Content;
 use crate::summary::Latency;
 use crate::{Header, Reader, Summary, TraceError};
 
@@ -59,6 +60,10 @@ fn markup(header: &Header, summary: &Summary, gathered: &Gathered, title: &str) 
                     (opcodes(summary))
                     h2 { "Queues" }
                     (queues(summary))
+                }
+                @if let Some(content) = &gathered.content {
+                    h2 { "What was written" }
+                    (written(content))
                 }
                 @if !gathered.statuses.is_empty() {
                     h2 { "Errors" }
@@ -179,6 +184,40 @@ fn statuses(gathered: &Gathered) -> Markup {
             }
         } }
     }
+}
+
+/// What was written, block by block.
+fn written(content: &Content) -> Markup {
+    let share = |blocks: u64| format!("{:.1} %", percent(blocks, content.blocks));
+    html! {
+        p { (bytes(content.bytes)) " in " (content.blocks) " blocks: " (content.line()) "." }
+        @if content.writes_without > 0 {
+            p.note { "The trace does not tell this of " (commands(content.writes_without)) "." }
+        }
+        div.wide { table {
+            tr { th { "A block packs to" } th { "blocks" } th { "" } }
+            @for (sixteenths, blocks) in (0_u64..).zip(content.packed_sixteenths) {
+                @if blocks > 0 {
+                    tr {
+                        td {
+                            @match sixteenths {
+                                0 => "zeroes",
+                                16 => "does not pack",
+                                _ => { (sixteenths) "/16" }
+                            }
+                        }
+                        td { (blocks) }
+                        td { (share(blocks)) }
+                    }
+                }
+            }
+        } }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people to read")]
+fn percent(part: u64, whole: u64) -> f64 {
+    part as f64 * 100.0 / whole.max(1) as f64
 }
 
 /// How many commands, for people.

@@ -25,7 +25,14 @@ fn command(queue: u16, opcode: u8, cdw10_15: [u32; 6]) -> CommandRecord {
 }
 
 fn show(command: CommandRecord, ranges: Vec<DsmRange>) -> String {
-    line(&Record::Command { command, ranges }, 1_000_000_000)
+    line(
+        &Record::Command {
+            command,
+            ranges,
+            payload: None,
+        },
+        1_000_000_000,
+    )
 }
 
 /// The words of a line, columns or not.

@@ -6,6 +6,7 @@
 //! al., FAST 2015), whose rate is told beside it.
 
 mod arrival;
+mod content;
 mod reuse;
 mod streams;
 #[cfg(test)]
@@ -16,6 +17,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 pub use arrival::{Arrival, Burst, Depth, Idle};
+pub use content::Content;
+pub(crate) use content::Gatherer as ContentGatherer;
 pub use reuse::{Overlap, Reuse};
 pub use streams::Sequentiality;
 
@@ -42,6 +45,8 @@ pub struct Stats {
     pub arrival: Arrival,
     /// What wears a drive.
     pub wear: Wear,
+    /// What is written; none where the trace does not tell.
+    pub content: Option<Content>,
     /// By queue.
     pub queues: BTreeMap<u16, Volume>,
     /// By namespace.
@@ -109,6 +114,7 @@ struct Gatherer {
     streams: streams::Streams,
     reuse: reuse::Sampler,
     arrival: arrival::Gatherer,
+    content: content::Gatherer,
 }
 
 impl Gatherer {
@@ -122,6 +128,7 @@ impl Gatherer {
             streams: streams::Streams::default(),
             reuse: reuse::Sampler::new(),
             arrival: arrival::Gatherer::default(),
+            content: content::Gatherer::default(),
         }
     }
 
@@ -132,12 +139,17 @@ impl Gatherer {
         progress: &mut impl FnMut(u64),
     ) -> Result<(), TraceError> {
         let mut read = 0_u64;
-        for record in records {
-            if let Record::Command { command, ranges } = record?
+        for record in records.with_payload() {
+            if let Record::Command {
+                command,
+                ranges,
+                payload,
+            } = record?
                 && !command.is_admin()
             {
                 let block = u64::from(reader.header().block_bytes(command.nsid));
                 self.add(&command, &ranges, block);
+                self.content.add(&command, payload.as_deref());
             }
             read += 1;
             if read.is_multiple_of(1 << 14) {
@@ -209,6 +221,7 @@ impl Gatherer {
             reuse: self.reuse.finish(),
             arrival,
             wear: self.wear,
+            content: self.content.finish(),
             queues: self.queues,
             namespaces: self.namespaces,
         }

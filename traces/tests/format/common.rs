@@ -100,7 +100,7 @@ pub(crate) fn any_record() -> impl Strategy<Value = Record> {
     let command = prop_oneof![plausible_command(), any_command()];
     let sequence = prop_oneof![0_u64..200, any::<u64>()];
     prop_oneof![
-        20 => (command, ranges).prop_map(|(command, ranges)| Record::Command { command, ranges }),
+        20 => (command, ranges).prop_map(|(command, ranges)| Record::Command { command, ranges, payload: None }),
         1 => (any::<u64>(), sequence, any_event()).prop_map(|(at_ns, sequence, event)| {
             Record::Event(EventRecord { at_ns, sequence, event })
         }),
@@ -114,6 +114,7 @@ pub(crate) fn any_records() -> impl Strategy<Value = Vec<Record>> {
     let plausible = plausible_command().prop_map(|command| Record::Command {
         command,
         ranges: Vec::new(),
+        payload: None,
     });
     prop_oneof![
         vec(any_record(), 0..8),

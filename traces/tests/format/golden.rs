@@ -122,7 +122,11 @@ fn command(sequence: u64, random: &mut Lcg, next_lba: &mut [u64; 5]) -> Record {
             completion.result = 0x00ff_00ff;
         }
     }
-    Record::Command { command, ranges }
+    Record::Command {
+        command,
+        ranges,
+        payload: None,
+    }
 }
 
 /// What stands in the larger samples, in submission order.
@@ -184,10 +188,12 @@ fn tiny_records() -> Vec<Record> {
         Record::Command {
             command,
             ranges: Vec::new(),
+            payload: None,
         },
         Record::Command {
             command: write,
             ranges: Vec::new(),
+            payload: None,
         },
     ]
 }
@@ -270,7 +276,9 @@ fn the_samples_decode_to_what_they_were_made_of() {
 /// A record as the independent reader prints it.
 fn to_json(record: &Record) -> Value {
     match record {
-        Record::Command { command, ranges } => json!({
+        Record::Command {
+            command, ranges, ..
+        } => json!({
             "command": {
                 "sequence": command.sequence,
                 "submit_ns": command.submit_ns,

@@ -4,5 +4,6 @@
 mod common;
 mod golden;
 mod hostile;
+mod payload;
 mod round_trip;
 mod salvage;

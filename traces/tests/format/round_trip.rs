@@ -106,6 +106,7 @@ fn a_coarse_recording_is_smaller() {
             Record::Command {
                 command,
                 ranges: Vec::new(),
+                payload: None,
             }
         })
         .collect();
@@ -165,6 +166,7 @@ fn a_command_that_outlives_many_blocks_is_read_in_its_place() {
         let expected = Record::Command {
             command: steady(sequence),
             ranges: Vec::new(),
+            payload: None,
         };
         assert_eq!(record.unwrap(), expected);
     }
@@ -177,6 +179,7 @@ fn reading_can_start_at_any_time() {
         .map(|sequence| Record::Command {
             command: steady(sequence),
             ranges: Vec::new(),
+            payload: None,
         })
         .collect();
     let bytes = written(&records, WriterOptions::default().block_commands(100));
@@ -228,6 +231,7 @@ fn a_steady_stream_costs_few_bytes_while_recording() {
         .map(|sequence| Record::Command {
             command: steady(sequence),
             ranges: Vec::new(),
+            payload: None,
         })
         .collect();
     let bytes = written(&records, WriterOptions::default().effort(Effort::Fast));

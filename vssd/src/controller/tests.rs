@@ -3,6 +3,7 @@ mod fuzz;
 mod io;
 mod kept;
 mod memory;
+mod payload;
 mod queues;
 mod special;
 mod statuses;

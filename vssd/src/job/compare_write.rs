@@ -2,7 +2,7 @@
 //! §3.1.1`).
 
 use nvme::Status;
-use traces::{Clock, Tap};
+use traces::{Clock, CommandRecord, Tap};
 
 use super::{Step, Transfer};
 use crate::Ticket;
@@ -44,21 +44,21 @@ impl CompareWrite {
     pub(super) fn step<T: Tap, C: Clock>(
         &mut self,
         device: &mut Device<T, C>,
-        buffer: &BounceId,
+        (buffer, record): (&BounceId, &CommandRecord),
         outcome: Outcome,
     ) -> Step {
         if self.writing {
-            let step = self.write.step(device, buffer, outcome);
+            let step = self.write.step(device, (buffer, record), outcome);
             if matches!(step, Step::Done(_)) {
                 // The blocks were equal, whatever became of the Write.
                 self.finish_first(device, Status::SUCCESS);
             }
             return step;
         }
-        match self.compare.step(device, buffer, outcome) {
+        match self.compare.step(device, (buffer, record), outcome) {
             Step::Done(Ok(_)) => {
                 self.writing = true;
-                self.step(device, buffer, Ok(()))
+                self.step(device, (buffer, record), Ok(()))
             }
             Step::Done(Err(status)) => {
                 self.finish_first(device, status);

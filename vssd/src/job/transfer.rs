@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use nvme::{Lba, NamespaceId, NvmOpcode, Prinfo, ReadWriteCdw12, Sqe, Status};
-use traces::{Clock, Tap};
+use traces::{Clock, CommandRecord, Tap};
 
 use super::{Op, Step};
 use crate::DmaTable;
@@ -13,6 +13,7 @@ use crate::device::Device;
 use crate::media::{Extent, MediaError, Outcome};
 use crate::memory::{Access, BounceId, SegmentBuffer};
 use crate::namespace::Namespace;
+use crate::payload;
 use crate::protection::{BlockProtection, Checks, Tags};
 use crate::transfer::MetadataPointer;
 use crate::zoned::Accepted;
@@ -183,7 +184,7 @@ impl Transfer {
     pub(super) fn step<T: Tap, C: Clock>(
         &mut self,
         device: &mut Device<T, C>,
-        buffer: &BounceId,
+        (buffer, record): (&BounceId, &CommandRecord),
         outcome: Outcome,
     ) -> Step {
         if let Err(error) = outcome {
@@ -195,7 +196,7 @@ impl Transfer {
                 self.step_in(device, buffer)
             }
             NvmOpcode::WRITE_ZEROES => Ok(self.step_zeroes(device, buffer)),
-            _ => self.step_out(device, buffer),
+            _ => self.step_out(device, (buffer, record)),
         };
         next.unwrap_or_else(|status| self.fail(device, status))
     }
@@ -243,12 +244,13 @@ impl Transfer {
     fn step_out<T: Tap, C: Clock>(
         &mut self,
         device: &mut Device<T, C>,
-        buffer: &BounceId,
+        (buffer, record): (&BounceId, &CommandRecord),
     ) -> Result<Step, Status> {
         match self.stage {
             Stage::Begin => {
                 self.gather(device, buffer)?;
                 self.protect(device.bounces.data(buffer))?;
+                self.show(device, (buffer, record));
                 self.stage = Stage::Data;
                 Ok(Step::Media(Op::Write {
                     offset: self.data.offset,
@@ -268,6 +270,20 @@ impl Transfer {
                 device.wrote(self.nsid, self.lba, self.blocks);
                 Ok(Step::Done(Ok(self.result)))
             }
+        }
+    }
+
+    /// Shows an observer what is about to be written.
+    fn show<T: Tap, C: Clock>(
+        &self,
+        device: &mut Device<T, C>,
+        (buffer, record): (&BounceId, &CommandRecord),
+    ) {
+        if !T::ENABLED || !device.tap.wants_payload() {
+            return;
+        }
+        if let Some(data) = device.bounces.data(buffer).get(self.data_part()) {
+            payload::show_own(&mut device.tap, &device.namespaces, record, data);
         }
     }
 

@@ -203,10 +203,6 @@ impl<'m> Segments<'m> {
         self.bytes
     }
 
-    #[cfg_attr(
-        not(any(test, feature = "fuzz")),
-        expect(dead_code, reason = "commands of several steps come to use it")
-    )]
     /// A way to copy from or to the guest bit by bit, from the start on.
     pub(crate) const fn cursor(&self) -> SegmentCursor<'m> {
         SegmentCursor::new(self)

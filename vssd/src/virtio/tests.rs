@@ -44,7 +44,12 @@ fn data_comes_back_however_its_request_is_cut() {
             let sector = 8 * number;
             let write = driver.cut(kind::OUT, sector, (header, data), indirect);
             driver.fill(&write, &pattern);
+            driver.controller.tap_mut().written = Some(Vec::new());
             assert_eq!(driver.run(&write), (OK, 1), "{number}");
+            // However it is cut, an observer sees the same.
+            let shown = driver.controller.tap_mut().written.take().unwrap();
+            assert_eq!(shown.len(), 1);
+            assert_eq!((shown[0].0.block_bytes, &shown[0].1), (512, &pattern));
             let read = driver.cut(kind::IN, sector, (header, data), indirect);
             assert_eq!(driver.run(&read), (OK, 4097), "{number}");
             assert_eq!(driver.data(&read), pattern, "{number}");

@@ -13,7 +13,9 @@ pub(super) fn said(reader: &Reader) -> Vec<String> {
     reader
         .records()
         .map(|record| match record.unwrap() {
-            Record::Command { command, ranges } => {
+            Record::Command {
+                command, ranges, ..
+            } => {
                 let of_range = |it: &nvme::DsmRange| (it.lba().0, it.blocks.get());
                 let own = command.lba_range().map(|(lba, blocks)| (lba.0, blocks));
                 let place = own.or(ranges.first().map(of_range));

@@ -36,6 +36,7 @@ fn discards_of_4_gib_and_more_are_split_and_not_dropped() {
             let Record::Command {
                 command,
                 ranges: of,
+                ..
             } = record.unwrap()
             else {
                 panic!("{name}");

@@ -46,7 +46,9 @@ fn read(text: &str) -> (Vec<Ranged>, ImportSummary, Reader) {
     assert_eq!(format.name, "qemu");
     let (reader, summary) = import(&path, format, &ImportOptions::default()).unwrap();
     let commands = reader.records().map(|record| match record.unwrap() {
-        Record::Command { command, ranges } => {
+        Record::Command {
+            command, ranges, ..
+        } => {
             let ranges = ranges.iter().map(|it| (it.slba.get(), it.blocks.get()));
             (command, ranges.collect())
         }

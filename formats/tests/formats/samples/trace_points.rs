@@ -51,7 +51,9 @@ fn read(text: &str) -> (Vec<CommandRecord>, ImportSummary, Reader) {
     assert_eq!(format.name, "trace-points");
     let (reader, summary) = import(&path, format, &ImportOptions::default()).unwrap();
     let commands = reader.records().map(|record| match record.unwrap() {
-        Record::Command { command, ranges } => {
+        Record::Command {
+            command, ranges, ..
+        } => {
             let opcode = command.nvm_opcode();
             assert!(ranges.is_empty() || opcode == Some(nvme::NvmOpcode::DATASET_MANAGEMENT));
             command

@@ -12,6 +12,7 @@ fn reads(of: &[(u64, u16, u32)]) -> Vec<Record> {
         Record::Command {
             command,
             ranges: Vec::new(),
+            payload: None,
         }
     };
     (0..).zip(of).map(read).collect()
@@ -159,7 +160,14 @@ fn ranges_are_widened_and_told_of_once_a_command() {
         let sqe = Sqe::new(9, NamespaceId(1));
         let command = CommandRecord::fetched(0, 0, QueueId(1), &sqe);
         let mut out = Vec::new();
-        remap.edit(Record::Command { command, ranges }, &mut out);
+        remap.edit(
+            Record::Command {
+                command,
+                ranges,
+                payload: None,
+            },
+            &mut out,
+        );
         match out.pop() {
             Some(Record::Command { ranges, .. }) => ranges,
             other => panic!("{other:?}"),

@@ -193,7 +193,14 @@ fn an_anonymous_trace_does_not_tell_whose_it_is() {
         });
         let mut out = Vec::new();
         let ranges = Vec::new();
-        edit.edit(Record::Command { command, ranges }, &mut out);
+        edit.edit(
+            Record::Command {
+                command,
+                ranges,
+                payload: None,
+            },
+            &mut out,
+        );
         let result = super::command(&out[0]).completion.unwrap().result;
         assert_eq!(result, kept, "{opcode:#x}");
     }

@@ -9,7 +9,7 @@ use nvme::{
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{MIB, ram};
+use super::{MIB, payload, ram};
 use crate::ControllerConfig;
 use crate::host::{Held, Host, Pair, dsm, io};
 use crate::media::Ram;
@@ -255,8 +255,12 @@ fn metadata_at_the_end_of_each_block_is_taken_off_and_put_back() {
     blocks[512..520].copy_from_slice(b"tag of 0");
     blocks[1032..].copy_from_slice(b"tag of 1");
     host.write(data, &blocks);
+    host.controller.tap_mut().written = Some(Vec::new());
     let mut sqe = io(NvmOpcode::WRITE, 100, 2, data, 0);
     assert_eq!(host.status(&mut pair, sqe), Status::SUCCESS);
+    // An observer sees the data alone.
+    let shown = (payload::last(&host), 512, vec![0x22; 1024]);
+    assert_eq!(payload::written(&mut host), [shown]);
     sqe.opcode = NvmOpcode::COMPARE.0;
     assert_eq!(host.status(&mut pair, sqe), Status::SUCCESS);
     host.write(data, &[0; 2048]);
