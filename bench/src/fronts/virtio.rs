@@ -99,7 +99,6 @@ fn drive(queues: &mut [Blkioq], capacity: u64, slots: Slots, work: Work) -> Resu
     let mut completions = Completions::new();
     for (index, queue) in queues.iter_mut().enumerate() {
         (0..slots.depth).for_each(|slot| start(queue, index, slot));
-        completions.take(queue, 0, |_| {})?;
     }
     let clock = MonotonicClock::start();
     let began_ns = clock.now_ns();
