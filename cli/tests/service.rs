@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 const UNIT: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -111,8 +111,33 @@ fn calls_of(name: &str) -> Option<Vec<String>> {
     Some(all)
 }
 
-/// The system calls of a `vssd serve` with `words`, from the moment it runs, while
-/// another one has a look at the drive and reads and writes.
+/// A `vssd serve` that strace writes about, until it is dropped.
+struct Traced {
+    strace: Child,
+    log: PathBuf,
+}
+
+impl Traced {
+    /// Has it end by `signal`. It is the process that the first line is about.
+    fn end(&self, signal: &str) {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        if let Some(process) = text.split_whitespace().next() {
+            drop(Command::new("kill").args([signal, process]).status());
+        }
+    }
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        if matches!(self.strace.try_wait(), Ok(None)) {
+            self.end("-KILL");
+            drop(self.strace.kill());
+            drop(self.strace.wait());
+        }
+    }
+}
+
+/// The system calls of a `vssd serve` with `words`, while a driver works on it.
 fn asked_for(words: &[&str]) -> Option<BTreeSet<String>> {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("calls");
@@ -126,13 +151,16 @@ fn asked_for(words: &[&str]) -> Option<BTreeSet<String>> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
-    let Ok(mut served) = strace.spawn() else {
+    let Ok(strace) = strace.spawn() else {
         eprintln!("SKIPPED, for strace is not installed");
         return None;
     };
-    let mut said = served.stdout.take().unwrap();
+    let mut traced = Traced { strace, log };
+    let mut said = traced.strace.stdout.take().unwrap();
+    // What it prints comes when the socket is there.
     if std::io::Read::read_exact(&mut said, &mut [0]).is_err() {
-        drop(served.wait());
+        let calls = calls_in(&traced.log);
+        assert!(calls.is_empty(), "vssd serve {words:?} has ended by itself");
         eprintln!("SKIPPED, for strace may not trace here");
         return None;
     }
@@ -143,28 +171,16 @@ fn asked_for(words: &[&str]) -> Option<BTreeSet<String>> {
         .current_dir(directory.path())
         .output()
         .unwrap();
-    assert!(
-        load.status.success(),
-        "{}",
-        String::from_utf8_lossy(&load.stderr)
-    );
-    stop(&log);
-    assert!(served.wait().unwrap().success());
-    Some(calls_in(&log))
-}
-
-/// Ends the program that is traced into `log`, as systemd does.
-fn stop(log: &PathBuf) {
-    // The first line is of the first process.
-    let text = fs::read_to_string(log).unwrap();
-    let process = text.split_whitespace().next().unwrap();
-    let status = Command::new("kill").arg(process).status().unwrap();
-    assert!(status.success());
+    let error = String::from_utf8_lossy(&load.stderr);
+    assert!(load.status.success(), "{error}");
+    traced.end("-TERM");
+    assert!(traced.strace.wait().unwrap().success());
+    Some(calls_in(&traced.log))
 }
 
 /// The names in what strace has written.
 fn calls_in(log: &Path) -> BTreeSet<String> {
-    let text = fs::read_to_string(log).unwrap();
+    let text = fs::read_to_string(log).unwrap_or_default();
     let lines = text.lines().filter_map(|line| {
         let (_, call) = line.split_once(' ')?;
         let (name, _) = call.trim_start().split_once('(')?;
