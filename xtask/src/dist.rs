@@ -29,7 +29,7 @@ pub(crate) struct DistArguments {
 }
 
 /// Makes the archive.
-#[expect(clippy::print_stdout, reason = "the archive's path is the answer")]
+#[expect(clippy::print_stdout, reason = "where the archive is, is the answer")]
 pub(crate) fn run(arguments: &DistArguments) -> Result<()> {
     let host = build::host()?;
     let triple = arguments.target.as_deref().unwrap_or(&host);
@@ -52,11 +52,12 @@ pub(crate) fn run(arguments: &DistArguments) -> Result<()> {
     fs::create_dir_all(&directory)
         .with_context(|| format!("cannot create {}", directory.display()))?;
     let path = directory.join(format!("{name}.tar.zst"));
+    println!("packing {} files; this may take a minute", entries.len());
     let bytes = archive::write(&path, &name, entries, date()?)?;
     println!(
-        "{} ({:.1} MB); to install it:\n  sudo tar -xf {} --strip-components=1 -C /usr/local --no-same-owner",
+        "{} ({:.1} MiB); to install it:\n  sudo tar -xf {} --strip-components=1 -C /usr/local --no-same-owner",
         path.display(),
-        f64::from(u32::try_from(bytes >> 10)?) / 1000.0,
+        f64::from(u32::try_from(bytes >> 10)?) / 1024.0,
         path.display(),
     );
     Ok(())
