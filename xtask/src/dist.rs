@@ -71,7 +71,10 @@ fn contents(program: &Path) -> Result<Vec<Entry>> {
         ("lib/sysusers.d", "packaging/sysusers.d/vssd.conf"),
         ("lib/tmpfiles.d", "packaging/tmpfiles.d/vssd.conf"),
         ("share/doc/vssd/packaging", "packaging/README.md"),
-        ("share/doc/vssd/packaging", "packaging/systemd/example.conf"),
+        (
+            "share/doc/vssd/packaging/systemd",
+            "packaging/systemd/example.conf",
+        ),
         ("share/doc/vssd", "LICENSE-APACHE"),
         ("share/doc/vssd", "LICENSE-MIT"),
         ("share/doc/vssd", "README.md"),

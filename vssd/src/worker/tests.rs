@@ -307,7 +307,7 @@ fn a_nudge_reaches_a_worker_that_sleeps_without_end_and_lets_it_sleep_again() {
 fn a_nudge_reaches_a_worker_that_waits_for_a_client_and_so_does_the_end() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
-    let listener = Listener::bind(&path, 0o600).unwrap();
+    let mut listener = Listener::bind(&path, 0o600).unwrap();
     let stop = StopHandle::new().unwrap();
     let mut dial = Dial::new(false, true, 0);
     let nudges = Arc::clone(&dial.nudges);
