@@ -4,8 +4,10 @@
 //! - `test` runs every test, installing what the tests need;
 //! - `lint` is everything that is checked without running;
 //! - `fuzz` looks for inputs that break the drive;
-//! - `bench` measures.
+//! - `bench` measures;
+//! - `dist` makes an archive to install elsewhere.
 
+mod dist;
 mod fuzz;
 mod lint;
 mod run;
@@ -59,6 +61,9 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Make an archive of the program, static, with man pages, completions and the
+    /// systemd unit.
+    Dist(dist::DistArguments),
 }
 
 fn main() -> Result<()> {
@@ -72,5 +77,6 @@ fn main() -> Result<()> {
             runs,
         } => fuzz::run(target.as_deref(), seconds, runs),
         Task::Bench { arguments } => run::bench(&arguments),
+        Task::Dist(arguments) => dist::run(&arguments),
     }
 }

@@ -1,14 +1,18 @@
 //! Options of the sockets that guests attach to, and of the threads behind them.
 
+use std::fs;
 use std::os::unix::fs::chown;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
-use nix::unistd::{Gid, Group};
+use nix::unistd::Gid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use vssd::front::Options;
 use vssd::worker::IdlePolicy;
+
+/// Where groups have their numbers.
+const GROUPS: &str = "/etc/group";
 
 /// When a thread that serves a guest sleeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -111,18 +115,29 @@ fn parse_mode(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "up to three octal digits, such as 0660".to_owned())
 }
 
-/// A group, by name or number.
+/// A group, by name or number. The C library's look-up is not for a static program:
+/// it loads the modules of the machine, which may crash it.
 fn group(text: &str) -> Result<Gid> {
     if let Ok(number) = text.parse() {
         return Ok(Gid::from_raw(number));
     }
-    match Group::from_name(text) {
-        Ok(Some(group)) => Ok(group.gid),
-        Ok(None) => {
-            bail!("--socket-group {text}: there is no such group; `getent group` lists them")
-        }
-        Err(errno) => bail!("--socket-group {text}: cannot look it up: {errno}"),
-    }
+    let groups = fs::read_to_string(GROUPS)
+        .with_context(|| format!("--socket-group {text}: cannot read {GROUPS}; give its number"))?;
+    number_of(text, &groups).map(Gid::from_raw).ok_or_else(|| {
+        anyhow!(
+            "--socket-group {text}: there is no such group in {GROUPS}; `getent group` lists \
+             all, with the number that may be given instead"
+        )
+    })
+}
+
+/// The number of the group `name` among `groups`, lines of group(5).
+fn number_of(name: &str, groups: &str) -> Option<u32> {
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let is_it = fields.next() == Some(name);
+        is_it.then(|| fields.nth(1)?.parse().ok()).flatten()
+    })
 }
 
 #[cfg(test)]
@@ -142,6 +157,11 @@ mod tests {
     fn groups_have_names_and_numbers() {
         assert_eq!(group("root").unwrap().as_raw(), 0);
         assert_eq!(group("12345").unwrap().as_raw(), 12345);
+        let groups = "root:x:0:\nbroken\n+::::\nkvm2:x:7:\nkvm:x:104:libvirt-qemu,vssd\n";
+        assert_eq!(number_of("kvm", groups), Some(104));
+        for none in ["kv", "broken", "libvirt-qemu", ""] {
+            assert_eq!(number_of(none, groups), None, "{none}");
+        }
         let error = group("nobody-has-this").unwrap_err().to_string();
         assert!(error.contains("getent group"), "{error}");
     }

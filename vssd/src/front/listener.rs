@@ -150,6 +150,9 @@ impl Listener {
         rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode))
             .map_err(|errno| system("protect")(errno.into()))?;
         rustix::net::bind(&socket, &address).map_err(|errno| system("make")(errno.into()))?;
+        // What the process's umask took from that, it does not get by itself.
+        rustix::fs::chmod(path, Mode::from_raw_mode(mode))
+            .map_err(|errno| system("protect")(errno.into()))?;
         let file = fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
         let listener = Self {
             socket: socket.into(),
@@ -370,6 +373,15 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn whoever_is_to_attach_may_whatever_the_umask() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cntrl");
+        let _listener = Listener::bind(&path, 0o666).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o666);
+    }
 
     #[test]
     fn the_socket_is_private_and_goes_with_its_listener() {
