@@ -71,18 +71,21 @@ impl Server {
     }
 
     /// The same with a command of the caller's, which makes `socket`.
-    pub(crate) fn spawn(mut command: Command, socket: PathBuf, cores: Cores) -> Result<Self> {
+    pub(crate) fn spawn(command: Command, socket: PathBuf, cores: Cores) -> Result<Self> {
         pin(cores.server)?;
+        let server = Self::spawn_here(command, socket);
+        pin(cores.client)?;
+        server
+    }
+
+    /// The same on the cores of the calling thread, which stays on them.
+    pub(crate) fn spawn_here(mut command: Command, socket: PathBuf) -> Result<Self> {
         let child = command
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .with_context(|| format!("cannot start {}", command.get_program().display()));
-        pin(cores.client)?;
-        let mut server = Self {
-            child: child?,
-            socket,
-        };
+            .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+        let mut server = Self { child, socket };
         server.await_socket()?;
         Ok(server)
     }

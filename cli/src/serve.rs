@@ -26,7 +26,7 @@ use vssd::front::ServeError;
 use vssd::media::{Layered, Snapshot};
 use vssd::profile::{BUILT_IN, Profile};
 use vssd::worker::StopHandle;
-use vssd::{Controller, ControllerConfig, FileStore, Media};
+use vssd::{Controller, ControllerConfig, FileStore, Media, OptionalCommand};
 
 use crate::Answer;
 use crate::device::size;
@@ -397,7 +397,11 @@ impl Serving {
             plan.check()?;
         }
         let clock = MonotonicClock::start();
-        let config = arguments.config(disk)?;
+        let mut config = arguments.config(disk)?;
+        if sockets.options.trap_doorbells {
+            // Nobody would tell of what is stored in these.
+            config.withheld.push(OptionalCommand::DoorbellBuffer);
+        }
         let counters = arguments.live.counters(config.queue_pairs_max)?;
         let observer = Observer {
             recording: None,

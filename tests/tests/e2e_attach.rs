@@ -22,11 +22,26 @@ const SPINNING_SHARE: f64 = 0.5;
 
 #[test]
 fn an_idle_drive_costs_next_to_nothing() {
-    let Some(vm) = Vm::take("an_idle_drive_costs_next_to_nothing") else {
+    costs_next_to_nothing("an_idle_drive_costs_next_to_nothing", "adaptive");
+}
+
+/// Its doorbells are trapped, shadow doorbells are not offered, and the guest's
+/// reads and interrupts work as ever.
+#[test]
+fn a_drive_that_is_told_of_commands_costs_no_more() {
+    costs_next_to_nothing(
+        "a_drive_that_is_told_of_commands_costs_no_more",
+        "interrupt",
+    );
+}
+
+fn costs_next_to_nothing(name: &'static str, poll: &str) {
+    let Some(vm) = Vm::take(name) else {
         return;
     };
     let scratch = Scratch::new();
     let server = Serve::new("ram:64M", scratch.dir(), "drive")
+        .with("--poll", poll)
         .record(&scratch.path("idle.vtr"))
         .start();
     let job = "cat /dev/nvme0n1 >/dev/null; echo idle; sleep 1000";

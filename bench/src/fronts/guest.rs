@@ -69,9 +69,9 @@ pub(super) fn measure(vssd: &Path, directory: &Path, cores: Cores) -> Result<Vec
         .arg("--record")
         .arg(traces.path().join("guest.vtr"))
         .arg(ours);
-    let server = Server::spawn(command, socket.clone(), cores)?;
     // Server and guest share both cores, as they would without a benchmark.
     cores.release()?;
+    let server = Server::spawn_here(command, socket.clone())?;
     let mut guest = Launch::job(&kit, JOB)
         .root(Root::Tools)
         .drive(Drive::VfioUser { socket })

@@ -35,8 +35,9 @@ pub struct Options {
     pub idle: IdlePolicy,
     /// Give the client of an NVMe drive no page to store doorbells in: each comes
     /// as a message, and the worker can sleep until one does. Clients that insist
-    /// on the page stay away; shadow doorbells (`NVMe Base 2.1 §5.2.5`) still
-    /// spare most messages. A virtio disk is told of requests in any case.
+    /// on the page stay away. The controller must not offer shadow doorbells
+    /// ([`OptionalCommand::DoorbellBuffer`](crate::OptionalCommand::DoorbellBuffer)),
+    /// of which no message tells. A virtio disk is told of requests in any case.
     pub trap_doorbells: bool,
 }
 

@@ -1,7 +1,6 @@
 //! One client: its requests in, the replies out.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{Ordering, fence};
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -70,17 +69,10 @@ impl Attachment for Session {
     }
 
     fn rest(&mut self, function: &mut dyn Function) -> Rest {
-        if !self.trapped {
-            return Rest::of(function);
-        }
-        // A host with shadow doorbells stores one and then asks whether it has to
-        // ring; we have said that it has to, and now look once more. With a fence
-        // on either side, one of the two sees the other.
-        fence(Ordering::SeqCst);
-        if function.poll(u32::MAX) > 0 {
-            Rest::No
-        } else {
+        if self.trapped {
             Rest::Told
+        } else {
+            Rest::of(function)
         }
     }
 
