@@ -301,8 +301,12 @@ fn traces_of_nothing_much_have_figures() {
         let json = serde_json::to_string(stats).unwrap();
         // What is no number is null in JSON.
         let nulls = json.matches("null").count();
-        let absent =
-            usize::from(stats.reuse.is_none()) + usize::from(stats.arrival.depth.is_none());
+        let absent = [
+            stats.reuse.is_none(),
+            stats.arrival.depth.is_none(),
+            stats.content.is_none(),
+        ];
+        let absent = absent.into_iter().filter(|absent| *absent).count();
         assert_eq!(nulls, absent, "{json}");
     };
     let empty = plain(&[]);
