@@ -164,7 +164,7 @@ set -e
 echo writing
 fio --direct=1 --ioengine=io_uring --verify=crc32c --verify_fatal=1 --name=through \
     --filename=/dev/vdb --rw=randwrite --bs=4k-64k --size=48m --iodepth=32 --loops=3 \
-    --rate=8m --minimal >/tmp/fio.txt 2>&1 || { cat /tmp/fio.txt; exit 1; }
+    --rate=5m --minimal >/tmp/fio.txt 2>&1 || { cat /tmp/fio.txt; exit 1; }
 echo "<dmesg>"
 dmesg | grep -iE 'vdb.*error|I/O error|timeout' || true
 echo "</dmesg>"
@@ -193,7 +193,7 @@ fn a_guest_goes_on_after_its_server_was_killed() {
     guest
         .wait_for_line("writing", PATIENCE)
         .unwrap_or_else(|e| panic!("{e}"));
-    pause(Duration::from_secs(8));
+    pause(Duration::from_secs(5));
     vm.say("killing vssd");
     first.kill();
     pause(Duration::from_secs(1));
