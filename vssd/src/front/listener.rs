@@ -106,6 +106,14 @@ pub enum BindError {
     },
 }
 
+/// A client that has come.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) stream: UnixStream,
+    /// The socket and the peer, for the log.
+    pub(crate) name: String,
+}
+
 /// A listening socket and its file.
 #[derive(Debug)]
 pub(crate) struct Listener {
@@ -173,12 +181,12 @@ impl Listener {
     }
 
     /// Hands one client after the other, and `function`, to `serve`, which returns
-    /// at its end, on this thread, until `stop` says so.
+    /// at its end, on this thread, until `stop` says so. Logs that it has come.
     pub(crate) fn serve_each(
         &mut self,
         function: &mut dyn Function,
         stop: &StopHandle,
-        mut serve: impl FnMut(UnixStream, &mut dyn Function),
+        mut serve: impl FnMut(Client, &mut dyn Function),
     ) -> Result<(), ServeError> {
         worker::sharpen_timers();
         let mut short = false;
@@ -189,8 +197,11 @@ impl Listener {
             match self.next_client(stop) {
                 Ok(Some(stream)) => {
                     short = false;
-                    function.met(Some(&peer(&stream)));
-                    serve(stream, function);
+                    let peer = peer(&stream);
+                    function.met(Some(&peer));
+                    let name = format!("{} ({peer})", self.path.display());
+                    log::info!("{name}: connected");
+                    serve(Client { stream, name }, function);
                     function.met(None);
                 }
                 Ok(None) => self.reappear(),
@@ -308,7 +319,7 @@ impl Drop for Listener {
 }
 
 /// Who is at the other end.
-pub(crate) fn peer(stream: &UnixStream) -> String {
+fn peer(stream: &UnixStream) -> String {
     let Ok(credentials) = rustix::net::sockopt::socket_peercred(stream) else {
         return "unknown peer".to_owned();
     };

@@ -1,12 +1,11 @@
 //! Clients, one after the other.
 
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use wire::{Connection, WireError};
 
 use super::session::Session;
-use crate::front::listener::{BindError, Listener, peer, tell_end};
+use crate::front::listener::{BindError, Client, Listener, tell_end};
 use crate::front::{Function, Options, ServeError};
 use crate::worker::{self, StopHandle};
 
@@ -57,24 +56,21 @@ impl Server {
         function: &mut dyn Function,
         stop: &StopHandle,
     ) -> Result<(), ServeError> {
-        let (path, options) = (self.path().to_owned(), self.options);
+        let options = self.options;
         self.listener
-            .serve_each(function, stop, |stream, function| {
-                serve((&path, stream), function, stop, options);
+            .serve_each(function, stop, |client, function| {
+                serve(client, function, stop, options);
             })
     }
 }
 
 /// Serves one client to its end.
 fn serve(
-    (path, stream): (&Path, UnixStream),
+    Client { stream, name }: Client,
     function: &mut dyn Function,
     stop: &StopHandle,
     options: Options,
 ) {
-    let peer = peer(&stream);
-    let name = format!("{} ({peer})", path.display());
-    log::info!("{name}: connected");
     let connection = Connection::new(stream);
     let trapped = options.trap_doorbells;
     let mut session = Session::new(connection, name.clone(), function, trapped);

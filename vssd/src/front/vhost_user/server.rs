@@ -1,11 +1,10 @@
 //! Clients, one after the other.
 
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use super::connection::{Connection, ConnectionError};
 use super::session::Session;
-use crate::front::listener::{BindError, Listener, peer, tell_end};
+use crate::front::listener::{BindError, Client, Listener, tell_end};
 use crate::front::{Function, Options, ServeError};
 use crate::worker::{self, Ended, StopHandle};
 
@@ -46,23 +45,21 @@ impl Server {
         function: &mut dyn Function,
         stop: &StopHandle,
     ) -> Result<(), ServeError> {
-        let (path, options) = (self.path().to_owned(), self.options);
+        let options = self.options;
         self.listener
-            .serve_each(function, stop, |stream, function| {
-                serve((&path, stream), function, stop, options);
+            .serve_each(function, stop, |client, function| {
+                serve(client, function, stop, options);
             })
     }
 }
 
 /// Serves one client to its end.
 fn serve(
-    (path, stream): (&Path, UnixStream),
+    Client { stream, name }: Client,
     function: &mut dyn Function,
     stop: &StopHandle,
     options: Options,
 ) {
-    let name = format!("{} ({})", path.display(), peer(&stream));
-    log::info!("{name}: connected");
     let ended = match Session::new(Connection::new(stream), name.clone(), function) {
         Ok(mut session) => {
             let ended = worker::drive(function, &mut session, stop, options.idle);
