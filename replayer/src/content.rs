@@ -167,32 +167,25 @@ impl DataSlots {
             PayloadContent::Data(data) => {
                 let data = data.get(offset..).and_then(|data| data.get(..bytes));
                 let data = data.unwrap_or_default();
-                self.fill(bytes, |to, at| to.write_at(at, data))
+                self.fill(bytes, |to, at, _| to.write_at(at, data))
             }
             PayloadContent::Hashes(digests) => {
-                let mut block = std::mem::take(&mut self.block);
-                block.resize(block_bytes, 0);
                 // A piece may begin and end within a block, where those of the
                 // target are smaller.
-                let put = self.fill(bytes, |to, at| {
+                self.fill(bytes, |to, at, block| {
+                    block.resize(block_bytes, 0);
                     let mut done = 0;
                     while done < bytes {
                         let place = offset + done;
                         let digest = digests.get(place / block_bytes).copied();
-                        make(digest.unwrap_or_default(), &mut block);
+                        make(digest.unwrap_or_default(), block);
                         let part = block.get(place % block_bytes..).unwrap_or_default();
                         let part = part.get(..bytes - done).unwrap_or(part);
                         to.write_at(at + done, part)?;
                         done += part.len().max(1);
                     }
                     Ok(())
-                });
-                let put = put.map(|put| put.map(|(slot, _)| slot));
-                self.block = block;
-                match put? {
-                    Some(slot) => self.slice(slot, bytes).map(Some),
-                    None => Ok(None),
-                }
+                })
             }
         }
     }
@@ -203,34 +196,30 @@ impl DataSlots {
         maker: &mut Maker,
         (block_bytes, bytes): (usize, usize),
     ) -> Result<Option<(u16, DmaSlice<'_>)>, ReplayError> {
-        let mut block = std::mem::take(&mut self.block);
-        block.resize(block_bytes.max(1), 0);
-        let put = self.fill(bytes, |to, at| {
+        self.fill(bytes, |to, at, block| {
+            block.resize(block_bytes.max(1), 0);
             for done in (0..bytes).step_by(block.len()) {
-                make(maker.next(), &mut block);
-                let part = block.get(..bytes - done).unwrap_or(&block);
+                make(maker.next(), block);
+                let part = block.get(..bytes - done).unwrap_or(block);
                 to.write_at(at + done, part)?;
             }
             Ok(())
-        });
-        let put = put.map(|put| put.map(|(slot, _)| slot));
-        self.block = block;
-        match put? {
-            Some(slot) => self.slice(slot, bytes).map(Some),
-            None => Ok(None),
-        }
+        })
     }
 
+    /// What `fill` writes to the memory that it is given, from an offset on, in a
+    /// slot; none where there is no slot. It is lent room for a block as well.
     fn fill(
         &mut self,
         bytes: usize,
-        fill: impl FnOnce(&mut DmaBuffer, usize) -> Result<(), driver::DriverError>,
+        fill: impl FnOnce(&mut DmaBuffer, usize, &mut Vec<u8>) -> Result<(), driver::DriverError>,
     ) -> Result<Option<(u16, DmaSlice<'_>)>, ReplayError> {
         let Some(slot) = self.free.pop() else {
             return Ok(None);
         };
         let at = usize::from(slot) * self.stride;
-        fill(&mut self.data, at).map_err(ReplayError::driver("putting data in place"))?;
+        fill(&mut self.data, at, &mut self.block)
+            .map_err(ReplayError::driver("putting data in place"))?;
         self.slice(slot, bytes).map(Some)
     }
 
