@@ -19,9 +19,12 @@
 //! the tap is silent from then on, and the guest goes on.
 //!
 //! This crate does not decide what is recorded (the tap's owner does) and does
-//! not know the file's format (`traces` does). One recording has one tap.
+//! not know the file's format (`traces` does). One recording has one tap, of
+//! which other threads may have [branches](traces::Branch), each with a ring of
+//! its own.
 
 mod error;
+mod feed;
 mod output;
 mod payload;
 mod slot;
@@ -42,8 +45,7 @@ use std::time::Duration;
 
 use traces::{Header, Resolution, Totals, Writer, WriterOptions};
 
-use crate::slot::{SLOTS_AN_ENTRY_MAX, Slot};
-use crate::tap::Shared;
+use crate::tap::{Shared, Sizes};
 use crate::thread::Drain;
 
 /// How a recording is made.
@@ -182,18 +184,15 @@ impl Recorder {
         path: String,
         options: RecorderOptions,
     ) -> Result<(RecorderHandle, RingTap), RecorderError> {
-        // The longest entry and what is kept back for gaps and events fit.
-        let slots = options.ring_slots.max(2 * SLOTS_AN_ENTRY_MAX);
-        let (producer, consumer) = rtrb::RingBuffer::<Slot>::new(slots);
-        let payload = header.payload.as_ref();
-        let (payload_tap, payload_drain) = payload
-            .map(|_| payload::ring(options.payload_bytes))
-            .unzip();
+        let (feed, way) = tap::way(Sizes {
+            slots: options.ring_slots,
+            payload_bytes: header.payload.as_ref().map(|_| options.payload_bytes),
+        });
         let shared = Arc::new(Shared::default());
         let drain = Drain::new(
             writer,
             path,
-            (consumer, payload_drain),
+            feed,
             Arc::clone(&shared),
             options.block_open_max,
         );
@@ -202,10 +201,10 @@ impl Recorder {
             .spawn(move || drain.run())
             .map_err(|source| RecorderError::Thread { source })?;
         let tap = RingTap::new(
-            producer,
+            way,
             Arc::clone(&shared),
             thread.thread().clone(),
-            (options.on_full, payload_tap),
+            options.on_full,
         );
         let thread = Some(thread);
         Ok((RecorderHandle { shared, thread }, tap))

@@ -1,36 +1,33 @@
 //! The data path's end of a recording.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 
 use nvme::{DSM_RANGES_MAX, DsmRange};
 use rtrb::Producer;
-use traces::{CommandRecord, EventRecord, Gap, PayloadPlace, Tap};
+use traces::{Branch, CommandRecord, EventRecord, Gap, PayloadPlace, Tap};
 
-use crate::payload::PayloadTap;
-use crate::slot::{self, Slot};
+use crate::feed::{Feed, Losses};
+use crate::payload::{self, PayloadTap};
+use crate::slot::{self, SLOTS_AN_ENTRY_MAX, Slot};
 use crate::{OnFull, Progress};
 
-/// What tap, thread and handle share.
+/// What taps, thread and handle share.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     /// No more is to be recorded: the handle says so, or the thread, where it
     /// failed.
     closed: AtomicBool,
-    /// Commands dropped so far, and when the first of those was that are in no
-    /// gap yet; see [`Shared::note_loss`].
-    lost: AtomicU64,
-    lost_at_ns: AtomicU64,
-    /// The same of payload: commands that lost theirs, and the first of those
-    /// that nothing in the ring tells of.
-    lost_payload: AtomicU64,
-    lost_payload_sequence: AtomicU64,
-    lost_payload_submit_ns: AtomicU64,
     failure: OnceLock<String>,
     /// What the thread has done: see [`Progress`].
     written: AtomicU64,
+    lost: AtomicU64,
     bytes: AtomicU64,
+    /// The other ends of taps that the thread does not know yet, and whether
+    /// there are any.
+    joining: Mutex<Vec<Feed>>,
+    is_joined: AtomicBool,
 }
 
 impl Shared {
@@ -56,56 +53,34 @@ impl Shared {
     }
 
     /// Notes how far the thread has got.
-    pub(crate) fn note_progress(&self, commands: u64, bytes: u64) {
-        self.written.store(commands, Ordering::Relaxed);
-        self.bytes.store(bytes, Ordering::Relaxed);
+    pub(crate) fn note_progress(&self, progress: Progress) {
+        self.written.store(progress.commands, Ordering::Relaxed);
+        self.lost.store(progress.lost, Ordering::Relaxed);
+        self.bytes.store(progress.bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn progress(&self) -> Progress {
         Progress {
             commands: self.written.load(Ordering::Relaxed),
-            lost: self.losses().0,
+            lost: self.lost.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
         }
     }
 
-    /// Tells the thread of losses, in case that no gap follows in the ring.
-    fn note_loss(&self, lost: u64, at_ns: u64) {
-        self.lost_at_ns.store(at_ns, Ordering::Relaxed);
-        // Release: who reads the count sees the time.
-        self.lost.store(lost, Ordering::Release);
+    fn join(&self, feed: Feed) {
+        let mut joining = self.joining.lock().unwrap_or_else(PoisonError::into_inner);
+        joining.push(feed);
+        // Release: who sees this takes the lock after us.
+        self.is_joined.store(true, Ordering::Release);
     }
 
-    /// Commands dropped since the start, and when those that are in no gap
-    /// began.
-    pub(crate) fn losses(&self) -> (u64, u64) {
-        let lost = self.lost.load(Ordering::Acquire);
-        (lost, self.lost_at_ns.load(Ordering::Relaxed))
-    }
-}
-
-impl Shared {
-    /// As [`Shared::note_loss`], of payload.
-    fn note_lost_payload(&self, lost: u64, first: &PayloadPlace) {
-        self.lost_payload_sequence
-            .store(first.sequence, Ordering::Relaxed);
-        self.lost_payload_submit_ns
-            .store(first.submit_ns, Ordering::Relaxed);
-        // Release: who reads the count sees the place.
-        self.lost_payload.store(lost, Ordering::Release);
-    }
-
-    /// Commands whose payload was dropped since the start, and the first of
-    /// those that nothing in the ring tells of.
-    pub(crate) fn lost_payload(&self) -> (u64, PayloadPlace) {
-        let lost = self.lost_payload.load(Ordering::Acquire);
-        let place = PayloadPlace {
-            sequence: self.lost_payload_sequence.load(Ordering::Relaxed),
-            submit_ns: self.lost_payload_submit_ns.load(Ordering::Relaxed),
-            block_bytes: 0,
-            first_block: 0,
-        };
-        (lost, place)
+    /// Takes what has joined since this was asked last.
+    pub(crate) fn take_joined(&self) -> Vec<Feed> {
+        if !self.is_joined.swap(false, Ordering::Acquire) {
+            return Vec::new();
+        }
+        let mut joining = self.joining.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *joining)
     }
 
     /// Waits until there is room, waking `thread`. False where the recording
@@ -144,10 +119,14 @@ const SPINS: u32 = 128;
 /// lock, no allocation, no system call. Once the recording is over it costs a
 /// look at a flag. Dropping the tap ends the recording, once everything in the
 /// ring is written.
+///
+/// A [branch](Branch) has a ring of its own, and a quarter of the room for what
+/// is written; it can be dropped at any time. It waits, or drops, by itself.
 #[derive(Debug)]
 pub struct RingTap {
     ring: Producer<Slot>,
     shared: Arc<Shared>,
+    losses: Arc<Losses>,
     thread: Thread,
     on_full: OnFull,
     since_look: u32,
@@ -158,18 +137,56 @@ pub struct RingTap {
     /// Where what is written goes; none where that is not recorded.
     payload: Option<PayloadTap>,
     lost_payload: u64,
+    sizes: Sizes,
+}
+
+/// How much room there is between a tap and the thread.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    pub(crate) slots: usize,
+    /// Of what is written, where that is recorded.
+    pub(crate) payload_bytes: Option<usize>,
+}
+
+/// Both ends of a way from a tap to the thread.
+pub(crate) fn way(sizes: Sizes) -> (Feed, Way) {
+    // The longest entry and what is kept back for gaps and events fit.
+    let slots = sizes.slots.max(2 * SLOTS_AN_ENTRY_MAX);
+    let (producer, consumer) = rtrb::RingBuffer::new(slots);
+    let payload = sizes.payload_bytes.map(payload::ring);
+    let (payload_tap, payload_drain) = payload.unzip();
+    let losses = Arc::new(Losses::default());
+    let feed = Feed::new(consumer, payload_drain, Arc::clone(&losses));
+    let way = Way {
+        ring: producer,
+        payload: payload_tap,
+        losses,
+        sizes,
+    };
+    (feed, way)
+}
+
+/// The tap's end of it.
+pub(crate) struct Way {
+    ring: Producer<Slot>,
+    payload: Option<PayloadTap>,
+    losses: Arc<Losses>,
+    sizes: Sizes,
 }
 
 impl RingTap {
-    pub(crate) fn new(
-        ring: Producer<Slot>,
-        shared: Arc<Shared>,
-        thread: Thread,
-        (on_full, payload): (OnFull, Option<PayloadTap>),
-    ) -> Self {
+    pub(crate) fn new(way: Way, shared: Arc<Shared>, thread: Thread, on_full: OnFull) -> Self {
+        let Way {
+            ring,
+            payload,
+            losses,
+            sizes,
+        } = way;
         Self {
             ring,
             shared,
+            losses,
+            sizes,
             thread,
             on_full,
             since_look: 0,
@@ -216,7 +233,7 @@ impl RingTap {
         let gap = self.gap.get_or_insert(Gap { at_ns, lost: 0 });
         gap.lost += 1;
         self.lost += 1;
-        self.shared.note_loss(self.lost, gap.at_ns);
+        self.losses.note(self.lost, gap.at_ns);
         self.thread.unpark();
     }
 
@@ -229,7 +246,7 @@ impl RingTap {
         self.lost += lost;
         self.gap.get_or_insert(Gap { at_ns, lost: 0 }).lost += lost;
         // The thread writes what no gap in the ring tells of.
-        self.shared.note_loss(self.lost, at_ns);
+        self.losses.note(self.lost, at_ns);
     }
 
     fn push_gap(&mut self) {
@@ -312,12 +329,25 @@ impl Tap for RingTap {
             OnFull::Drop => {
                 if let Some(first) = ring.try_push(place, bytes, copy) {
                     self.lost_payload += 1;
-                    self.shared.note_lost_payload(self.lost_payload, &first);
+                    self.losses.note_payload(self.lost_payload, &first);
                 }
             }
         }
         if ring.is_filling() {
             self.thread.unpark();
         }
+    }
+}
+
+impl Branch for RingTap {
+    fn branch(&mut self) -> Self {
+        let sizes = Sizes {
+            payload_bytes: self.sizes.payload_bytes.map(|bytes| bytes / 4),
+            ..self.sizes
+        };
+        let (feed, way) = way(sizes);
+        self.shared.join(feed);
+        let shared = Arc::clone(&self.shared);
+        Self::new(way, shared, self.thread.clone(), self.on_full)
     }
 }

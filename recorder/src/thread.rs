@@ -3,15 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nvme::DsmRange;
-use rtrb::Consumer;
-use rtrb::chunks::ReadChunkIntoIter;
-use traces::{CommandRecord, End, Gap, Totals, TraceError, Writer};
+use traces::{End, Totals, TraceError, Writer};
 
-use crate::payload::PayloadDrain;
-use crate::slot::{Slot, Words};
+use crate::feed::Feed;
 use crate::tap::Shared;
-use crate::{Output, RecorderError, RecordingSummary};
+use crate::{Output, Progress, RecorderError, RecordingSummary};
 
 /// How often the ring is looked at while commands come. At a million commands
 /// a second, a thousand slots fill meanwhile.
@@ -19,43 +15,40 @@ const POLL_MIN: Duration = Duration::from_millis(1);
 /// How often it is looked at while none come.
 const POLL_MAX: Duration = Duration::from_millis(16);
 
-/// Drains the ring into the trace.
+/// Drains the rings into the trace.
 #[derive(Debug)]
 pub(crate) struct Drain<O: Output> {
     writer: Writer<O>,
     path: String,
-    ring: Consumer<Slot>,
-    payload: Option<PayloadDrain>,
+    /// What comes from the first tap, with which the recording ends.
+    first: Feed,
+    /// What comes from its branches.
+    branches: Vec<Feed>,
+    /// Commands that were lost by branches which are gone.
+    lost_by_gone: u64,
     shared: Arc<Shared>,
     block_open_max: Duration,
     /// When the open block got its first record; none where it is empty.
     block_since: Option<Instant>,
-    ranges: Vec<DsmRange>,
-    /// Lost commands in the gaps that came through the ring.
-    lost_in_gaps: u64,
-    /// Commands that came through the ring.
-    commands: u64,
 }
 
 impl<O: Output> Drain<O> {
     pub(crate) fn new(
         writer: Writer<O>,
         path: String,
-        (ring, payload): (Consumer<Slot>, Option<PayloadDrain>),
+        first: Feed,
         shared: Arc<Shared>,
         block_open_max: Duration,
     ) -> Self {
         Self {
             writer,
             path,
-            ring,
-            payload,
+            first,
+            branches: Vec::new(),
+            lost_by_gone: 0,
             shared,
             block_open_max,
             block_since: None,
-            ranges: Vec::with_capacity(nvme::DSM_RANGES_MAX),
-            lost_in_gaps: 0,
-            commands: 0,
         }
     }
 
@@ -72,19 +65,14 @@ impl<O: Output> Drain<O> {
         let mut poll = POLL_MIN;
         loop {
             // Read before the ring: what was pushed before is drained below.
-            let closing = self.shared.is_closed() || self.ring.is_abandoned();
+            let closing = self.shared.is_closed() || self.first.is_abandoned();
             let drained = self.drain()?;
-            let written = self.writer.totals().commands;
-            self.shared
-                .note_progress(written, self.writer.whole_bytes());
+            self.note_progress();
             if closing {
                 return Ok(());
             }
             self.close_block_in_time()?;
-            let payload = self.payload.as_ref();
-            if self.ring.slots() > self.ring.buffer().capacity() / 4
-                || payload.is_some_and(PayloadDrain::is_filling)
-            {
+            if self.first.is_filling() || self.branches.iter().any(Feed::is_filling) {
                 continue;
             }
             poll = if drained > 0 {
@@ -96,35 +84,33 @@ impl<O: Output> Drain<O> {
         }
     }
 
+    fn note_progress(&self) {
+        let there = self.branches.iter().map(Feed::lost);
+        self.shared.note_progress(Progress {
+            commands: self.writer.totals().commands,
+            lost: self.first.lost() + self.lost_by_gone + there.sum::<u64>(),
+            bytes: self.writer.whole_bytes(),
+        });
+    }
+
     /// Writes what is in the rings; gives back how many slots that were.
     fn drain(&mut self) -> Result<usize, TraceError> {
-        // Looked at before the payload is: what these commands wrote is all in the
-        // other ring by then.
-        let slots = self.ring.slots();
-        if let Some(payload) = &mut self.payload {
-            payload.drain(&mut self.writer)?;
-        }
-        let Ok(chunk) = self.ring.read_chunk(slots) else {
-            return Ok(0);
-        };
-        let mut chunk = chunk.into_iter();
-        while let Some(slot) = chunk.next() {
-            match slot {
-                Slot::Command(times, words) => {
-                    let mut command = words.command(&times);
-                    rest_of(&words, &mut chunk, &mut command, &mut self.ranges);
-                    self.commands += 1;
-                    self.writer.command(&command, &self.ranges)?;
-                }
-                Slot::Event(event) => self.writer.event(&event)?,
-                Slot::Gap(gap) => {
-                    self.lost_in_gaps += gap.lost;
-                    self.writer.gap(&gap)?;
-                }
-                Slot::Rare(_) | Slot::Ranges(_) => debug_assert!(false, "they follow a command"),
+        self.branches.extend(self.shared.take_joined());
+        let mut drained = self.first.drain(&mut self.writer)?;
+        let mut index = 0;
+        while let Some(branch) = self.branches.get_mut(index) {
+            // Read before the ring, as above.
+            let is_gone = branch.is_abandoned();
+            drained += branch.drain(&mut self.writer)?;
+            if is_gone {
+                let mut gone = self.branches.swap_remove(index);
+                gone.finish(&mut self.writer)?;
+                self.lost_by_gone += gone.lost();
+            } else {
+                index += 1;
             }
         }
-        Ok(slots)
+        Ok(drained)
     }
 
     /// Writes the open block where it has been open for long.
@@ -148,16 +134,11 @@ impl<O: Output> Drain<O> {
 
     /// Writes what is left, the losses that no gap told of, and the index.
     fn finish(&mut self) -> Result<RecordingSummary, TraceError> {
-        let (lost, at_ns) = self.shared.losses();
-        let lost_payload = self.shared.lost_payload();
-        self.drain()?;
-        if let Some(payload) = &self.payload {
-            payload.say_lost(&mut self.writer, lost_payload)?;
+        self.branches.extend(self.shared.take_joined());
+        for feed in self.branches.iter_mut().chain([&mut self.first]) {
+            feed.finish(&mut self.writer)?;
         }
-        let lost = lost.saturating_sub(self.lost_in_gaps);
-        if lost > 0 {
-            self.writer.gap(&Gap { at_ns, lost })?;
-        }
+        self.note_progress();
         self.writer.flush()?;
         let totals = self.writer.finish_with(End::Clean)?;
         self.sync()?;
@@ -213,30 +194,6 @@ impl<O: Output> Drain<O> {
         }
         drop(self.sync());
         totals
-    }
-}
-
-/// Takes the further slots of a command, where it has any.
-#[inline]
-fn rest_of(
-    words: &Words,
-    more: &mut ReadChunkIntoIter<'_, Slot>,
-    command: &mut CommandRecord,
-    ranges: &mut Vec<DsmRange>,
-) {
-    ranges.clear();
-    if words.has_rare()
-        && let Some(Slot::Rare(rare)) = more.next()
-    {
-        rare.restore(command);
-    }
-    while ranges.len() < words.ranges() {
-        let Some(Slot::Ranges(slot)) = more.next() else {
-            debug_assert!(false, "entries are pushed whole");
-            break;
-        };
-        let left = words.ranges() - ranges.len();
-        ranges.extend(slot.iter().take(left));
     }
 }
 

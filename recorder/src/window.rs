@@ -1,10 +1,10 @@
 //! A part of what a device does: a recording that begins and ends while it works.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nvme::DsmRange;
-use traces::{CommandRecord, EventRecord, PayloadPlace, Tap};
+use traces::{Branch, CommandRecord, EventRecord, PayloadPlace, Tap};
 
 /// Lets the commands through that were fetched from one moment to another.
 ///
@@ -13,67 +13,124 @@ use traces::{CommandRecord, EventRecord, PayloadPlace, Tap};
 /// and what comes after that moment is not let through, however soon it ends. So
 /// a command is let through if, and only if, it was fetched while the window was
 /// open, and commands are numbered from 0 without a gap.
+///
+/// [Branches](Branch) are parts of the same window: each counts what it lets
+/// through, and all of them close together. Whoever closes it sees to it that
+/// nothing is fetched meanwhile.
 #[derive(Debug)]
 pub struct Window<T> {
     tap: T,
+    bounds: Arc<Bounds>,
+    /// How many commands this part has let through, which no other thread writes.
+    ended: Arc<AtomicU64>,
+    count: WindowCount,
+}
+
+/// What all parts let through.
+#[derive(Debug)]
+struct Bounds {
     /// The sequence number of the first command.
     first: u64,
     /// How many commands were fetched while it was open; no limit yet while it is.
-    span: u64,
-    /// How many of them have ended.
-    ended: u64,
-    /// The same, for other threads.
-    shown: Arc<AtomicU64>,
+    span: AtomicU64,
+}
+
+impl Bounds {
+    fn span(&self) -> u64 {
+        self.span.load(Ordering::Relaxed)
+    }
+
+    /// Whether the command with this sequence number belongs to it.
+    fn has(&self, sequence: u64) -> bool {
+        sequence >= self.first && sequence - self.first < self.span()
+    }
 }
 
 /// How many commands a window let through, to be read from any thread.
-#[derive(Clone, Debug)]
-pub struct WindowCount(Arc<AtomicU64>);
+#[derive(Clone, Debug, Default)]
+pub struct WindowCount(Arc<Mutex<Parts>>);
+
+/// The counts of the parts of a window.
+#[derive(Debug, Default)]
+struct Parts {
+    /// Of those that are gone.
+    gone: u64,
+    there: Vec<Arc<AtomicU64>>,
+}
+
+impl Parts {
+    /// Adds up the counts of parts that are gone.
+    fn fold(&mut self) {
+        let gone = &mut self.gone;
+        self.there.retain(|part| {
+            let is_there = Arc::strong_count(part) > 1;
+            if !is_there {
+                *gone += part.load(Ordering::Relaxed);
+            }
+            is_there
+        });
+    }
+}
 
 impl WindowCount {
     /// How many there were so far.
     #[must_use]
     pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = parts.there.iter().map(|part| part.load(Ordering::Relaxed));
+        parts.gone + there.sum::<u64>()
+    }
+
+    /// Counts a further part.
+    fn part(&self) -> Arc<AtomicU64> {
+        let ended = Arc::new(AtomicU64::new(0));
+        let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.fold();
+        parts.there.push(Arc::clone(&ended));
+        ended
     }
 }
 
 impl<T: Tap> Window<T> {
     /// Opens before the command with the sequence number `first` is fetched.
     pub fn open(tap: T, first: u64) -> Self {
+        let count = WindowCount::default();
         Self {
             tap,
-            first,
-            span: u64::MAX,
-            ended: 0,
-            shown: Arc::default(),
+            bounds: Arc::new(Bounds {
+                first,
+                span: AtomicU64::new(u64::MAX),
+            }),
+            ended: count.part(),
+            count,
         }
     }
 
     /// How many commands it lets through.
     #[must_use]
     pub fn count(&self) -> WindowCount {
-        WindowCount(Arc::clone(&self.shown))
+        self.count.clone()
     }
 
     /// Closes before the command with the sequence number `next` is fetched.
-    pub const fn close(&mut self, next: u64) {
-        if self.span == u64::MAX {
-            self.span = next.saturating_sub(self.first);
+    pub fn close(&mut self, next: u64) {
+        if !self.is_closed() {
+            let span = next.saturating_sub(self.bounds.first);
+            self.bounds.span.store(span, Ordering::Relaxed);
         }
     }
 
     /// Whether it was closed.
     #[must_use]
-    pub const fn is_closed(&self) -> bool {
-        self.span != u64::MAX
+    pub fn is_closed(&self) -> bool {
+        self.bounds.span() != u64::MAX
     }
 
     /// How many commands are waited for; none while it is open.
     #[must_use]
-    pub const fn outstanding(&self) -> u64 {
+    pub fn outstanding(&self) -> u64 {
         if self.is_closed() {
-            self.span.saturating_sub(self.ended)
+            self.bounds.span().saturating_sub(self.count.get())
         } else {
             0
         }
@@ -82,8 +139,8 @@ impl<T: Tap> Window<T> {
     /// Whether the command with this sequence number belongs to it.
     #[inline]
     #[must_use]
-    pub const fn has(&self, sequence: u64) -> bool {
-        sequence >= self.first && sequence - self.first < self.span
+    pub fn has(&self, sequence: u64) -> bool {
+        self.bounds.has(sequence)
     }
 
     /// Waits no longer: lets `unfinished` through as they are, without a
@@ -110,9 +167,9 @@ impl<T: Tap> Tap for Window<T> {
             return;
         }
         let mut record = *record;
-        record.sequence -= self.first;
-        self.ended += 1;
-        self.shown.store(self.ended, Ordering::Relaxed);
+        record.sequence -= self.bounds.first;
+        let ended = self.ended.load(Ordering::Relaxed) + 1;
+        self.ended.store(ended, Ordering::Relaxed);
         self.tap.command(&record, ranges);
     }
 
@@ -120,7 +177,7 @@ impl<T: Tap> Tap for Window<T> {
         // What happens once it is closed comes after all that is let through.
         if !self.is_closed() {
             self.tap.event(&EventRecord {
-                sequence: record.sequence.saturating_sub(self.first),
+                sequence: record.sequence.saturating_sub(self.bounds.first),
                 ..*record
             });
         }
@@ -134,8 +191,19 @@ impl<T: Tap> Tap for Window<T> {
     fn payload(&mut self, place: &PayloadPlace, bytes: usize, copy: &mut dyn FnMut(&mut [u8])) {
         if self.has(place.sequence) {
             let mut place = *place;
-            place.sequence -= self.first;
+            place.sequence -= self.bounds.first;
             self.tap.payload(&place, bytes, copy);
+        }
+    }
+}
+
+impl<T: Branch> Branch for Window<T> {
+    fn branch(&mut self) -> Self {
+        Self {
+            tap: self.tap.branch(),
+            bounds: Arc::clone(&self.bounds),
+            ended: self.count.part(),
+            count: self.count.clone(),
         }
     }
 }

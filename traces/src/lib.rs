@@ -57,7 +57,7 @@ pub use reader::{Hole, Reader, Recovery, Salvage};
 pub use record::{CommandRecord, Completion, Event, EventRecord, Gap, Record};
 pub use records::Records;
 pub use summary::{Latency, OpcodeSummary, Summary};
-pub use tap::Tap;
+pub use tap::{Branch, Tap};
 pub use totals::{End, OpcodeCount, Totals};
 pub use touched::Touched;
 pub use writer::{Effort, Resolution, Writer, WriterOptions};

@@ -251,15 +251,6 @@ impl Payload {
         }
     }
 
-    /// None of its blocks, but of the same kind.
-    pub(crate) fn emptied(&self) -> Self {
-        let content = match &self.content {
-            PayloadContent::Hashes(_) => PayloadContent::Hashes(Vec::new()),
-            PayloadContent::Data(_) => PayloadContent::Data(Vec::new()),
-        };
-        Self { content, ..*self }
-    }
-
     /// Adds the blocks that follow; false where they are of another kind.
     pub(crate) fn join(&mut self, next: Self) -> bool {
         if self.block_bytes != next.block_bytes {

@@ -41,6 +41,22 @@ pub trait Tap {
     }
 }
 
+/// An observer that several threads have a part of.
+pub trait Branch: Tap + Sized {
+    /// Another part, for another thread: what it is told is told to the whole.
+    fn branch(&mut self) -> Self;
+}
+
+impl Branch for () {
+    fn branch(&mut self) -> Self {}
+}
+
+impl<T: Branch> Branch for Option<T> {
+    fn branch(&mut self) -> Self {
+        self.as_mut().map(T::branch)
+    }
+}
+
 /// The disconnected tap.
 impl Tap for () {
     const ENABLED: bool = false;

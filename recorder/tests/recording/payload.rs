@@ -8,7 +8,7 @@ use traces::{CommandRecord, Header, PayloadInfo, PayloadKind, PayloadPlace, Read
 
 use crate::common::Disk;
 
-fn header() -> Header {
+pub(crate) fn header() -> Header {
     Header {
         payload: Some(PayloadInfo::of(PayloadKind::Data)),
         ..Header::default()
@@ -31,7 +31,7 @@ fn blocks(sequence: u64) -> u64 {
 
 /// Writes to the tap as a device does: the data first, in what parts the tap
 /// asks for.
-fn write(tap: &mut RingTap, sequence: u64) {
+pub(crate) fn write(tap: &mut RingTap, sequence: u64) {
     let written = data(sequence, blocks(sequence));
     let mut rest = written.as_slice();
     let place = PayloadPlace {
@@ -56,7 +56,7 @@ fn write(tap: &mut RingTap, sequence: u64) {
 
 /// How many commands have their data, which must be the right ones, and how many
 /// have none.
-fn count(disk: &Disk) -> (u64, u64) {
+pub(crate) fn count(disk: &Disk) -> (u64, u64) {
     let reader = Reader::from_bytes(disk.contents()).unwrap();
     let (mut paid, mut unpaid) = (0, 0);
     for record in reader.records().with_payload() {

@@ -17,9 +17,34 @@ const HELD_BYTES_MAX: usize = 1 << 29;
 pub(crate) struct Payloads {
     /// Indices of blocks of payload, the one that is needed first last.
     waiting: Vec<usize>,
-    /// What was read and not asked for yet. None for what is not whole.
-    held: BTreeMap<u64, Option<Payload>>,
+    /// What was read and not asked for yet: of each command its parts, each with
+    /// the number of its first block. Where several threads recorded, parts may
+    /// come in any order.
+    held: BTreeMap<u64, Vec<(u64, Payload)>>,
     held_bytes: usize,
+}
+
+/// What it takes to hold a part, bytes.
+fn weight((_, part): &(u64, Payload)) -> usize {
+    part.weight() + size_of::<(u64, Payload)>()
+}
+
+/// All of what a command wrote; none where parts are missing or do not go
+/// together.
+fn join(mut parts: Vec<(u64, Payload)>) -> Option<Payload> {
+    parts.sort_by_key(|(first, _)| *first);
+    let mut parts = parts.into_iter();
+    let (0, mut all) = parts.next()? else {
+        return None;
+    };
+    for (first, part) in parts {
+        // Widens.
+        let bytes = (all.weight() + part.weight()) as u64;
+        if all.blocks() != first || bytes > COMMAND_BYTES_MAX || !all.join(part) {
+            return None;
+        }
+    }
+    Some(all)
 }
 
 impl Payloads {
@@ -45,11 +70,11 @@ impl Payloads {
         reader: &Reader,
         sequence: u64,
     ) -> Result<Option<Payload>, TraceError> {
-        while let Some(mut first) = self.held.first_entry()
+        while let Some(first) = self.held.first_entry()
             && *first.key() < sequence
         {
-            self.held_bytes -= first.get_mut().take().map_or(0, |it| it.weight());
-            first.remove();
+            let parts = first.remove();
+            self.held_bytes -= parts.iter().map(weight).sum::<usize>();
         }
         while let Some(&index) = self.waiting.last() {
             let Some(info) = reader.index().get(index) else {
@@ -65,7 +90,9 @@ impl Payloads {
             }
             for (of, first, part) in reader.payload_block(info)?.parts {
                 if of >= sequence {
-                    self.hold(of, first, part);
+                    let part = (first, part);
+                    self.held_bytes += weight(&part);
+                    self.held.entry(of).or_default().push(part);
                 }
             }
             if self.held_bytes > HELD_BYTES_MAX {
@@ -73,26 +100,11 @@ impl Payloads {
                 return Err(flaw.at(reader.name(), info.offset()));
             }
         }
-        let found = self.held.remove(&sequence).flatten();
-        self.held_bytes -= found.as_ref().map_or(0, Payload::weight);
-        Ok(found)
-    }
-
-    /// Keeps a part, which must go on where the one before ended.
-    fn hold(&mut self, sequence: u64, first: u64, part: Payload) {
-        let weight = part.weight();
-        let held = self.held.entry(sequence);
-        let held = held.or_insert_with(|| Some(part.emptied()));
-        let Some(all) = held else { return };
-        let before = all.weight();
-        // Widens.
-        let is_next = all.blocks() == first && (before + weight) as u64 <= COMMAND_BYTES_MAX;
-        if is_next && all.join(part) {
-            self.held_bytes += weight;
-        } else {
-            *held = None;
-            self.held_bytes -= before;
-        }
+        let Some(parts) = self.held.remove(&sequence) else {
+            return Ok(None);
+        };
+        self.held_bytes -= parts.iter().map(weight).sum::<usize>();
+        Ok(join(parts))
     }
 }
 
