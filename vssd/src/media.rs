@@ -7,6 +7,8 @@
 //!
 //! A decorator (a timing model, faults) is a `Media` around a `Media`.
 
+#[cfg(test)]
+mod alternating;
 mod bell;
 mod complaints;
 #[cfg(test)]
@@ -28,6 +30,7 @@ pub use raw_file::{RawFile, RawFileOptions};
 pub use uring::Uring;
 
 use std::collections::VecDeque;
+use std::io;
 use std::os::fd::BorrowedFd;
 
 use nvme::Status;
@@ -164,6 +167,27 @@ fn hand_over(ended: &mut VecDeque<(Ticket, Outcome)>, budget: u32, sink: Sink<'_
         handed += 1;
     }
     handed
+}
+
+/// A medium that several threads may use at once, each by a handle of its own.
+///
+/// What is answered through one handle is seen through all, and a flush through
+/// any of them makes durable what was answered through all of them before. What
+/// is asked through several at the same time happens in some order for each
+/// logical block.
+pub trait Parallel: Media + Sized {
+    /// Another handle on the same medium.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, where it does not give what a handle needs.
+    fn another(&self) -> io::Result<Self>;
+
+    /// Whether a handle that has requests must not stand still while others are
+    /// waited for: who has it goes on with it until it has none.
+    fn must_settle(&self) -> bool {
+        false
+    }
 }
 
 /// Where bytes live.

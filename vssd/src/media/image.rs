@@ -116,6 +116,16 @@ impl Image {
         }
     }
 
+    /// The same image, and its lock, which is held until both are gone.
+    pub(super) fn another(&self) -> io::Result<Self> {
+        Ok(Self {
+            file: self.file.try_clone()?,
+            path: self.path.clone(),
+            name: self.name.clone(),
+            ..*self
+        })
+    }
+
     /// The same file, opened once more: with failures of writing that it sees for
     /// itself, and with `flags`.
     pub(super) fn reopen(&self, flags: i32) -> io::Result<File> {

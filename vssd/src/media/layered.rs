@@ -12,7 +12,7 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
 use super::lock::{self, Locked};
-use super::{Media, MediaInfo, Null, Qcow2, Ram, Request, Sink, Submission};
+use super::{Media, MediaInfo, Null, Parallel, Qcow2, Ram, Request, Sink, Submission};
 use crate::Ticket;
 
 /// An image that another can build on.
@@ -132,6 +132,25 @@ impl<M: InFile + Send + 'static> Snapshot for Layered<M> {
             &mut self.layer,
             Layer::Top(Box::new(top)),
         ))
+    }
+}
+
+/// Further handles are of the layer as it is: they are dropped before another is
+/// put on it.
+impl<M: Parallel> Parallel for Layered<M> {
+    fn another(&self) -> io::Result<Self> {
+        let layer = match &self.layer {
+            Layer::First(image) => Layer::First(image.another()?),
+            Layer::Top(image) => Layer::Top(Box::new(image.another()?)),
+        };
+        Ok(Self { layer })
+    }
+
+    fn must_settle(&self) -> bool {
+        match &self.layer {
+            Layer::First(image) => image.must_settle(),
+            Layer::Top(image) => image.must_settle(),
+        }
     }
 }
 

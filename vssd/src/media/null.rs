@@ -1,6 +1,8 @@
 //! A medium that keeps nothing.
 
-use super::{Media, MediaInfo, Request, Submission};
+use std::io;
+
+use super::{Media, MediaInfo, Parallel, Request, Submission};
 use crate::Ticket;
 
 /// A medium that takes every write and leaves the memory of every read as it
@@ -34,5 +36,11 @@ impl Media for Null {
     #[inline]
     fn submit(&mut self, ticket: Ticket, _request: Request<'_>) -> Submission {
         Submission::Done(ticket, Ok(()))
+    }
+}
+
+impl Parallel for Null {
+    fn another(&self) -> io::Result<Self> {
+        Ok(*self)
     }
 }

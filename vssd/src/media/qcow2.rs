@@ -19,16 +19,19 @@ mod pool;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use imago::FormatAccess;
 
 use self::files::Gate;
 use self::overlay::failed;
-use self::pool::{Answer, Job, Pool, Task};
+use self::pool::{Answer, Desk, Task};
 use super::complaints::Complaints;
 use super::image::media_error;
 use super::{
-    BaseImage, Extent, InFile, Media, MediaError, MediaInfo, Outcome, Request, Sink, Submission,
+    BaseImage, Extent, InFile, Media, MediaError, MediaInfo, Outcome, Parallel, Request, Sink,
+    Submission,
 };
 use crate::memory::Kept;
 use crate::{Ticket, VssdError};
@@ -66,15 +69,15 @@ pub struct Qcow2 {
     name: String,
     path: PathBuf,
     /// The image's file, which has the lock.
-    file: std::fs::File,
+    file: Arc<std::fs::File>,
     bytes: u64,
     read_only: bool,
-    pool: Pool,
+    pool: Desk,
     slots: Vec<Slot>,
     free: Vec<usize>,
     buffers: Vec<Vec<u8>>,
     /// Whether something could not be made durable: then no flush is believed.
-    lost: bool,
+    lost: Arc<AtomicBool>,
     complaints: Complaints,
 }
 
@@ -92,14 +95,14 @@ impl Qcow2 {
         Ok(Self {
             name: path.display().to_string(),
             path: path.to_owned(),
-            file,
+            file: Arc::new(file),
             bytes: image.size(),
             read_only,
-            pool: Pool::start(image).map_err(failed)?,
+            pool: Desk::open(image).map_err(failed)?,
             slots: Vec::new(),
             free: Vec::new(),
             buffers: Vec::new(),
-            lost: false,
+            lost: Arc::default(),
             complaints: Complaints::new(&path.display().to_string()),
         })
     }
@@ -163,7 +166,7 @@ impl Qcow2 {
             });
             self.slots.len() - 1
         });
-        self.pool.submit(Job { slot: index, task });
+        self.pool.submit(index, task);
         let slot = &mut self.slots[index];
         slot.ticket = Some(ticket);
         slot.work = work;
@@ -213,14 +216,13 @@ impl Qcow2 {
     ) -> MediaError {
         if syncing {
             // Others may have been waiting for the same.
-            if !self.lost {
+            if !self.lost.swap(true, Ordering::AcqRel) {
                 log::error!(
                     "{}: cannot make writes durable: {error}; what was written since the last \
                      flush may be lost, and every flush from now on fails",
                     self.name
                 );
             }
-            self.lost = true;
             return MediaError::Write;
         }
         let action = if work == Work::Other { "write" } else { "read" };
@@ -271,7 +273,7 @@ impl Media for Qcow2 {
         if writes && self.read_only {
             return Submission::Done(ticket, Err(MediaError::ReadOnly));
         }
-        if durable && self.lost {
+        if durable && self.lost.load(Ordering::Acquire) {
             return Submission::Done(ticket, Err(MediaError::Write));
         }
         let of = |offset, bytes: usize| Extent {
@@ -368,18 +370,18 @@ impl Media for Qcow2 {
 
     fn cancel(&mut self, wanted: &mut dyn FnMut(&Ticket) -> bool) -> Option<Ticket> {
         let slots = &self.slots;
-        let job = self.pool.take_back(|slot| {
+        let slot = self.pool.take_back(|slot| {
             slots[slot]
                 .ticket
                 .as_ref()
                 .is_some_and(|ticket| ticket.is_simple() && wanted(ticket))
         })?;
-        self.release(job.slot)
+        self.release(slot)
     }
 
     fn abandon(&mut self, sink: Sink<'_>) {
-        while let Some(job) = self.pool.take_back(|_| true) {
-            if let Some(ticket) = self.release(job.slot) {
+        while let Some(slot) = self.pool.take_back(|_| true) {
+            if let Some(ticket) = self.release(slot) {
                 sink(ticket, Err(MediaError::Write));
             }
         }
@@ -393,6 +395,25 @@ impl Media for Qcow2 {
                 sink(ticket, outcome);
             }
         }
+    }
+}
+
+/// All have the same threads work, on the same image.
+impl Parallel for Qcow2 {
+    fn another(&self) -> io::Result<Self> {
+        Ok(Self {
+            name: self.name.clone(),
+            path: self.path.clone(),
+            file: Arc::clone(&self.file),
+            bytes: self.bytes,
+            read_only: self.read_only,
+            pool: self.pool.another()?,
+            slots: Vec::new(),
+            free: Vec::new(),
+            buffers: Vec::new(),
+            lost: Arc::clone(&self.lost),
+            complaints: Complaints::new(&self.name),
+        })
     }
 }
 

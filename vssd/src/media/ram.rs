@@ -1,23 +1,109 @@
 //! A medium in this process's memory.
+//!
+//! With one handle, nobody else looks at the memory while a request is executed.
+//! With several, it is lent granule by granule, each under a lock of its own, so
+//! that no block is seen half written; blocks do not cross granules.
 #![expect(
     unsafe_code,
-    reason = "space is given back by madvise, which takes raw addresses"
+    reason = "several threads have handles on the memory, which is lent as slices; space is given \
+              back by madvise, which takes raw addresses"
 )]
 
 use std::io;
+use std::ops::Range;
+use std::sync::atomic::{Ordering, fence};
+use std::sync::{Arc, PoisonError, RwLock};
 
-use memmap2::{Advice, MmapMut, MmapOptions, UncheckedAdvice};
+use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 
-use super::{Extent, Media, MediaError, MediaInfo, Outcome, Request, Submission};
-use crate::{Ticket, VssdError};
+use super::{Extent, Media, MediaError, MediaInfo, Outcome, Parallel, Request, Submission};
+use crate::{Segments, Ticket, VssdError};
 
 const PAGE: usize = 4096;
+/// What is lent under one lock, bytes: whole blocks of any size.
+const GRANULE: usize = 128 << 10;
+/// Locks, which granules share.
+const LOCKS: usize = 1024;
 
 /// A medium in memory: it reads as zeroes at first, takes no space until it is
 /// written, and is gone with the process.
 #[derive(Debug)]
 pub struct Ram {
-    memory: MmapMut,
+    memory: Arc<Memory>,
+}
+
+/// A lock that has a cache line for itself.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Lock(RwLock<()>);
+
+#[derive(Debug)]
+struct Memory {
+    map: MmapRaw,
+    locks: Box<[Lock]>,
+}
+
+impl Memory {
+    fn lock(&self, start: usize) -> &RwLock<()> {
+        // There are as many as the modulus says.
+        &self.locks[start / GRANULE % LOCKS].0
+    }
+
+    /// Shows the bytes of `range`, which is inside the memory and, where there
+    /// are several handles, inside a granule.
+    fn look<R>(&self, range: Range<usize>, shared: bool, look: impl FnOnce(&[u8]) -> R) -> R {
+        let lock = shared.then(|| self.lock(range.start).read());
+        let _guard = lock.map(|guard| guard.unwrap_or_else(PoisonError::into_inner));
+        let at = self.map.as_ptr().wrapping_add(range.start);
+        // SAFETY: the range is inside the mapping, which lives as long as `self`.
+        // Nobody changes it meanwhile: without a lock there is no other handle, and
+        // this one is borrowed; with it, who changes a granule has it alone.
+        look(unsafe { std::slice::from_raw_parts(at, range.len()) })
+    }
+
+    /// Lends the bytes of `range`, as [`Memory::look`] does, to be changed.
+    fn change<R>(
+        &self,
+        range: Range<usize>,
+        shared: bool,
+        change: impl FnOnce(&mut [u8]) -> R,
+    ) -> R {
+        let lock = shared.then(|| self.lock(range.start).write());
+        let _guard = lock.map(|guard| guard.unwrap_or_else(PoisonError::into_inner));
+        let at = self.map.as_mut_ptr().wrapping_add(range.start);
+        // SAFETY: as in `look`, and nobody looks at it.
+        change(unsafe { std::slice::from_raw_parts_mut(at, range.len()) })
+    }
+
+    /// Gives back the pages of `range`, which is whole pages and lent as by
+    /// [`Memory::change`]. Whether it could be.
+    fn give_back(&self, range: Range<usize>, shared: bool) -> bool {
+        let lock = shared.then(|| self.lock(range.start).write());
+        let _guard = lock.map(|guard| guard.unwrap_or_else(PoisonError::into_inner));
+        let advice = UncheckedAdvice::DontNeed;
+        // SAFETY: the memory is anonymous and private, so that the pages read as
+        // zeroes afterwards, and nobody looks at them, as in `change`.
+        let done = unsafe {
+            self.map
+                .unchecked_advise_range(advice, range.start, range.len())
+        };
+        done.is_ok()
+    }
+}
+
+/// The parts of `range` that are lent at a time.
+fn parts(range: Range<usize>, shared: bool) -> impl Iterator<Item = Range<usize>> {
+    let mut next = range.start;
+    std::iter::from_fn(move || {
+        let start = next;
+        let granule = (start / GRANULE + 1) * GRANULE;
+        next = if shared {
+            granule.min(range.end)
+        } else {
+            range.end
+        };
+        (start < range.end).then_some(start..next)
+    })
 }
 
 impl Ram {
@@ -32,72 +118,113 @@ impl Ram {
             Ok(len @ 1..) => len,
             _ => return Err(refused(io::ErrorKind::InvalidInput.into())),
         };
-        let memory = MmapOptions::new()
+        let map = MmapOptions::new()
             .len(len)
             .no_reserve_swap()
             .map_anon()
             .map_err(refused)?;
         // Large pages spare most of the TLB misses of random reads. A kernel
         // without them serves as well, only slower.
-        if let Err(error) = memory.advise(Advice::HugePage) {
+        if let Err(error) = map.advise(Advice::HugePage) {
             log::debug!("no large pages for {bytes} bytes of RAM media: {error}");
         }
-        Ok(Self { memory })
+        let mut locks = Vec::new();
+        locks.resize_with(LOCKS, Lock::default);
+        let memory = Memory {
+            map: map.into(),
+            locks: locks.into_boxed_slice(),
+        };
+        Ok(Self {
+            memory: Arc::new(memory),
+        })
     }
 
-    fn range(&self, extent: Extent) -> Option<std::ops::Range<usize>> {
-        let start = usize::try_from(extent.offset).ok()?;
-        let end = start.checked_add(usize::try_from(extent.bytes).ok()?)?;
-        (end <= self.memory.len()).then_some(start..end)
+    /// Whether there are other handles.
+    #[inline]
+    fn is_shared(&self) -> bool {
+        if Arc::strong_count(&self.memory) > 1 {
+            return true;
+        }
+        // What a handle did that is gone comes before what this one does.
+        fence(Ordering::Acquire);
+        false
     }
 
-    fn bytes(&self, offset: u64, bytes: usize) -> Option<&[u8]> {
+    fn range(&self, offset: u64, bytes: usize) -> Option<Range<usize>> {
         let start = usize::try_from(offset).ok()?;
-        self.memory.get(start..start.checked_add(bytes)?)
+        let end = start.checked_add(bytes)?;
+        (end <= self.memory.map.len()).then_some(start..end)
     }
 
     /// Zeroes `extent` and gives its whole pages back.
     fn discard(&mut self, extent: Extent) -> Option<()> {
-        let range = self.range(extent)?;
-        let first = range.start.next_multiple_of(PAGE).min(range.end);
-        let last = (range.end - range.end % PAGE).max(first);
-        self.memory.get_mut(range.start..first)?.fill(0);
-        self.memory.get_mut(last..range.end)?.fill(0);
-        if first == last {
-            return Some(());
-        }
-        let advice = UncheckedAdvice::DontNeed;
-        // SAFETY: the memory is anonymous and private, so that the pages read
-        // as zeroes afterwards, and `&mut self` says that nobody looks at it.
-        let done = unsafe {
-            self.memory
-                .unchecked_advise_range(advice, first, last - first)
-        };
-        if done.is_err() {
-            self.memory.get_mut(first..last)?.fill(0);
+        let shared = self.is_shared();
+        let whole = self.range(extent.offset, usize::try_from(extent.bytes).ok()?)?;
+        for range in parts(whole, shared) {
+            let first = range.start.next_multiple_of(PAGE).min(range.end);
+            let last = (range.end - range.end % PAGE).max(first);
+            let fill = |part| self.memory.change(part, shared, |data| data.fill(0));
+            fill(range.start..first);
+            fill(last..range.end);
+            if first < last && !self.memory.give_back(first..last, shared) {
+                fill(first..last);
+            }
         }
         Some(())
+    }
+
+    #[inline]
+    fn read(&mut self, offset: u64, to: &Segments<'_>) -> Option<()> {
+        let range = self.range(offset, to.bytes())?;
+        let shared = self.is_shared();
+        if !shared || range.start / GRANULE == range.end.saturating_sub(1) / GRANULE {
+            self.memory.look(range, shared, |data| to.write(data));
+            return Some(());
+        }
+        let mut cursor = to.cursor();
+        for part in parts(range, shared) {
+            self.memory.look(part, shared, |data| cursor.write(data));
+        }
+        Some(())
+    }
+
+    #[inline]
+    fn write(&mut self, offset: u64, from: &Segments<'_>) -> Option<()> {
+        let range = self.range(offset, from.bytes())?;
+        let shared = self.is_shared();
+        if !shared || range.start / GRANULE == range.end.saturating_sub(1) / GRANULE {
+            self.memory.change(range, shared, |data| from.read(data));
+            return Some(());
+        }
+        let mut cursor = from.cursor();
+        for part in parts(range, shared) {
+            self.memory.change(part, shared, |data| cursor.read(data));
+        }
+        Some(())
+    }
+
+    fn compare(&mut self, offset: u64, with: &Segments<'_>) -> Outcome {
+        let range = self.range(offset, with.bytes()).ok_or(MediaError::Read)?;
+        let (shared, start) = (self.is_shared(), range.start);
+        let same = parts(range, shared).all(|part| {
+            let skip = part.start - start;
+            let matches = |data: &[u8]| with.matches(skip, data);
+            self.memory.look(part, shared, matches)
+        });
+        if same {
+            Ok(())
+        } else {
+            Err(MediaError::Miscompare)
+        }
     }
 
     fn run(&mut self, request: Request<'_>) -> Outcome {
         let done = match request {
             Request::Read { offset, to } => {
-                let data = self.bytes(offset, to.bytes()).ok_or(MediaError::Read)?;
-                to.write(data);
-                Some(())
+                return self.read(offset, &to).ok_or(MediaError::Read);
             }
-            Request::Write { offset, from, .. } => usize::try_from(offset)
-                .ok()
-                .and_then(|start| Some(start..start.checked_add(from.bytes())?))
-                .and_then(|range| self.memory.get_mut(range))
-                .map(|data| from.read(data)),
-            Request::Compare { offset, with } => {
-                let data = self.bytes(offset, with.bytes()).ok_or(MediaError::Read)?;
-                if !with.matches(0, data) {
-                    return Err(MediaError::Miscompare);
-                }
-                Some(())
-            }
+            Request::Write { offset, from, .. } => self.write(offset, &from),
+            Request::Compare { offset, with } => return self.compare(offset, &with),
             // Zeroes take no space here, whether that was asked for or not.
             Request::WriteZeroes { extent, .. } => self.discard(extent),
             Request::Discard { extents } => {
@@ -109,6 +236,14 @@ impl Ram {
     }
 }
 
+impl Parallel for Ram {
+    fn another(&self) -> io::Result<Self> {
+        Ok(Self {
+            memory: Arc::clone(&self.memory),
+        })
+    }
+}
+
 impl Media for Ram {
     fn name(&self) -> &str {
         "ram"
@@ -116,7 +251,7 @@ impl Media for Ram {
 
     fn info(&self) -> MediaInfo {
         MediaInfo {
-            bytes: u64::try_from(self.memory.len()).unwrap_or(u64::MAX),
+            bytes: u64::try_from(self.memory.map.len()).unwrap_or(u64::MAX),
             read_only: false,
             volatile_cache: true,
         }
@@ -131,12 +266,50 @@ impl Media for Ram {
 
 #[cfg(test)]
 mod tests {
+    use super::super::alternating::Alternating;
     use super::super::contract;
     use super::*;
 
     #[test]
     fn it_matches_the_model() {
         contract::matches_the_model(32, || Ram::new(1 << 20).unwrap());
+    }
+
+    #[test]
+    fn several_handles_match_the_model() {
+        contract::matches_the_model(32, || Alternating::new(Ram::new(1 << 20).unwrap()));
+    }
+
+    /// A block is whole while others write it, read it and take it away.
+    #[test]
+    fn no_thread_sees_half_a_block() {
+        const BLOCK: usize = 4096;
+        let ram = Ram::new(1 << 20).unwrap();
+        // Across the end of a granule, so that it is lent in parts.
+        let blocks = [5 * BLOCK, GRANULE - BLOCK, GRANULE];
+        let threads: Vec<_> = (1..=3_u8)
+            .map(|byte| {
+                let ram = ram.another().unwrap();
+                std::thread::spawn(move || {
+                    for round in 0..20_000_usize {
+                        let at = blocks[round % blocks.len()];
+                        let part = at..at + BLOCK;
+                        if round % 7 == 0 && byte == 1 {
+                            assert!(ram.is_shared() && ram.memory.give_back(part, true));
+                        } else if round % 2 == 0 {
+                            ram.memory.change(part, true, |data| data.fill(byte));
+                        } else {
+                            let is_whole = |data: &[u8]| data.iter().all(|it| *it == data[0]);
+                            assert!(ram.memory.look(part, true, is_whole));
+                        }
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert!(!ram.is_shared());
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
@@ -15,8 +17,8 @@ use self::syncer::Syncer;
 use super::complaints::Complaints;
 use super::image::{Image, media_error};
 use super::{
-    BaseImage, Extent, InFile, Media, MediaError, MediaInfo, Outcome, Request, Sink, Submission,
-    hand_over,
+    BaseImage, Extent, InFile, Media, MediaError, MediaInfo, Outcome, Parallel, Request, Sink,
+    Submission, hand_over,
 };
 use crate::{Ticket, VssdError};
 
@@ -55,7 +57,7 @@ pub struct RawFile {
     synced: VecDeque<(Ticket, Outcome)>,
     /// Whether a sync has failed. The system then forgets which writes it lost,
     /// and the next sync succeeds without them, so that none is believed.
-    lost: bool,
+    lost: Arc<AtomicBool>,
     buffer: Box<[u8]>,
     complaints: Complaints,
 }
@@ -96,7 +98,7 @@ impl RawFile {
             waiting: VecDeque::new(),
             syncing: VecDeque::new(),
             synced: VecDeque::new(),
-            lost: false,
+            lost: Arc::default(),
             buffer: vec![0; CHUNK].into_boxed_slice(),
         })
     }
@@ -202,7 +204,7 @@ impl RawFile {
 
     /// Starts a sync for what waits for one, unless one goes on.
     fn start_sync(&mut self) {
-        if self.lost {
+        if self.lost.load(Ordering::Acquire) {
             let failed = self.waiting.drain(..);
             self.synced
                 .extend(failed.map(|ticket| (ticket, Err(MediaError::Write))));
@@ -215,13 +217,14 @@ impl RawFile {
     /// Takes the end of a sync, and starts the next where one is wanted.
     fn collect(&mut self) {
         if let Some(result) = self.syncer.ended() {
+            let lost = &self.lost;
             let outcome = result.map_err(|error| {
                 log::error!(
                     "{}: cannot make writes durable: {error}; what was written since the last \
                      flush may be lost, and every flush from now on fails",
                     self.name
                 );
-                self.lost = true;
+                lost.store(true, Ordering::Release);
                 MediaError::Write
             });
             let done = self.syncing.drain(..).map(|ticket| (ticket, outcome));
@@ -339,6 +342,27 @@ impl Media for RawFile {
         for (ticket, outcome) in self.synced.drain(..) {
             sink(ticket, outcome);
         }
+    }
+}
+
+/// Copies of the descriptor hold the lock together.
+impl Parallel for RawFile {
+    fn another(&self) -> io::Result<Self> {
+        let file = self.file.try_clone()?;
+        Ok(Self {
+            complaints: Complaints::new(&self.name),
+            name: self.name.clone(),
+            path: self.path.clone(),
+            syncer: Syncer::start(file.try_clone()?)?,
+            file,
+            bytes: self.bytes,
+            read_only: self.read_only,
+            waiting: VecDeque::new(),
+            syncing: VecDeque::new(),
+            synced: VecDeque::new(),
+            lost: Arc::clone(&self.lost),
+            buffer: vec![0; CHUNK].into_boxed_slice(),
+        })
     }
 }
 

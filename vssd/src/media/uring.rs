@@ -14,22 +14,27 @@
 //! ```
 
 mod engine;
+mod gate;
 mod ring;
 mod slot;
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use self::engine::{Alignment, Way};
+use self::gate::Entrance;
 use self::ring::Ring;
 use self::slot::{Place, Slot, Work};
 use super::complaints::Complaints;
 use super::image::{Image, media_error};
 use super::{
-    BaseImage, Extent, InFile, Media, MediaError, MediaInfo, Outcome, RawFileOptions, Request,
-    Sink, Submission, hand_over,
+    BaseImage, Extent, InFile, Media, MediaError, MediaInfo, Outcome, Parallel, RawFileOptions,
+    Request, Sink, Submission, hand_over,
 };
 use crate::{Segments, Ticket, VssdError};
 
@@ -53,7 +58,7 @@ pub struct Uring {
     syncing: VecDeque<Ticket>,
     is_syncing: bool,
     /// Whether a sync has failed: then none is believed any more.
-    lost: bool,
+    lost: Arc<AtomicBool>,
     /// What is done, and not handed back.
     ended: VecDeque<(Ticket, Outcome)>,
     reads: Way,
@@ -65,6 +70,9 @@ pub struct Uring {
     direct: Option<Alignment>,
     /// Whether the kernel has a request that goes alone.
     is_alone: bool,
+    /// What keeps those apart from the requests of all handles; used where data
+    /// goes past the page cache.
+    gate: Entrance,
     complaints: Complaints,
 }
 
@@ -111,21 +119,34 @@ impl Uring {
             path: path.to_owned(),
             source,
         };
-        let again = |flags| image.reopen(flags).map_err(failed);
+        let files = Self::files(&image, flags).map_err(failed)?;
+        let ring = Ring::new(files.each_ref()).map_err(|source| VssdError::Uring { source })?;
+        let direct = (flags != 0).then(|| Alignment::of(&files[2]));
+        Ok(Self::on(image, ring, direct, in_memory))
+    }
+
+    /// The descriptors of `image` for a ring; see [`ring::Target`].
+    fn files(image: &Image, flags: i32) -> io::Result<[File; 3]> {
         // Only who has a drive for himself may punch holes into what he has
         // written, so that the ring needs that very descriptor there. Of a file it
         // has another, without the lock: the kernel closes what the ring had some
         // time after the ring is gone, and the image is to be free at once.
         let cached = if image.is_device {
-            image.file.try_clone().map_err(failed)?
+            image.file.try_clone()?
         } else {
-            again(0)?
+            image.reopen(0)?
         };
-        let others = [cached, again(0)?, again(flags)?];
-        let direct = (flags != 0).then(|| Alignment::of(&others[2]));
-        let ring = Ring::new(others.each_ref()).map_err(|source| VssdError::Uring { source })?;
-        let complaints = Complaints::new(&image.name);
-        Ok(Self {
+        Ok([cached, image.reopen(0)?, image.reopen(flags)?])
+    }
+
+    fn on(image: Image, ring: Ring, direct: Option<Alignment>, in_memory: bool) -> Self {
+        let way = if direct.is_some() {
+            Way::Ring
+        } else {
+            Way::Now
+        };
+        Self {
+            complaints: Complaints::new(&image.name),
             image,
             ring,
             slots: Vec::new(),
@@ -134,15 +155,15 @@ impl Uring {
             waiting: VecDeque::new(),
             syncing: VecDeque::new(),
             is_syncing: false,
-            lost: false,
+            lost: Arc::default(),
             ended: VecDeque::new(),
-            reads: if flags == 0 { Way::Now } else { Way::Ring },
-            writes: if flags == 0 { Way::Now } else { Way::Ring },
+            reads: way,
+            writes: way,
             in_memory,
             direct,
             is_alone: false,
-            complaints,
-        })
+            gate: Entrance::default(),
+        }
     }
 
     /// The file's path.
@@ -304,7 +325,7 @@ impl Media for Uring {
                 let done = self.read_now(offset, &to);
                 return self.transfer(ticket, Work::Read, (offset, &to), done);
             }
-            Request::Write { durable: true, .. } if self.lost => {
+            Request::Write { durable: true, .. } if self.lost.load(Ordering::Acquire) => {
                 return Submission::Done(ticket, Err(MediaError::Write));
             }
             Request::Write {
@@ -387,6 +408,7 @@ impl Media for Uring {
                     .is_some_and(|ticket| ticket.is_simple() && wanted(ticket))
         });
         if let Some(index) = found.and_then(|at| self.queued.remove(at)) {
+            self.gate.give_up();
             let ticket = self.slots[index].ticket.take();
             self.end(index, Ok(()));
             return ticket;
@@ -401,6 +423,7 @@ impl Media for Uring {
     }
 
     fn abandon(&mut self, sink: Sink<'_>) {
+        self.gate.give_up();
         while let Some(index) = self.queued.pop_front() {
             self.end(index, Err(MediaError::Write));
         }
@@ -427,6 +450,29 @@ impl Drop for Uring {
             self.collect();
             self.queued.clear();
         }
+    }
+}
+
+/// Each has a ring and descriptors of its own; the first one's lock is held until
+/// the last is gone.
+impl Parallel for Uring {
+    fn another(&self) -> io::Result<Self> {
+        let image = self.image.another()?;
+        let flags = if self.direct.is_some() {
+            libc::O_DIRECT
+        } else {
+            0
+        };
+        let ring = Ring::new(Self::files(&image, flags)?.each_ref())?;
+        let mut other = Self::on(image, ring, self.direct, self.in_memory);
+        other.lost = Arc::clone(&self.lost);
+        other.gate = self.gate.another();
+        Ok(other)
+    }
+
+    /// One that goes alone waits for the requests of all handles.
+    fn must_settle(&self) -> bool {
+        self.direct.is_some()
     }
 }
 

@@ -40,11 +40,19 @@ pub(super) enum Task {
     Flush,
 }
 
-/// A task, and whose it is.
+/// A task, whose it is, and where the answer goes.
 #[derive(Debug)]
-pub(super) struct Job {
-    pub(super) slot: usize,
-    pub(super) task: Task,
+struct Job {
+    slot: usize,
+    task: Task,
+    to: Arc<Returns>,
+}
+
+/// Where answers go.
+#[derive(Debug)]
+struct Returns {
+    answers: Sender<Answer>,
+    bell: Bell,
 }
 
 /// How a task ended.
@@ -69,7 +77,6 @@ struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
     image: RwLock<FormatAccess<File>>,
-    bell: Bell,
 }
 
 impl Shared {
@@ -81,65 +88,99 @@ impl Shared {
 
 /// The threads, and what they have to do.
 #[derive(Debug)]
-pub(super) struct Pool {
+struct Pool {
     shared: Arc<Shared>,
-    answers: Receiver<Answer>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Pool {
     /// Threads for `image`.
-    pub(super) fn start(image: FormatAccess<File>) -> io::Result<Self> {
+    fn start(image: FormatAccess<File>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             wake: Condvar::new(),
             image: RwLock::new(image),
-            bell: Bell::new()?,
         });
-        let (sender, answers) = channel();
         let mut pool = Self {
             shared,
-            answers,
             threads: Vec::new(),
         };
         for _ in 0..THREADS {
-            let (shared, sender) = (Arc::clone(&pool.shared), sender.clone());
+            let shared = Arc::clone(&pool.shared);
             let thread = std::thread::Builder::new()
                 .name("vssd-qcow2".to_owned())
-                .spawn(move || work(&shared, &sender))?;
+                .spawn(move || work(&shared))?;
             pool.threads.push(thread);
         }
         Ok(pool)
     }
+}
 
-    pub(super) fn submit(&self, job: Job) {
-        self.shared.queue().jobs.push_back(job);
-        self.shared.wake.notify_one();
+/// Where tasks are handed in, and answers taken. There may be several for the
+/// same threads.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pool: Arc<Pool>,
+    returns: Arc<Returns>,
+    answers: Receiver<Answer>,
+}
+
+impl Desk {
+    /// The first, with threads for `image`.
+    pub(super) fn open(image: FormatAccess<File>) -> io::Result<Self> {
+        Self::of(Arc::new(Pool::start(image)?))
     }
 
-    /// Takes back the first job that no thread has begun and that is `wanted`.
-    pub(super) fn take_back(&self, mut wanted: impl FnMut(usize) -> bool) -> Option<Job> {
-        let mut queue = self.shared.queue();
-        let index = queue.jobs.iter().position(|job| wanted(job.slot))?;
-        queue.jobs.remove(index)
+    /// Another, for the same threads.
+    pub(super) fn another(&self) -> io::Result<Self> {
+        Self::of(Arc::clone(&self.pool))
+    }
+
+    fn of(pool: Arc<Pool>) -> io::Result<Self> {
+        let (sender, answers) = channel();
+        let returns = Arc::new(Returns {
+            answers: sender,
+            bell: Bell::new()?,
+        });
+        Ok(Self {
+            pool,
+            returns,
+            answers,
+        })
+    }
+
+    pub(super) fn submit(&self, slot: usize, task: Task) {
+        let to = Arc::clone(&self.returns);
+        let shared = &self.pool.shared;
+        shared.queue().jobs.push_back(Job { slot, task, to });
+        shared.wake.notify_one();
+    }
+
+    /// Takes back the first task from here that no thread has begun and that is
+    /// `wanted`; its slot.
+    pub(super) fn take_back(&self, mut wanted: impl FnMut(usize) -> bool) -> Option<usize> {
+        let mut queue = self.pool.shared.queue();
+        let mut jobs = queue.jobs.iter();
+        let index = jobs.position(|job| Arc::ptr_eq(&job.to, &self.returns) && wanted(job.slot))?;
+        queue.jobs.remove(index).map(|job| job.slot)
     }
 
     /// The next answer, if there is one.
     pub(super) fn answer(&self) -> Option<Answer> {
-        self.shared.bell.hear();
+        self.returns.bell.hear();
         self.answers.try_recv().ok()
     }
 
-    /// The next answer; none where no thread is left to give one.
+    /// The next answer, of which there is one to come.
     pub(super) fn wait(&self) -> Option<Answer> {
         self.answers.recv().ok()
     }
 }
 
-impl AsFd for Pool {
+impl AsFd for Desk {
     /// Readable while there may be an answer.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.shared.bell.as_fd()
+        self.returns.bell.as_fd()
     }
 }
 
@@ -161,10 +202,10 @@ impl Drop for Pool {
 }
 
 /// Does what there is to do until the pool closes.
-fn work(shared: &Shared, answers: &Sender<Answer>) {
+fn work(shared: &Shared) {
     loop {
         let mut queue = shared.queue();
-        let Job { slot, task } = loop {
+        let Job { slot, task, to } = loop {
             if let Some(job) = queue.jobs.pop_front() {
                 break job;
             }
@@ -190,10 +231,10 @@ fn work(shared: &Shared, answers: &Sender<Answer>) {
             result,
             syncing,
         };
-        if answers.send(answer).is_err() {
-            return;
+        // Whoever has gone does not want it.
+        if to.answers.send(answer).is_ok() {
+            to.bell.ring();
         }
-        shared.bell.ring();
     }
 }
 

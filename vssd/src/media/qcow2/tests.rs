@@ -4,6 +4,7 @@ use std::process::Command;
 
 use nvme::NvmOpcode;
 
+use super::super::alternating::Alternating;
 use super::super::contract::{self, Action, Tester, pattern, ticket};
 use super::*;
 use crate::memory::OwnBuffer;
@@ -59,6 +60,15 @@ fn run(media: &mut Qcow2, opcode: NvmOpcode, request: Request<'_>) -> Outcome {
 
 #[test]
 fn it_matches_the_model_and_qemu_finds_no_fault() {
+    matches_the_model(|medium| medium);
+}
+
+#[test]
+fn several_handles_match_the_model_and_qemu_finds_no_fault() {
+    matches_the_model(Alternating::new);
+}
+
+fn matches_the_model<M: Media>(made: impl Fn(Qcow2) -> M) {
     let dir = tempfile::tempdir().unwrap();
     let count = Cell::new(0);
     let path = || dir.path().join(format!("{}", count.get()));
@@ -66,7 +76,7 @@ fn it_matches_the_model_and_qemu_finds_no_fault() {
         12,
         || {
             count.set(count.get() + 1);
-            (create(&path(), 4 * MIB), vec![0; 4 << 20])
+            (made(create(&path(), 4 * MIB)), vec![0; 4 << 20])
         },
         |model| judge(&path(), model),
     );
@@ -75,12 +85,17 @@ fn it_matches_the_model_and_qemu_finds_no_fault() {
 /// Requests that meet nowhere may meet in a cluster that none has written yet.
 #[test]
 fn neighbours_in_a_new_cluster_leave_each_other_alone() {
+    neighbours_leave_each_other_alone(|medium| medium);
+    neighbours_leave_each_other_alone(Alternating::new);
+}
+
+fn neighbours_leave_each_other_alone<M: Media>(made: impl Fn(Qcow2) -> M) {
     const CLUSTER: u64 = 128;
     const CLUSTERS: u64 = 128;
     let dir = tempfile::tempdir().unwrap();
     for round in 0..2 {
         let path = dir.path().join(format!("{round}"));
-        let mut tester = Tester::new(create(&path, CLUSTERS * 65_536));
+        let mut tester = Tester::new(made(create(&path, CLUSTERS * 65_536)));
         for start in (0..CLUSTERS - 1)
             .step_by(2)
             .map(|cluster| cluster * CLUSTER)

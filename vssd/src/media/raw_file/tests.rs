@@ -4,6 +4,7 @@ use nvme::{DsmRange, Lba, NamespaceId, NvmOpcode, Sqe, Status};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U32;
 
+use super::super::alternating::Alternating;
 use super::super::contract;
 use super::*;
 use crate::host::{Host, PAGE, dsm, io};
@@ -235,7 +236,10 @@ fn a_transfer_of_thousands_of_pieces_is_whole() {
 fn no_flush_is_believed_after_one_that_failed() {
     let dir = tempfile::tempdir().unwrap();
     let (mut host, mut pair) = Host::ready(create(&dir.path().join("disk"), MIB));
-    host.controller.media_mut().lost = true;
+    host.controller
+        .media_mut()
+        .lost
+        .store(true, Ordering::Relaxed);
     let page = host.pages(1);
     let mut durable = io(NvmOpcode::WRITE, 0, 8, page, 0);
     durable.cdw12 |= U32::new(1 << 30);
@@ -256,6 +260,16 @@ fn it_matches_the_model() {
     contract::matches_the_model(16, || {
         count += 1;
         create(&dir.path().join(format!("{count}")), MIB)
+    });
+}
+
+#[test]
+fn several_handles_match_the_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut count = 0;
+    contract::matches_the_model(16, || {
+        count += 1;
+        Alternating::new(create(&dir.path().join(format!("{count}")), MIB))
     });
 }
 

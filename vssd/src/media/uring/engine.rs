@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io;
+use std::sync::atomic::Ordering;
 
 use rustix::fs::{AtFlags, StatxFlags};
 
@@ -70,7 +71,10 @@ impl Uring {
                 return;
             };
             let alone = self.goes_alone(index);
-            if alone && self.ring.is_busy() {
+            if alone && (self.ring.is_busy() || !self.gate.be_alone()) {
+                return;
+            }
+            if !alone && self.direct.is_some() && !self.gate.enter() {
                 return;
             }
             self.queued.pop_front();
@@ -165,7 +169,11 @@ impl Uring {
                 continue;
             };
             // Nothing else was under way, if this went alone.
-            self.is_alone = false;
+            if std::mem::take(&mut self.is_alone) {
+                self.gate.give_up();
+            } else if self.direct.is_some() {
+                self.gate.leave();
+            }
             match self.next(index, result) {
                 Some(outcome) => self.end(index, outcome),
                 None => {
@@ -237,7 +245,7 @@ impl Uring {
         if self.waiting.is_empty() {
             return;
         }
-        if self.lost {
+        if self.lost.load(Ordering::Acquire) {
             let failed = self.waiting.drain(..);
             self.ended
                 .extend(failed.map(|ticket| (ticket, Err(MediaError::Write))));
@@ -264,7 +272,7 @@ impl Uring {
                  may be lost, and every flush from now on fails",
                 self.image.name
             );
-            self.lost = true;
+            self.lost.store(true, Ordering::Release);
             Err(MediaError::Write)
         } else {
             Ok(())

@@ -11,6 +11,7 @@ use nvme::NvmOpcode;
 use tempfile::TempDir;
 use traces::Clock as _;
 
+use super::super::alternating::Alternating;
 use super::super::contract::{self, Action, Tester, pattern, ticket};
 use super::*;
 use crate::media::RawFile;
@@ -63,6 +64,33 @@ fn it_matches_the_model() {
             });
         }
     }
+}
+
+#[test]
+fn several_handles_match_the_model() {
+    for dir in places() {
+        for make in [create, create_on_ring, create_direct] {
+            let mut count = 0;
+            contract::matches_the_model(16, || {
+                count += 1;
+                let path = dir.path().join(format!("{count}"));
+                let _ = std::fs::remove_file(&path);
+                Alternating::new(make(&path, MIB))
+            });
+        }
+    }
+}
+
+#[test]
+fn the_lock_is_held_until_the_last_handle_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk");
+    let first = create(&path, MIB);
+    let second = first.another().unwrap();
+    drop(first);
+    RawFile::open(&path, RawFileOptions::default()).unwrap_err();
+    drop(second);
+    RawFile::open(&path, RawFileOptions::default()).unwrap();
 }
 
 #[test]
