@@ -23,7 +23,8 @@ use tempfile::TempDir;
 use traces::{MonotonicClock, Resolution, Tap};
 use vssd::counters::CountingTap;
 use vssd::front::ServeError;
-use vssd::media::{Layered, Snapshot};
+use vssd::lanes::Lanes;
+use vssd::media::{Layered, Parallel, Snapshot};
 use vssd::profile::{BUILT_IN, Profile};
 use vssd::worker::StopHandle;
 use vssd::{Controller, ControllerConfig, FileStore, Media, OptionalCommand};
@@ -325,7 +326,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<Answer> {
             front,
             &arguments.disk,
             &arguments.drive,
-            sockets,
+            sockets.clone(),
         )?);
     }
     let stoppers: Vec<_> = all.iter().map(Serving::stopper).collect();
@@ -384,7 +385,7 @@ impl Serving {
         }
     }
 
-    fn start_on<M: Snapshot + Send + 'static>(
+    fn start_on<M: Snapshot + Parallel + Send + 'static>(
         media: M,
         front: Front,
         arguments: &DriveArguments,
@@ -425,7 +426,15 @@ impl Serving {
         let handle = stop.clone();
         let desk = Desk::new(stop.clone(), counters, clock);
         let is_limited = front == Front::Nvme;
-        let mut recorded = Recorded::new(controller, plan, is_limited, Arc::clone(&desk));
+        let mut drive = Lanes::alone(controller);
+        if sockets.more_workers > 0 {
+            let of_each = sockets.clone();
+            let begin: Arc<dyn Fn(usize) + Send + Sync> = Arc::new(move |at| of_each.pin(at));
+            drive = drive
+                .with_threads(sockets.more_workers, sockets.lanes, &stop, &begin)
+                .context("cannot start a thread")?;
+        }
+        let mut recorded = Recorded::new(drive, plan, is_limited, Arc::clone(&desk));
         let live = &arguments.live;
         let metrics = live.metrics.map(|at| Metrics::start(at, &desk));
         let metrics = metrics.transpose()?;
@@ -436,7 +445,7 @@ impl Serving {
         let thread = std::thread::Builder::new()
             .name("worker".into())
             .spawn(move || {
-                sockets.pin();
+                sockets.pin(0);
                 server.run(&mut recorded, &handle)
             })
             .context("cannot start a thread")?;

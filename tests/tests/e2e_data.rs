@@ -24,7 +24,7 @@ const JOB: &str = include_str!("e2e_data.sh");
 
 #[test]
 fn data_is_right_in_blocks_of_512_bytes() {
-    data_is_right("data_is_right_in_blocks_of_512_bytes", 512, false);
+    data_is_right("data_is_right_in_blocks_of_512_bytes", 512, false, 1);
 }
 
 /// Behind an IOMMU as well: each command brings memory of its own, and takes it away.
@@ -34,10 +34,17 @@ fn data_is_right_in_blocks_of_4096_bytes_behind_an_iommu() {
         "data_is_right_in_blocks_of_4096_bytes_behind_an_iommu",
         4096,
         true,
+        1,
     );
 }
 
-fn data_is_right(name: &'static str, block_bytes: u32, iommu: bool) {
+/// Each of the guest's processors has a queue, and each queue a thread.
+#[test]
+fn data_is_right_with_a_thread_for_each_queue() {
+    data_is_right("data_is_right_with_a_thread_for_each_queue", 512, false, 2);
+}
+
+fn data_is_right(name: &'static str, block_bytes: u32, iommu: bool, workers: u16) {
     let Some(vm) = Vm::take(name) else { return };
     let scratch = Scratch::new();
     let image = scratch.path("data.img");
@@ -45,6 +52,7 @@ fn data_is_right(name: &'static str, block_bytes: u32, iommu: bool) {
     let server = Serve::new(&image, scratch.dir(), "drive")
         .with("--create", "512M")
         .with("--block-size", block_bytes.to_string())
+        .workers(workers)
         .record(&trace)
         .start();
     let launch = Launch::job(vm.kit(), JOB)
@@ -53,6 +61,7 @@ fn data_is_right(name: &'static str, block_bytes: u32, iommu: bool) {
         .iommu(iommu)
         .drive(server.drive());
     let outcome = run(&vm, launch);
+    server.had_workers(workers);
     drop(server.terminate());
 
     let lines = &outcome.lines;

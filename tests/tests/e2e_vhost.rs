@@ -39,7 +39,7 @@ report queue sh -c 'ls -d /sys/block/vdb/mq/* | wc -l; cat /sys/block/vdb/serial
 
 #[test]
 fn data_is_right_on_a_virtio_disk() {
-    data_is_right("data_is_right_on_a_virtio_disk", 512);
+    data_is_right("data_is_right_on_a_virtio_disk", 512, 1);
 }
 
 #[test]
@@ -47,10 +47,20 @@ fn data_is_right_on_a_virtio_disk_in_blocks_of_4096_bytes() {
     data_is_right(
         "data_is_right_on_a_virtio_disk_in_blocks_of_4096_bytes",
         4096,
+        1,
     );
 }
 
-fn data_is_right(name: &'static str, block_bytes: u32) {
+#[test]
+fn data_is_right_on_a_virtio_disk_with_a_thread_for_each_queue() {
+    data_is_right(
+        "data_is_right_on_a_virtio_disk_with_a_thread_for_each_queue",
+        512,
+        2,
+    );
+}
+
+fn data_is_right(name: &'static str, block_bytes: u32, workers: u16) {
     let Some(vm) = Vm::take(name) else { return };
     let scratch = Scratch::new();
     let image = scratch.path("data.img");
@@ -59,6 +69,7 @@ fn data_is_right(name: &'static str, block_bytes: u32) {
         .with("--create", "512M")
         .with("--block-size", block_bytes.to_string())
         .with("--serial", "VIRTIO-42")
+        .workers(workers)
         .record(&trace)
         .start();
     let job = DATA.replace("drive=/dev/nvme0n1", "drive=/dev/vdb") + COUNT;
@@ -69,6 +80,7 @@ fn data_is_right(name: &'static str, block_bytes: u32) {
         .cpus(2)
         .drive(server.drive());
     let outcome = run(&vm, launch);
+    server.had_workers(workers);
     let log = server.terminate();
     eprintln!("vssd said {log:#?}");
 

@@ -79,8 +79,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         let parked = if queue.is_admin() {
             self.device.take_event_request(cid)
         } else {
-            self.media
-                .cancel(&mut |ticket| (ticket.queue(), ticket.cid()) == (queue, cid))
+            self.cancel_media(&mut |ticket| (ticket.queue(), ticket.cid()) == (queue, cid))
         };
         match parked {
             Some(ticket) => {

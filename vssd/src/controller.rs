@@ -1,11 +1,14 @@
 //! The controller: what a front and a worker drive.
 
 mod bus;
+mod handles;
 mod hold;
+mod lend;
 mod operator;
 
 use std::os::fd::BorrowedFd;
 
+use self::handles::Handles;
 use self::hold::Hold;
 use nvme::{NamespaceId, NvmOpcode, QueueId, ReadWriteCdw12, Sqe, Status};
 use traces::{Clock, Event, Tap};
@@ -14,7 +17,7 @@ use crate::admin::services::firmware::ResetKind;
 use crate::arbitration::Weighted;
 use crate::cmb::Cmb;
 use crate::command::{Command, is_simple};
-use crate::device::{Device, Parts};
+use crate::device::{Device, Parts, Role};
 use crate::lifecycle::Change;
 use crate::media::Submission;
 use crate::registers::AMS_WEIGHTED;
@@ -54,6 +57,8 @@ pub struct Controller<M: Media, T: Tap, C: Clock> {
     pub(crate) weighted: Weighted,
     /// Whether the medium is to stand still.
     hold: Hold,
+    /// Further handles on the medium, which other threads have used.
+    handles: Handles<M>,
 }
 
 impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
@@ -93,6 +98,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             is_unsaved: false,
             weighted: Weighted::default(),
             hold: Hold::Going,
+            handles: Handles::default(),
         })
     }
 
@@ -110,7 +116,9 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         done += self.tick_services();
         self.device.feel();
         if self.device.lifecycle.is_ready() && !self.device.services.firmware.is_activating() {
-            done += self.serve(QueueId::ADMIN, BURST.min(budget));
+            if self.device.role == Role::Whole {
+                done += self.serve(QueueId::ADMIN, BURST.min(budget));
+            }
             let left = budget.saturating_sub(done);
             done += if self.device.registers.cc.ams() == AMS_WEIGHTED {
                 self.serve_weighted(left)
@@ -133,12 +141,15 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// Takes what the medium has done. Returns how much.
     #[inline]
     fn poll_media(&mut self, budget: u32) -> u32 {
-        if self.media.pending() == 0 {
+        if self.media.pending() == 0 && !self.handles.are_busy() {
             return 0;
         }
         let device = &mut self.device;
         let mut sink = |ticket, outcome| device.finish_media(ticket, outcome);
-        let done = self.media.poll(budget, &mut sink);
+        let mut done = self.media.poll(budget, &mut sink);
+        if self.handles.are_busy() {
+            done += self.handles.poll(budget, &mut sink);
+        }
         self.finish_shutdown();
         done
     }
@@ -209,7 +220,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
                 self.admin(&sqe, ticket);
             } else {
                 self.io(&sqe, ticket);
-                if self.device.pairs > 0 {
+                if self.device.pairs > 0 || !self.device.strays.is_empty() {
                     break;
                 }
             }
@@ -223,6 +234,9 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     #[inline]
     fn io(&mut self, sqe: &Sqe, ticket: Ticket) {
         let device = &mut self.device;
+        if device.role != Role::Whole && !device.is_plain(sqe) {
+            return device.stray(sqe, ticket);
+        }
         let opcode = NvmOpcode(sqe.opcode);
         let directed =
             opcode == NvmOpcode::WRITE && ReadWriteCdw12::from_bits(sqe.cdw12.get()).dtype() != 0;
@@ -279,7 +293,9 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// What becomes readable when the medium has done something of what it has:
     /// then is the time to poll. None where it has nothing, or does not tell.
     pub fn wake(&self) -> Option<BorrowedFd<'_>> {
-        self.media.wake().filter(|_| self.media.pending() > 0)
+        // One descriptor cannot tell for several.
+        let alone = self.media.pending() > 0 && !self.handles.are_busy();
+        self.media.wake().filter(|_| alone)
     }
 
     /// Maps guest memory; see [`DmaTable::map`]. Live queues go on.
@@ -316,10 +332,11 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
 
     /// Waits until the medium holds no guest memory.
     pub(crate) fn let_go(&mut self) {
-        if self.media.pending() > 0 {
+        if self.media_pending() > 0 {
             let device = &mut self.device;
-            self.media
-                .let_go(&mut |ticket, outcome| device.finish_media(ticket, outcome));
+            let mut sink = |ticket, outcome| device.finish_media(ticket, outcome);
+            self.media.let_go(&mut sink);
+            self.handles.let_go(&mut sink);
         }
     }
 
@@ -426,7 +443,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// back: a recording ends and another begins. Commands are numbered from 0
     /// again, so it is best done while no guest is attached.
     pub fn replace_tap(&mut self, tap: T) -> T {
-        self.device.sequence = 0;
+        self.device.sequence.restart();
         std::mem::replace(&mut self.device.tap, tap)
     }
 
@@ -439,6 +456,10 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
 /// A controller that ends abandons what is in flight, and tells the observer.
 impl<M: Media, T: Tap, C: Clock> Drop for Controller<M, T, C> {
     fn drop(&mut self) {
+        if self.device.role == Role::Lane {
+            // The rest of the drive goes on.
+            return;
+        }
         self.change(Change::Reset);
         self.save();
     }

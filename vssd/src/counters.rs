@@ -4,7 +4,7 @@
 //!   Controller --Tap--> CountingTap --plain stores--> Counters <--loads-- any thread
 //! ```
 //!
-//! One thread writes: the worker, with loads and stores that are atomic but never
+//! One thread writes the numbers of a queue, whoever serves it, with loads and stores that are atomic but never
 //! locked, so that a command costs neither a barrier nor a wait. Readers get each
 //! number whole, and those of one moment nearly: a command may be in one number
 //! and not yet in the next. Memory is that of queues and classes that were used,
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nvme::{AdminOpcode, DsmRange, NamespaceId, NvmOpcode, QueueId};
-use traces::{CommandRecord, EventRecord, Tap};
+use traces::{Branch, CommandRecord, EventRecord, Tap};
 use zerocopy::FromZeros;
 
 pub use self::histogram::{BUCKETS, Histogram};
@@ -340,6 +340,19 @@ impl Tap for CountingTap {
     }
 
     fn event(&mut self, _record: &EventRecord) {}
+}
+
+/// A queue's numbers are written by the one tap that is told of it; who hands a
+/// queue to another thread lets that thread see what was written.
+impl Branch for CountingTap {
+    fn branch(&mut self) -> Self {
+        Self {
+            counters: Arc::clone(&self.counters),
+            block_bytes: self.block_bytes.clone(),
+            // Of admin commands the first is told, and that is asked.
+            stale: false,
+        }
+    }
 }
 
 #[cfg(test)]

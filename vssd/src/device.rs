@@ -3,11 +3,14 @@
 //! It stands apart so that a medium can hand tickets back while it is borrowed:
 //! the sink of [`crate::Media::poll`] is a device.
 
+mod apart;
+
 use std::collections::VecDeque;
 
 use nvme::{AsyncEvent, QueueId, Sqe, Status};
 use traces::{Clock, CommandRecord, Completion, Event, EventRecord, Tap};
 
+pub(crate) use self::apart::Role;
 use crate::admin::events::AsyncEvents;
 use crate::admin::features::Features;
 use crate::admin::lba_status::LbaStatus;
@@ -26,6 +29,7 @@ use crate::queue::{Coalescing, Queues, Reply};
 use crate::registers::RegisterFile;
 use crate::reservation::Notices;
 use crate::sanitize::Sanitize;
+use crate::sequence::Sequence;
 use crate::special::First;
 use crate::ticket::{DsmRanges, Ticket};
 use crate::transfer::pieces_max;
@@ -93,8 +97,14 @@ pub(crate) struct Device<T, C> {
     pub(crate) flushed: bool,
     /// How the last flush of the drive's own ended.
     pub(crate) flush_outcome: Outcome,
-    /// The number of the next command.
-    pub(crate) sequence: u64,
+    /// Which part of the drive this is.
+    pub(crate) role: Role,
+    /// Commands that wait until the drive is whole.
+    pub(crate) strays: Vec<(Sqe, Ticket)>,
+    /// Commands of a lane that failed, for the error log.
+    failures: Vec<(CommandRecord, Status)>,
+    /// The numbers of commands.
+    pub(crate) sequence: Sequence,
     /// When the drive was powered on, nanoseconds of the clock.
     pub(crate) powered_ns: u64,
     pub(crate) tap: T,
@@ -159,7 +169,10 @@ impl<T: Tap, C: Clock> Device<T, C> {
             in_flight: 0,
             flushed: false,
             flush_outcome: Ok(()),
-            sequence: 0,
+            role: Role::Whole,
+            strays: Vec::new(),
+            failures: Vec::new(),
+            sequence: Sequence::default(),
             powered_ns: clock.now_ns(),
             tap,
             clock,
@@ -177,8 +190,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
     #[inline]
     pub(crate) fn fetch(&mut self, queue: QueueId, now_ns: u64) -> Option<(Sqe, Ticket)> {
         let (sqe, completion) = self.queues.fetch(queue, &self.memory, &self.doorbells)?;
-        let record = CommandRecord::fetched(self.sequence, now_ns, queue, &sqe);
-        self.sequence = self.sequence.wrapping_add(1);
+        let record = CommandRecord::fetched(self.sequence.take(), now_ns, queue, &sqe);
         self.tap.fetched(&record);
         Some((sqe, Ticket::new(record, completion)))
     }
@@ -321,7 +333,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         if let Some(completion) = ticket.completion() {
             self.queues.hurry(completion);
         }
-        self.errors.enter(ticket.record(), status);
+        self.note_failure(ticket.record(), status);
         status.more()
     }
 
@@ -420,6 +432,9 @@ impl<T: Tap, C: Clock> Device<T, C> {
         for (_, ticket) in std::mem::take(&mut self.closing) {
             self.abandon(ticket);
         }
+        for (_, ticket) in std::mem::take(&mut self.strays) {
+            self.abandon(ticket);
+        }
         for first in std::mem::take(&mut self.fused) {
             self.abandon(first.ticket);
         }
@@ -456,6 +471,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         let stalled = self.stalled.iter().map(|stalled| &stalled.ticket);
         stalled
             .chain(self.closing.iter().map(|(_, ticket)| ticket))
+            .chain(self.strays.iter().map(|(_, ticket)| ticket))
             .chain(self.fused.iter().map(|first| &first.ticket))
             .chain(self.backlog.iter().map(|(_, _, ticket)| ticket))
             .chain(self.stepped.iter().map(|(ticket, _)| ticket))
@@ -473,7 +489,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
         if T::ENABLED {
             self.tap.event(&EventRecord {
                 at_ns: self.clock.now_ns(),
-                sequence: self.sequence,
+                sequence: self.sequence.next(),
                 event,
             });
         }

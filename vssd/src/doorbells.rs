@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
@@ -28,10 +29,11 @@ const FILE_OFFSET: u64 = DOORBELL_BASE as u64;
 /// and the controller sees it at its next poll (`NVMe over PCIe 1.1 §3.1.2`).
 ///
 /// A trapped write ends here too, so there is one way for a doorbell to arrive.
-#[derive(Debug)]
+/// Clones are of the same page.
+#[derive(Clone, Debug)]
 pub struct Doorbells {
-    fd: OwnedFd,
-    page: MmapRaw,
+    fd: Arc<OwnedFd>,
+    page: Arc<MmapRaw>,
 }
 
 impl Doorbells {
@@ -51,7 +53,10 @@ impl Doorbells {
             .offset(FILE_OFFSET)
             .len(BYTES)
             .map_raw(&fd)?;
-        Ok(Self { fd, page })
+        Ok(Self {
+            fd: Arc::new(fd),
+            page: Arc::new(page),
+        })
     }
 
     /// The page's file, for a client to map: [`DOORBELLS_BYTES`] bytes from

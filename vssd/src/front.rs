@@ -122,6 +122,17 @@ pub trait Function: Registers {
     fn vectors(&self) -> u16;
     /// The virtqueues, and the guest memory that they are in.
     fn rings(&mut self) -> (&mut Rings, &DmaTable);
+    /// Has the guest notify of requests in virtqueues from now on. Whether there
+    /// is one already.
+    fn listen(&mut self) -> bool {
+        let (rings, memory) = self.rings();
+        rings.listen(memory)
+    }
+    /// Looks for requests without being notified from now on.
+    fn look(&mut self) {
+        let (rings, memory) = self.rings();
+        rings.look(memory);
+    }
     /// What a virtio guest is told of the drive; see
     /// [`Controller::block_device`].
     fn block_device(&self) -> Option<BlockDevice>;

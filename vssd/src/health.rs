@@ -132,6 +132,25 @@ impl Health {
         self.sectors_written = self.sectors_written.saturating_add(sectors);
     }
 
+    /// Whether the medium failed commands.
+    pub(crate) const fn has_media_errors(&self) -> bool {
+        self.media_errors > 0
+    }
+
+    /// Adds what `other` has counted of commands since it began with nothing.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (to, more) in [
+            (&mut self.sectors_read, other.sectors_read),
+            (&mut self.sectors_written, other.sectors_written),
+            (&mut self.sectors_zeroed, other.sectors_zeroed),
+            (&mut self.reads, other.reads),
+            (&mut self.writes, other.writes),
+            (&mut self.media_errors, other.media_errors),
+        ] {
+            *to = to.saturating_add(more);
+        }
+    }
+
     /// Counts a command that the medium failed.
     pub(crate) fn count_media_error(&mut self) {
         self.media_errors = self.media_errors.saturating_add(1);

@@ -6,19 +6,21 @@ mod held;
 #[cfg(test)]
 pub(crate) use held::Held;
 
+use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 
 use nvme::{
     AdminOpcode, Aqa, CQE_BYTES, Cc, CommandId, Cqe, CreateCqCdw11, CreateQueueCdw10,
     CreateSqCdw11, Csts, DOORBELL_BASE, Doorbell, DoorbellKind, DsmRange, Lba, NamespaceId,
-    NvmOpcode, QueueId, Registers, SQE_BYTES, Sqe, Status, offset,
+    NvmOpcode, QueueId, SQE_BYTES, Sqe, Status, offset,
 };
 use rustix::fs::MemfdFlags;
 use traces::{CommandRecord, Event, EventRecord, PayloadPlace, Tap, VirtualClock};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromZeros, IntoBytes};
 
+use crate::front::Function;
 use crate::{Controller, ControllerConfig, Interrupts, Media, Protection};
 
 pub(crate) const PAGE: u64 = 4096;
@@ -77,6 +79,10 @@ impl Interrupts for Raised {
     fn notify(&mut self, vector: u16) {
         self.0.lock().unwrap().push(vector);
     }
+
+    fn branch(&self) -> Option<Box<dyn Interrupts + Send>> {
+        Some(Box::new(self.clone()))
+    }
 }
 
 /// A queue pair, as the host sees it. Both have the same identifier.
@@ -92,14 +98,15 @@ pub(crate) struct Pair {
 }
 
 /// The host: its memory, its queues, and the controller it drives.
-pub(crate) struct Host<M: Media> {
-    pub(crate) controller: Controller<M, Log, VirtualClock>,
+pub(crate) struct Host<M: Media, D = Controller<M, Log, VirtualClock>> {
+    pub(crate) controller: D,
     pub(crate) clock: VirtualClock,
     pub(crate) memory: OwnedFd,
     pub(crate) raised: Raised,
     pub(crate) admin: Pair,
     next_page: u64,
     next_cid: u16,
+    medium: PhantomData<M>,
 }
 
 impl<M: Media> Host<M> {
@@ -118,10 +125,32 @@ impl<M: Media> Host<M> {
         let clock = VirtualClock::new();
         let mut controller = Controller::new(config, media, Log::default(), clock.clone()).unwrap();
         prepare(&mut controller);
+        Self::over(controller, clock)
+    }
+
+    /// A host with an enabled controller.
+    pub(crate) fn enabled(media: M) -> Self {
+        let mut host = Self::new(ControllerConfig::default(), media);
+        host.enable();
+        host
+    }
+
+    /// A host with an enabled controller and an I/O queue pair.
+    pub(crate) fn ready(media: M) -> (Self, Pair) {
+        let mut host = Self::enabled(media);
+        let pair = host.create_pair(1, 64);
+        (host, pair)
+    }
+}
+
+impl<M: Media, D: Function> Host<M, D> {
+    /// A host that attaches to a controller, or to what stands for one.
+    pub(crate) fn over(controller: D, clock: VirtualClock) -> Self {
         let memory = rustix::fs::memfd_create("host", MemfdFlags::CLOEXEC).unwrap();
         rustix::fs::ftruncate(&memory, PAGES * PAGE).unwrap();
         let mut host = Self {
             controller,
+            medium: PhantomData,
             clock,
             memory,
             raised: Raised::default(),
@@ -144,20 +173,6 @@ impl<M: Media> Host<M> {
         host.admin.sq = host.pages(1);
         host.admin.cq = host.pages(1);
         host
-    }
-
-    /// A host with an enabled controller.
-    pub(crate) fn enabled(media: M) -> Self {
-        let mut host = Self::new(ControllerConfig::default(), media);
-        host.enable();
-        host
-    }
-
-    /// A host with an enabled controller and an I/O queue pair.
-    pub(crate) fn ready(media: M) -> (Self, Pair) {
-        let mut host = Self::enabled(media);
-        let pair = host.create_pair(1, 64);
-        (host, pair)
     }
 
     pub(crate) fn map(&mut self, iova: u64, len: u64, file_offset: u64) {

@@ -8,6 +8,12 @@ pub trait Interrupts {
     /// the batch that posted them. It must not block.
     fn notify(&mut self, vector: u16);
 
+    /// The same interrupts, to be raised from another thread; none where that
+    /// cannot be, and by default.
+    fn branch(&self) -> Option<Box<dyn Interrupts + Send>> {
+        None
+    }
+
     /// Whether interrupts need the guest to write doorbells to be taken back: a
     /// pin whose level the client lowers once it has seen an access. Shadow
     /// doorbells, by which a guest spares itself those, are not offered then.
@@ -19,4 +25,8 @@ pub trait Interrupts {
 /// Nobody listens: the guest polls.
 impl Interrupts for () {
     fn notify(&mut self, _vector: u16) {}
+
+    fn branch(&self) -> Option<Box<dyn Interrupts + Send>> {
+        Some(Box::new(()))
+    }
 }

@@ -205,7 +205,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     fn begin_sanitize(&mut self) {
         let device = &mut self.device;
         let job = SanitizeJob::new(device.clock.now_ns(), device.config.sanitize_ns);
-        let mut ticket = Ticket::internal(device.sequence, device.observed_ns());
+        let mut ticket = Ticket::internal(device.sequence.next(), device.observed_ns());
         match device.bounces.take(SANITIZE_CHUNK) {
             Some(buffer) => {
                 let job = Job::Sanitize(job);

@@ -335,6 +335,20 @@ impl DmaTable {
         self.changed();
     }
 
+    /// The table as it is now, for another thread. Changes of either are not
+    /// seen in the other; until there is one, addresses that were found in the
+    /// one hold in the other.
+    pub(crate) fn snapshot(&self) -> Self {
+        Self {
+            regions: self.regions.clone(),
+            files: Vec::new(),
+            generation: self.generation,
+            last: Cell::new(None),
+            reachable: self.reachable,
+            local: self.local.clone(),
+        }
+    }
+
     /// Whether the device may reach memory.
     pub(crate) const fn is_reachable(&self) -> bool {
         self.reachable

@@ -25,6 +25,7 @@
 )]
 
 mod coalescing;
+mod lend;
 mod ring;
 mod shadow;
 
@@ -32,6 +33,7 @@ use nvme::{CQE_BYTES, CommandId, Cqe, DoorbellKind, QueueId, SQE_BYTES, Sqe, Sta
 use zerocopy::little_endian::{U16, U32};
 
 pub(crate) use self::coalescing::Coalescing;
+pub(crate) use self::lend::{Lendable, Load};
 use self::ring::{BadDoorbell, CompletionQueue, InUse, SubmissionQueue, distance, next};
 pub(crate) use self::ring::{Priority, QueueSpec};
 pub(crate) use self::shadow::Shadow;
@@ -51,6 +53,8 @@ pub(crate) struct Queues {
     fresh: Vec<QueueId>,
     /// Doorbell values that were out of range, since they were asked for last.
     bad_doorbells: u32,
+    /// Those that another thread serves for now.
+    lent: Vec<(QueueId, DoorbellKind)>,
     /// Doorbells in guest memory, where the guest wants that.
     shadow: Option<Shadow>,
     /// The virtqueues, which a guest has instead of all of these.
@@ -68,6 +72,7 @@ impl Queues {
             by_priority: Default::default(),
             fresh: Vec::with_capacity(count),
             bad_doorbells: 0,
+            lent: Vec::new(),
             shadow: None,
             rings: Rings::new(pairs),
         };
@@ -84,6 +89,7 @@ impl Queues {
         self.by_priority.iter_mut().for_each(Vec::clear);
         self.fresh.clear();
         self.bad_doorbells = 0;
+        self.lent.clear();
         self.shadow = None;
         self.rings.clear();
     }
@@ -107,6 +113,15 @@ impl Queues {
     /// Whether there is a submission queue `id`.
     pub(crate) fn has_submission(&self, id: QueueId) -> bool {
         self.sq(id).is_some()
+    }
+
+    /// Whether a queue has this doorbell, wherever it is served.
+    pub(crate) fn has_doorbell(&self, id: QueueId, kind: DoorbellKind) -> bool {
+        self.lent.contains(&(id, kind))
+            || match kind {
+                DoorbellKind::SubmissionTail => self.has_submission(id),
+                DoorbellKind::CompletionHead => self.has_completion(id),
+            }
     }
 
     /// Whether there is a completion queue `id`.
@@ -224,6 +239,8 @@ impl Queues {
             tail: 0,
             in_flight: InUse::new(),
             closing: false,
+            paused: false,
+            fetched: 0,
             rejected: u32::MAX,
         });
         if let Some(cq) = self.cq_mut(completion) {
@@ -313,7 +330,7 @@ impl Queues {
                 bad = true;
             }
         }
-        let waiting = if sq.closing {
+        let waiting = if sq.closing || sq.paused {
             0
         } else {
             distance(sq.head, sq.tail, sq.entries)
@@ -372,6 +389,7 @@ impl Queues {
         }
         let sqe = sq.window.read_sqe(memory, sq.head)?;
         sq.head = next(sq.head, sq.entries);
+        sq.fetched = sq.fetched.saturating_add(1);
         cq.free = cq.free.saturating_sub(1);
         cq.reserved = cq.reserved.saturating_add(1);
         Some((sqe, sq.completion))
@@ -521,6 +539,16 @@ impl Queues {
         }
         self.bad_doorbells = self.bad_doorbells.saturating_add(bad);
         pending
+    }
+
+    /// Whether a doorbell value was out of range since that was asked last.
+    pub(crate) const fn has_bad_doorbells(&self) -> bool {
+        self.bad_doorbells > 0
+    }
+
+    /// Looks at the doorbells in guest memory that `whole` looks at.
+    pub(crate) fn share_shadow(&mut self, whole: &Self) {
+        self.shadow.clone_from(&whole.shadow);
     }
 
     /// How many doorbell values were out of range since this was asked last.

@@ -1,8 +1,8 @@
 //! The controller's properties, and what writing them sets off.
 
 use nvme::{
-    Aqa, AsyncEvent, Cap, Cc, Crto, Csts, DOORBELL_BASE, Doorbell, DoorbellKind,
-    IdentifyController, NSSR_RESET, QueueId, Registers, ShutdownNotification, offset,
+    Aqa, AsyncEvent, Cap, Cc, Crto, Csts, DOORBELL_BASE, Doorbell, IdentifyController, NSSR_RESET,
+    QueueId, Registers, ShutdownNotification, offset,
 };
 use traces::{Clock, Event, Tap};
 
@@ -217,7 +217,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
 
     /// Makes everything durable; [`Change::Flushed`] follows.
     fn flush_for_shutdown(&mut self) {
-        let ticket = Ticket::internal(self.device.sequence, self.device.observed_ns());
+        let ticket = Ticket::internal(self.device.sequence.next(), self.device.observed_ns());
         match self.media.submit(ticket, Request::Flush) {
             Submission::Done(ticket, outcome) => self.device.finish_media(ticket, outcome),
             Submission::Pending => {}
@@ -234,10 +234,8 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
 
     /// Gives up what is in flight, and all queues.
     fn reset(&mut self) {
-        let device = &mut self.device;
-        self.media
-            .abandon(&mut |ticket, _outcome| device.abandon(ticket));
-        device.reset();
+        self.abandon_media();
+        self.device.reset();
         self.weighted = Weighted::default();
     }
 }
@@ -246,10 +244,8 @@ impl<T: Tap, C: Clock> Device<T, C> {
     /// A trapped write to the doorbell at `offset`. It takes the way of one that
     /// nobody traps, except that there is somebody to see that no queue has it.
     fn ring(&mut self, offset: u32, value: u32) {
-        let found = Doorbell::at(offset).is_some_and(|doorbell| match doorbell.kind {
-            DoorbellKind::SubmissionTail => self.queues.has_submission(doorbell.queue),
-            DoorbellKind::CompletionHead => self.queues.has_completion(doorbell.queue),
-        });
+        let found = Doorbell::at(offset)
+            .is_some_and(|doorbell| self.queues.has_doorbell(doorbell.queue, doorbell.kind));
         if found {
             self.doorbells.store(offset, value);
         } else if self.lifecycle.is_ready() {

@@ -131,7 +131,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
                 && (nsid == NSID_ALL || victim.record().nsid == nsid)
         };
         let mut aborted = 0_u32;
-        while let Some(victim) = self.media.cancel(&mut wanted) {
+        while let Some(victim) = self.cancel_media(&mut wanted) {
             self.device
                 .finish_pending(victim, Status::ABORT_REQUESTED, 0);
             aborted = aborted.saturating_add(1);

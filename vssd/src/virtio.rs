@@ -43,12 +43,13 @@ use self::chain::{Chain, Fault};
 pub(crate) use self::inflight::InflightFile;
 use self::layout::BlockStatus;
 pub(crate) use self::request::{BLOCKS_MAX, RANGES_MAX};
-use self::ring::Ring;
+pub(crate) use self::ring::Ring;
 pub(crate) use self::ring::{Beginning, ENTRIES_MAX, Place};
 use crate::DmaTable;
 use crate::front::Event;
 use crate::memory::SegmentBuffer;
 use crate::queue::Reply;
+use crate::queue::{Lendable, Load};
 
 /// What a virtio guest is told of the drive: of namespace 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -193,6 +194,52 @@ impl Rings {
         });
         self.sort_out();
         next
+    }
+
+    /// The virtqueues that were started, with what there was to do for each
+    /// since this was asked last.
+    pub(crate) fn loads(&mut self) -> Vec<Load> {
+        let rings = self.rings.iter_mut().zip(0_u16..);
+        let started = rings.filter(|(ring, _)| ring.is_served());
+        started
+            .map(|(ring, index)| Load {
+                what: Lendable::Ring(index),
+                commands: u64::from(ring.take_load()),
+            })
+            .collect()
+    }
+
+    /// Those that were started.
+    pub(crate) fn started(&self) -> impl Iterator<Item = u16> {
+        let rings = self.rings.iter().zip(0_u16..);
+        let started = rings.filter(|(ring, _)| ring.is_started());
+        started.map(|(_, index)| index)
+    }
+
+    /// Takes no requests from a virtqueue for a while, or takes them again.
+    pub(crate) fn pause(&mut self, index: u16, paused: bool) {
+        if let Some(ring) = self.ring_mut(index) {
+            ring.pause(paused);
+        }
+        self.sort_out();
+    }
+
+    /// Gives a virtqueue away.
+    pub(crate) fn lend(&mut self, index: u16) -> Option<Ring> {
+        let lent = std::mem::replace(self.ring_mut(index)?, Ring::new());
+        self.fresh.retain(|&fresh| fresh != index);
+        self.sort_out();
+        Some(lent)
+    }
+
+    /// Takes a virtqueue that was given away.
+    pub(crate) fn put_back(&mut self, index: u16, lent: Ring) {
+        if let Some(ring) = self.ring_mut(index) {
+            *ring = lent;
+            // It tells what it has to tell at the next turn.
+            self.fresh.push(index);
+        }
+        self.sort_out();
     }
 
     /// Sets what tells the driver of used requests.

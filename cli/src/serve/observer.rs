@@ -2,7 +2,7 @@
 
 use nvme::DsmRange;
 use recorder::{RingTap, Window};
-use traces::{CommandRecord, EventRecord, PayloadPlace, Tap};
+use traces::{Branch, CommandRecord, EventRecord, PayloadPlace, Tap};
 use vssd::counters::CountingTap;
 
 /// The tap of a drive that is served.
@@ -19,6 +19,15 @@ impl Observer {
     #[inline]
     pub(crate) fn is_stale(&self) -> bool {
         self.counters.as_ref().is_some_and(CountingTap::is_stale)
+    }
+}
+
+impl Branch for Observer {
+    fn branch(&mut self) -> Self {
+        Self {
+            recording: self.recording.branch(),
+            counters: self.counters.branch(),
+        }
     }
 }
 

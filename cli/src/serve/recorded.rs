@@ -14,10 +14,9 @@ use traces::{
     Clock as _, DeviceIdentity, Header, MonotonicClock, NamespaceInfo, Resolution, Start,
 };
 use vssd::front::{CmbFile, DoorbellFile, Function};
-use vssd::media::Snapshot;
-use vssd::{
-    BlockDevice, Controller, DmaTable, Interrupts, MapError, PciIdentity, Protection, Rings,
-};
+use vssd::lanes::Lanes;
+use vssd::media::{Parallel, Snapshot};
+use vssd::{BlockDevice, DmaTable, Interrupts, MapError, PciIdentity, Protection, Rings};
 
 use super::Label;
 use super::desk::{Client, Desk, Running};
@@ -77,8 +76,8 @@ impl RecordPlan {
 }
 
 /// A controller that is recorded, and that does what it is asked from outside.
-pub(crate) struct Recorded<M: Snapshot> {
-    pub(super) controller: Controller<M, Observer, MonotonicClock>,
+pub(crate) struct Recorded<M: Snapshot + Parallel> {
+    pub(super) drive: Lanes<M, Observer, MonotonicClock>,
     plan: Option<RecordPlan>,
     /// Whether the guest sees a limit to the size of a transfer.
     transfers_are_limited: bool,
@@ -92,16 +91,16 @@ pub(crate) struct Recorded<M: Snapshot> {
     pub(super) has_client: bool,
 }
 
-impl<M: Snapshot> Recorded<M> {
-    /// `controller`, recorded as `plan` says; not at all where there is none.
+impl<M: Snapshot + Parallel + Send + 'static> Recorded<M> {
+    /// `drive`, recorded as `plan` says; not at all where there is none.
     pub(crate) fn new(
-        controller: Controller<M, Observer, MonotonicClock>,
+        drive: Lanes<M, Observer, MonotonicClock>,
         plan: Option<RecordPlan>,
         transfers_are_limited: bool,
         desk: Arc<Desk>,
     ) -> Self {
         let recorded = Self {
-            controller,
+            drive,
             plan,
             transfers_are_limited,
             sessions: 0,
@@ -111,9 +110,9 @@ impl<M: Snapshot> Recorded<M> {
             is_busy: false,
             has_client: false,
         };
-        let config = recorded.controller.config();
+        let config = recorded.drive.controller().config();
         let mut shown = recorded.desk.shown();
-        shown.disk = recorded.controller.media().name().to_owned();
+        shown.disk = recorded.drive.controller().media().name().to_owned();
         shown.model.clone_from(&config.model);
         shown.serial.clone_from(&config.serial);
         drop(shown);
@@ -122,7 +121,7 @@ impl<M: Snapshot> Recorded<M> {
 
     fn start(&mut self) {
         let Some(plan) = &self.plan else { return };
-        if self.controller.tap().recording.is_some() {
+        if self.drive.controller().tap().recording.is_some() {
             log::info!("this session goes into the recording that was started by `vssd ctl`");
             return;
         }
@@ -153,14 +152,14 @@ impl<M: Snapshot> Recorded<M> {
 
     /// Records what is fetched from now on.
     pub(super) fn open(&mut self, tap: RingTap) -> WindowCount {
-        let window = Window::open(tap, self.controller.next_sequence());
+        let window = Window::open(tap, self.drive.home().next_sequence());
         let given = window.count();
-        self.controller.tap_mut().recording = Some(window);
+        self.drive.home().tap_mut().recording = Some(window);
         given
     }
 
     pub(super) fn header(&self, labels: &[Label], payload: PayloadChoice) -> Header {
-        let config = self.controller.config();
+        let config = self.drive.controller().config();
         let pci = config.pci;
         Header {
             device: DeviceIdentity {
@@ -175,7 +174,8 @@ impl<M: Snapshot> Recorded<M> {
                 }),
             },
             namespaces: self
-                .controller
+                .drive
+                .controller()
                 .namespaces()
                 .map(|namespace| NamespaceInfo {
                     id: namespace.nsid.0,
@@ -189,7 +189,7 @@ impl<M: Snapshot> Recorded<M> {
                 .filter(|_| self.transfers_are_limited),
             start: Start {
                 unix_ns: terminal::unix_ns(),
-                clock_ns: self.controller.clock().now_ns(),
+                clock_ns: self.drive.controller().clock().now_ns(),
             },
             payload: payload.info(),
             tool: terminal::TOOL.to_owned(),
@@ -213,7 +213,7 @@ impl<M: Snapshot> Recorded<M> {
             running.take_if(|running| running.of_session)
         };
         let Some(running) = running else { return };
-        self.controller.tap_mut().recording = None;
+        self.drive.home().tap_mut().recording = None;
         tell_end(running.handle.stop());
     }
 }
@@ -231,33 +231,33 @@ pub(crate) fn tell_end(ended: Result<RecordingSummary, RecorderError>) {
     }
 }
 
-impl<M: Snapshot> Registers for Recorded<M> {
+impl<M: Snapshot + Parallel + Send + 'static> Registers for Recorded<M> {
     fn read32(&mut self, offset: u32) -> u32 {
-        self.controller.read32(offset)
+        self.drive.read32(offset)
     }
 
     fn write32(&mut self, offset: u32, value: u32) {
-        self.controller.write32(offset, value);
+        self.drive.write32(offset, value);
     }
 
     fn read64(&mut self, offset: u32) -> u64 {
-        self.controller.read64(offset)
+        self.drive.read64(offset)
     }
 
     fn write64(&mut self, offset: u32, value: u64) {
-        self.controller.write64(offset, value);
+        self.drive.write64(offset, value);
     }
 }
 
 /// As the controller, but for [`Function::connected`] and
 /// [`Function::disconnected`], where a recording starts and ends.
-impl<M: Snapshot> Function for Recorded<M> {
+impl<M: Snapshot + Parallel + Send + 'static> Function for Recorded<M> {
     #[inline]
     fn poll(&mut self, budget: u32) -> u32 {
-        if self.controller.tap().is_stale() {
+        if self.drive.controller().tap().is_stale() {
             self.describe();
         }
-        let done = self.controller.poll(budget);
+        let done = self.drive.poll(budget);
         if self.is_busy {
             self.attend();
         }
@@ -265,22 +265,22 @@ impl<M: Snapshot> Function for Recorded<M> {
     }
 
     fn idle(&self) -> bool {
-        self.controller.idle()
+        self.drive.idle()
     }
 
     fn wake(&self) -> Option<BorrowedFd<'_>> {
-        self.controller.wake()
+        self.drive.wake()
     }
 
     fn next_deadline_ns(&self) -> Option<u64> {
         let closing = self.closing.as_ref().map(|closing| closing.until_ns);
         let holding = self.holding.as_ref().map(|holding| holding.until_ns);
         let own = closing.into_iter().chain(holding);
-        own.chain(self.controller.next_deadline_ns()).min()
+        own.chain(self.drive.next_deadline_ns()).min()
     }
 
     fn now_ns(&self) -> u64 {
-        self.controller.clock().now_ns()
+        self.drive.controller().clock().now_ns()
     }
 
     fn dma_map(
@@ -291,74 +291,81 @@ impl<M: Snapshot> Function for Recorded<M> {
         file_offset: u64,
         protection: Protection,
     ) -> Result<(), MapError> {
-        self.controller
-            .dma_map(iova, len, fd, file_offset, protection)
+        self.drive.dma_map(iova, len, fd, file_offset, protection)
     }
 
     fn dma_unmap(&mut self, iova: u64, len: u64) -> u64 {
-        self.controller.dma_unmap(iova, len)
+        self.drive.dma_unmap(iova, len)
     }
 
     fn dma_unmap_all(&mut self) {
-        self.controller.dma_unmap_all();
+        self.drive.dma_unmap_all();
     }
 
     fn doorbells(&self) -> DoorbellFile<'_> {
-        Function::doorbells(&self.controller)
+        Function::doorbells(&self.drive)
     }
 
     fn cmb(&self) -> Option<CmbFile<'_>> {
-        self.controller.cmb()
+        self.drive.cmb()
     }
 
     fn set_bus_master(&mut self, enabled: bool) {
-        self.controller.set_bus_master(enabled);
+        self.drive.set_bus_master(enabled);
     }
 
     fn interrupt_pending(&mut self) -> bool {
-        self.controller.interrupt_pending()
+        self.drive.interrupt_pending()
     }
 
     fn set_interrupts(&mut self, interrupts: Box<dyn Interrupts + Send>) {
-        self.controller.set_interrupts(interrupts);
+        self.drive.set_interrupts(interrupts);
     }
 
     fn connected(&mut self) {
         self.start();
-        self.controller.connected();
+        self.drive.connected();
     }
 
     fn disconnected(&mut self) {
-        self.controller.disconnected();
+        self.drive.disconnected();
         self.stop();
     }
 
     fn function_reset(&mut self) {
-        self.controller.function_reset();
+        self.drive.function_reset();
     }
 
     fn identity(&self) -> PciIdentity {
-        Function::identity(&self.controller)
+        Function::identity(&self.drive)
     }
 
     fn serial_number(&self) -> u64 {
-        Function::serial_number(&self.controller)
+        Function::serial_number(&self.drive)
     }
 
     fn vectors(&self) -> u16 {
-        Function::vectors(&self.controller)
+        Function::vectors(&self.drive)
     }
 
     fn rings(&mut self) -> (&mut Rings, &DmaTable) {
-        self.controller.rings()
+        self.drive.rings()
+    }
+
+    fn listen(&mut self) -> bool {
+        self.drive.listen()
+    }
+
+    fn look(&mut self) {
+        self.drive.look();
     }
 
     fn block_device(&self) -> Option<BlockDevice> {
-        self.controller.block_device()
+        self.drive.block_device()
     }
 
     fn set_write_cache(&mut self, enabled: bool) {
-        self.controller.set_write_cache(enabled);
+        self.drive.set_write_cache(enabled);
     }
 
     fn nudged(&mut self) {

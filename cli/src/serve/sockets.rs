@@ -3,12 +3,14 @@
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use nix::unistd::Gid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use vssd::front::Options;
+use vssd::lanes::LanePolicy;
 use vssd::worker::IdlePolicy;
 
 /// Where groups have their numbers.
@@ -33,9 +35,14 @@ pub(super) struct SocketArguments {
     /// comes. An NVMe guest cannot map its doorbells then: each is a message.
     #[arg(long, value_name = "MODE", default_value = "adaptive")]
     poll: Poll,
-    /// Serve on this core only.
-    #[arg(long, value_name = "NUMBER")]
-    core: Option<usize>,
+    /// Serve with so many threads, where the guest keeps one busy by several queues.
+    /// With --poll busy all of them serve all the time.
+    #[arg(long, value_name = "COUNT", default_value = "1",
+          value_parser = clap::value_parser!(u16).range(1..=64))]
+    workers: u16,
+    /// Serve on this core only; with more workers, the core of each.
+    #[arg(long, value_name = "NUMBER,...", value_delimiter = ',')]
+    core: Vec<usize>,
     /// Permissions of the sockets, in octal; whoever may write may attach.
     #[arg(long, value_name = "MODE", default_value = "0600", value_parser = parse_mode)]
     socket_mode: u32,
@@ -45,11 +52,15 @@ pub(super) struct SocketArguments {
 }
 
 /// The same, understood.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Sockets {
     pub(super) options: Options,
+    /// Threads that serve beside the first, and when.
+    pub(super) more_workers: usize,
+    pub(super) lanes: LanePolicy,
     group: Option<Gid>,
-    core: Option<usize>,
+    /// The core of each thread.
+    cores: Arc<[usize]>,
 }
 
 impl SocketArguments {
@@ -60,11 +71,19 @@ impl SocketArguments {
             Poll::Adaptive => IdlePolicy::default(),
             Poll::Interrupt => IdlePolicy::INTERRUPT,
         };
-        if let Some(core) = self.core {
-            let allowed = sched_getaffinity(None).context("cannot ask which cores there are")?;
+        if self.core.len() > usize::from(self.workers) {
+            bail!(
+                "--core names {} cores, and one thread runs on each: give --workers {}",
+                self.core.len(),
+                self.core.len()
+            );
+        }
+        let allowed = sched_getaffinity(None).context("cannot ask which cores there are")?;
+        for &core in &self.core {
             if core >= CpuSet::MAX_CPU || !allowed.is_set(core) {
                 bail!(
-                    "--core {core}: this process may not run there; `nproc` tells how many cores there are, `taskset -p $$` which are allowed"
+                    "--core {core}: this process may not run there; `nproc` tells how many cores \
+                     there are, `taskset -p $$` which are allowed"
                 );
             }
         }
@@ -75,7 +94,13 @@ impl SocketArguments {
                 trap_doorbells: self.poll == Poll::Interrupt,
             },
             group: self.socket_group.as_deref().map(group).transpose()?,
-            core: self.core,
+            more_workers: usize::from(self.workers) - 1,
+            lanes: if self.poll == Poll::Busy {
+                LanePolicy::ALWAYS
+            } else {
+                LanePolicy::default()
+            },
+            cores: self.core.as_slice().into(),
         })
     }
 }
@@ -95,9 +120,9 @@ impl Sockets {
         })
     }
 
-    /// Has the calling thread run where it is to.
-    pub(super) fn pin(&self) {
-        let Some(core) = self.core else {
+    /// Has the calling thread, one of those that serve, run where it is to.
+    pub(super) fn pin(&self, worker: usize) {
+        let Some(&core) = self.cores.get(worker) else {
             return;
         };
         let mut set = CpuSet::new();

@@ -12,7 +12,7 @@ use std::sync::mpsc::Sender;
 use nvme::AdminOpcode;
 use vssd::FileStore;
 use vssd::front::Function as _;
-use vssd::media::{Qcow2, Snapshot};
+use vssd::media::{Parallel, Qcow2, Snapshot};
 
 use super::desk::{Ask, Closed, DiskState};
 use super::recorded::Recorded;
@@ -37,7 +37,7 @@ pub(super) struct Holding {
     pub(super) until_ns: u64,
 }
 
-impl<M: Snapshot> Recorded<M> {
+impl<M: Snapshot + Parallel + Send + 'static> Recorded<M> {
     /// Does what was asked since the last time.
     pub(super) fn look_at_desk(&mut self) {
         for ask in self.desk.take_asks() {
@@ -47,7 +47,7 @@ impl<M: Snapshot> Recorded<M> {
                     drop(reply.send(self.header(&labels, payload)));
                 }
                 Ask::Open(tap, reply) => {
-                    let opened = if self.controller.tap().recording.is_some() {
+                    let opened = if self.drive.controller().tap().recording.is_some() {
                         Err("a recording has begun meanwhile: see `record status`".to_owned())
                     } else {
                         Ok(self.open(tap))
@@ -57,7 +57,7 @@ impl<M: Snapshot> Recorded<M> {
                 Ask::Close(reply) => self.close(reply),
                 Ask::Disk(reply) => drop(reply.send(self.disk())),
                 Ask::Hold(reply) => {
-                    self.controller.hold();
+                    self.drive.home().hold();
                     self.holding = Some(Holding {
                         reply: Some(reply),
                         until_ns: self.now_ns().saturating_add(DRAINING_NS_MAX),
@@ -74,19 +74,19 @@ impl<M: Snapshot> Recorded<M> {
     }
 
     fn disk(&self) -> DiskState {
-        let info = self.controller.media().info();
+        let info = self.drive.controller().media().info();
         DiskState {
-            image: self.controller.media().base(),
+            image: self.drive.controller().media().base(),
             bytes: info.bytes,
             read_only: info.read_only,
-            serial: self.controller.config().serial.clone(),
+            serial: self.drive.controller().config().serial.clone(),
         }
     }
 
     /// Has the recording take no command that is fetched later.
     fn close(&mut self, reply: Sender<Closed>) {
-        let next = self.controller.next_sequence();
-        match &mut self.controller.tap_mut().recording {
+        let next = self.drive.home().next_sequence();
+        match &mut self.drive.home().tap_mut().recording {
             Some(window) => window.close(next),
             None => {
                 // Whoever has gone does not want the answer.
@@ -104,6 +104,10 @@ impl<M: Snapshot> Recorded<M> {
     #[cold]
     pub(super) fn attend(&mut self) {
         let now_ns = self.now_ns();
+        if self.closing.is_some() {
+            // So that nothing of it is with anybody else.
+            self.drive.home();
+        }
         let waits = self.closing.as_ref();
         if waits.is_some_and(|closing| now_ns >= closing.until_ns || self.waits_for_events_only()) {
             self.end_closing();
@@ -115,16 +119,20 @@ impl<M: Snapshot> Recorded<M> {
     /// Whether no command is waited for but Asynchronous Event Requests, which
     /// may never end.
     fn waits_for_events_only(&self) -> bool {
-        let Some(window) = &self.controller.tap().recording else {
+        let Some(window) = &self.drive.controller().tap().recording else {
             return true;
         };
         let outstanding = window.outstanding();
         outstanding == 0 || {
-            let parked = self.controller.waiting_commands().filter(|(record, _)| {
-                record.is_admin()
-                    && AdminOpcode(record.opcode) == AdminOpcode::ASYNC_EVENT_REQUEST
-                    && window.has(record.sequence)
-            });
+            let parked = self
+                .drive
+                .controller()
+                .waiting_commands()
+                .filter(|(record, _)| {
+                    record.is_admin()
+                        && AdminOpcode(record.opcode) == AdminOpcode::ASYNC_EVENT_REQUEST
+                        && window.has(record.sequence)
+                });
             u64::try_from(parked.count()).is_ok_and(|parked| parked >= outstanding)
         }
     }
@@ -136,9 +144,9 @@ impl<M: Snapshot> Recorded<M> {
             return;
         };
         let mut closed = Closed::default();
-        if let Some(window) = self.controller.tap_mut().recording.take() {
+        if let Some(window) = self.drive.home().tap_mut().recording.take() {
             let outstanding = window.outstanding();
-            let (mut tap, missing) = window.end(self.controller.waiting_commands());
+            let (mut tap, missing) = window.end(self.drive.home().waiting_commands());
             tap.miss(missing, self.now_ns());
             closed = Closed {
                 unfinished: outstanding.saturating_sub(missing),
@@ -153,10 +161,10 @@ impl<M: Snapshot> Recorded<M> {
     pub(super) fn come_to_rest(&mut self) {
         while let Some(holding) = &self.holding
             && !self.has_client
-            && self.controller.stillness().is_none()
+            && self.drive.controller().stillness().is_none()
             && self.now_ns() < holding.until_ns
         {
-            if self.controller.poll(u32::MAX) == 0 {
+            if self.drive.poll(u32::MAX) == 0 {
                 std::thread::yield_now();
             }
         }
@@ -174,7 +182,7 @@ impl<M: Snapshot> Recorded<M> {
             }
             return;
         };
-        let held = match self.controller.stillness() {
+        let held = match self.drive.controller().stillness() {
             None if !is_late => {
                 holding.reply = Some(reply);
                 return;
@@ -190,13 +198,13 @@ impl<M: Snapshot> Recorded<M> {
                     .to_owned(),
             ),
             Some(Ok(())) => {
-                let shared = self.controller.media().share();
+                let shared = self.drive.controller().media().share();
                 shared.map_err(|error| format!("the lock on the image cannot be changed: {error}"))
             }
         };
         holding.until_ns = now_ns.saturating_add(STILL_NS_MAX);
         if held.is_err() {
-            self.controller.release();
+            self.drive.home().release();
             self.holding = None;
         }
         drop(reply.send(held));
@@ -207,14 +215,14 @@ impl<M: Snapshot> Recorded<M> {
         if self.holding.take().is_none() {
             return;
         }
-        if let Err(error) = self.controller.media().unshare() {
+        if let Err(error) = self.drive.controller().media().unshare() {
             log::warn!(
                 "{}: cannot be locked again as before ({error}): see to it that nobody relies on \
                  it as it is",
-                self.controller.media().name()
+                self.drive.controller().media().name()
             );
         }
-        self.controller.release();
+        self.drive.home().release();
     }
 
     /// Puts `top` onto the image, which stands still; hands back the medium as it
@@ -222,16 +230,16 @@ impl<M: Snapshot> Recorded<M> {
     fn go_on_in(&mut self, top: Qcow2, store: Option<&Path>) -> Option<Box<dyn Send>> {
         // Who asked waits longer than this, and does not wait in vain.
         let in_time = self.holding.as_ref()?.until_ns > self.now_ns();
-        if !in_time || self.controller.stillness() != Some(Ok(())) {
+        if !in_time || self.drive.controller().stillness() != Some(Ok(())) {
             return None;
         }
-        let below = self.controller.media_mut().go_on_in(top);
+        let below = self.drive.home().media_mut().go_on_in(top);
         self.holding = None;
-        self.controller.release();
+        self.drive.home().release();
         if let Some(store) = store {
-            self.controller.set_store(Box::new(FileStore::new(store)));
+            self.drive.home().set_store(Box::new(FileStore::new(store)));
         }
-        let name = self.controller.media().name().to_owned();
+        let name = self.drive.controller().media().name().to_owned();
         self.desk.shown().disk = name;
         Some(below)
     }
@@ -240,11 +248,12 @@ impl<M: Snapshot> Recorded<M> {
     #[cold]
     pub(super) fn describe(&mut self) {
         let namespaces: Vec<_> = self
-            .controller
+            .drive
+            .controller()
             .namespaces()
             .map(|namespace| (namespace.nsid, namespace.block_bytes))
             .collect();
-        if let Some(counters) = &mut self.controller.tap_mut().counters {
+        if let Some(counters) = &mut self.drive.home().tap_mut().counters {
             counters.describe(namespaces.into_iter());
         }
     }

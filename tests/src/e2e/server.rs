@@ -67,6 +67,16 @@ impl Serve {
         self.with("--record", trace)
     }
 
+    /// Serves with so many threads: all the time, where there are several.
+    #[must_use]
+    pub fn workers(self, count: u16) -> Self {
+        if count == 1 {
+            return self;
+        }
+        self.with("--workers", count.to_string())
+            .with("--poll", "busy")
+    }
+
     /// Adds an option and its value.
     #[must_use]
     pub fn with(mut self, option: &str, value: impl Into<OsString>) -> Self {
@@ -204,6 +214,25 @@ impl Server {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Asserts that so many threads have served.
+    ///
+    /// # Panics
+    ///
+    /// Where it has fewer, or one of them has had nothing to do.
+    pub fn had_workers(&self, count: u16) {
+        let threads = format!("/proc/{}/task", self.id());
+        let tasks = std::fs::read_dir(&threads).expect("it runs");
+        let worked = |task: &std::fs::DirEntry| {
+            let read = |file| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
+            let scheduled = read("schedstat");
+            let ran_ns = scheduled.split_whitespace().next();
+            let ran_ns = ran_ns.and_then(|ns| ns.parse().ok()).unwrap_or(0_u64);
+            read("comm").starts_with("worker") && ran_ns > 100_000_000
+        };
+        let served = tasks.flatten().filter(worked).count();
+        assert_eq!(served, usize::from(count), "threads that served");
     }
 
     /// What it printed so far.

@@ -185,7 +185,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         if bytes == 0 {
             return self.device.services.self_test.verified();
         }
-        let ticket = Ticket::of_self_test(self.device.sequence, now_ns);
+        let ticket = Ticket::of_self_test(self.device.sequence.next(), now_ns);
         let extent = Extent { offset, bytes };
         match self.media.submit(ticket, Request::Verify { extent }) {
             Submission::Done(ticket, outcome) => self.device.finish_media(ticket, outcome),
@@ -296,7 +296,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             "power_cycles": wide(smart.power_cycles),
             "unsafe_shutdowns": wide(smart.unsafe_shutdowns),
             "media_errors": wide(smart.media_errors),
-            "commands_fetched": self.sequence,
+            "commands_fetched": self.sequence.next(),
         });
         let commands = serde_json::json!({
             "admin_commands": self.services.telemetry.commands(),

@@ -47,7 +47,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     pub fn stillness(&self) -> Option<Outcome> {
         match self.hold {
             // A guest that shuts down has one more flush.
-            Hold::Still(outcome) if self.media.pending() == 0 => Some(outcome),
+            Hold::Still(outcome) if self.media_pending() == 0 => Some(outcome),
             _ => None,
         }
     }
@@ -61,7 +61,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     #[cold]
     pub(super) fn poll_held(&mut self, budget: u32) -> u32 {
         let done = self.device.retry_stalled() + self.poll_media(budget);
-        if self.media.pending() == 0 {
+        if self.media_pending() == 0 {
             match self.hold {
                 Hold::Draining => self.flush_for_pause(),
                 Hold::Flushing => self.hold = Hold::Still(self.device.flush_outcome),
@@ -79,7 +79,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         self.hold = Hold::Flushing;
         // What is given up on the way is no flush.
         self.device.flush_outcome = Err(MediaError::Write);
-        let ticket = Ticket::internal(self.device.sequence, self.device.observed_ns());
+        let ticket = Ticket::internal(self.device.sequence.next(), self.device.observed_ns());
         match self.media.submit(ticket, Request::Flush) {
             Submission::Done(ticket, outcome) => self.device.finish_media(ticket, outcome),
             Submission::Pending => {}
@@ -94,8 +94,8 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
 
     /// The number of the next command that is fetched; see
     /// [`CommandRecord::sequence`].
-    pub const fn next_sequence(&self) -> u64 {
-        self.device.sequence
+    pub fn next_sequence(&self) -> u64 {
+        self.device.sequence.next()
     }
 
     /// The commands that were fetched, have not ended, and are not with the

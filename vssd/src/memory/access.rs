@@ -98,7 +98,7 @@ struct WindowPage {
 /// The memory of one queue: contiguous in I/O virtual addresses or a list of
 /// pages, scattered in the host's, and looked up page by page, again after each change of the
 /// table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Window {
     base: u64,
     /// The pages' addresses, where they are not contiguous from `base` on.

@@ -20,7 +20,7 @@ pub(crate) struct Request {
 }
 
 /// All namespaces.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Namespaces {
     /// Namespace `n` at index `n - 1`.
     list: Vec<Option<Box<Namespace>>>,

@@ -52,6 +52,11 @@ impl Coalescing {
         (self.threshold > 1 && self.time_ns > 0) || !self.waiting.is_empty()
     }
 
+    /// The vectors whose interrupts wait.
+    pub(crate) fn vectors(&self) -> impl Iterator<Item = u16> {
+        self.waiting.iter().map(|waiting| waiting.vector)
+    }
+
     /// Forgets what waits, and switches off.
     pub(crate) fn reset(&mut self) {
         self.threshold = 0;

@@ -33,6 +33,8 @@ pub(crate) enum Priority {
 impl Priority {
     /// How many there are.
     pub(crate) const COUNT: usize = 4;
+    /// All, by their place.
+    pub(crate) const ALL: [Self; Self::COUNT] = [Self::Urgent, Self::High, Self::Medium, Self::Low];
     /// Those that share by weight, in the order of their turns.
     pub(crate) const WEIGHTED: [Self; 3] = [Self::High, Self::Medium, Self::Low];
 
@@ -149,6 +151,10 @@ pub(super) struct SubmissionQueue {
     pub(super) in_flight: InUse,
     /// Whether it is being deleted: nothing is fetched any more.
     pub(super) closing: bool,
+    /// Whether nothing is fetched for a while: it is to be lent.
+    pub(super) paused: bool,
+    /// Commands that were fetched since that was asked last.
+    pub(super) fetched: u32,
     /// The doorbell value that was found to be out of range last.
     pub(super) rejected: u32,
 }

@@ -29,7 +29,7 @@ use crate::memory::{Access, Window};
 /// crosses: it stays inside its ring. That no ring is relied on also means that the store
 /// to the EventIdx needs no fence before the next look at the shadow. An
 /// EventIdx that lags costs a ring that was not needed, no more.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Shadow {
     doorbells: Window,
     event_indexes: Window,

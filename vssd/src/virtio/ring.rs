@@ -66,6 +66,10 @@ struct Slot {
 pub(crate) struct Ring {
     state: State,
     enabled: bool,
+    /// Whether no requests are taken for a while.
+    paused: bool,
+    /// Requests that were taken since that was asked last.
+    taken: u32,
     entries: u16,
     descriptors: Part,
     available: Part,
@@ -96,6 +100,8 @@ impl Ring {
         Self {
             state: State::Stopped,
             enabled: false,
+            paused: false,
+            taken: 0,
             entries: 0,
             descriptors: Part::nowhere(),
             available: Part::nowhere(),
@@ -117,7 +123,7 @@ impl Ring {
 
     /// Whether requests are taken from it.
     pub(crate) fn is_served(&self) -> bool {
-        self.enabled && self.state == State::Running
+        self.enabled && self.state == State::Running && !self.paused
     }
 
     /// Whether it was started and not stopped.
@@ -127,6 +133,15 @@ impl Ring {
 
     pub(crate) const fn enable(&mut self, enabled: bool) {
         self.enabled = enabled;
+    }
+
+    pub(crate) const fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
+    /// How many requests were taken since this was asked last.
+    pub(crate) const fn take_load(&mut self) -> u32 {
+        std::mem::replace(&mut self.taken, 0)
     }
 
     pub(crate) const fn in_flight(&self) -> u16 {
@@ -281,6 +296,7 @@ impl Ring {
             };
         }
         self.in_flight = self.in_flight.saturating_add(1);
+        self.taken = self.taken.saturating_add(1);
         Ok(Some((head, chain)))
     }
 

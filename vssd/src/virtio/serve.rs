@@ -167,8 +167,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
     #[inline]
     fn ticket(&mut self, index: u16, sqe: &Sqe, now_ns: u64) -> Ticket {
         let queue = queue_of(index);
-        let record = CommandRecord::fetched(self.sequence, now_ns, queue, sqe);
-        self.sequence = self.sequence.wrapping_add(1);
+        let record = CommandRecord::fetched(self.sequence.take(), now_ns, queue, sqe);
         self.tap.fetched(&record);
         Ticket::new(record, queue)
     }

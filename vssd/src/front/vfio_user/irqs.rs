@@ -143,6 +143,9 @@ impl Irqs {
     /// of the pin again.
     pub(super) fn hand_over(&self, function: &mut dyn Function) {
         function.set_interrupts(self.lines());
+        // What was raised by the lines before these, while they changed.
+        self.msi.deliver();
+        self.msix.deliver();
         if self.in_force == InForce::Pin && function.interrupt_pending() {
             self.pin.assert();
         }

@@ -123,7 +123,7 @@ impl Messages {
     }
 
     /// Signals what is pending and no longer held up.
-    fn deliver(&self) {
+    pub(super) fn deliver(&self) {
         for (index, pending) in self.pending.iter().enumerate() {
             if let Some(event) = self.open(index)
                 && pending.swap(false, Ordering::Relaxed)
@@ -161,7 +161,7 @@ impl Messages {
 
 /// The vectors at one moment, in the hands of the controller: no lock is
 /// needed, as the front hands over new ones instead of changing these.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Lines {
     open: Vec<Option<Event>>,
     modulus: usize,
@@ -175,10 +175,15 @@ impl Interrupts for Lines {
         let open = self.open.get(vector).and_then(Option::as_ref);
         raise(open, self.pending.get(vector));
     }
+
+    fn branch(&self) -> Option<Box<dyn Interrupts + Send>> {
+        Some(Box::new(self.clone()))
+    }
 }
 
-/// Signals the event, or else remembers to. Front and controller share one
-/// thread; the flag is atomic only so that it may be shared at all.
+/// Signals the event, or else remembers to. Other threads do this with lines as
+/// they were, until the controller has new ones; what they remember is delivered
+/// after that.
 fn raise(open: Option<&Event>, pending: Option<&AtomicBool>) {
     match (open, pending) {
         (Some(event), _) => event.signal(),

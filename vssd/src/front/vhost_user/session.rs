@@ -123,9 +123,8 @@ impl Attachment for Session {
     }
 
     fn rest(&mut self, function: &mut dyn Function) -> Rest {
-        let (rings, memory) = function.rings();
-        if rings.listen(memory) {
-            rings.look(memory);
+        if function.listen() {
+            function.look();
             return Rest::No;
         }
         if self.queues.iter().any(|queue| queue.unkicked) {
@@ -137,8 +136,7 @@ impl Attachment for Session {
 
     fn woke(&mut self, function: &mut dyn Function) {
         self.kicks.take();
-        let (rings, memory) = function.rings();
-        rings.look(memory);
+        function.look();
     }
 
     /// Handles what has come. A client that does not take its replies, or waits
