@@ -4,7 +4,6 @@
     reason = "tests that boot guests tell what they see"
 )]
 
-use std::fs;
 use std::time::Duration;
 
 use qemu::{Launch, Root};
@@ -54,11 +53,11 @@ fn costs_next_to_nothing(name: &'static str, poll: &str) {
         .unwrap_or_else(|e| panic!("{e}"));
     pause(Duration::from_secs(1));
 
-    let before = used(&server);
+    let (wakes_before, ran_before_ns) = used(&server);
     pause(WATCH);
-    let after = used(&server);
-    let wakes = (after.wakes - before.wakes) / WATCH.as_secs();
-    let processor = Duration::from_nanos(after.processor_ns - before.processor_ns);
+    let (wakes_after, ran_after_ns) = used(&server);
+    let wakes = (wakes_after - wakes_before) / WATCH.as_secs();
+    let processor = Duration::from_nanos(ran_after_ns - ran_before_ns);
     let share = processor.as_secs_f64() / WATCH.as_secs_f64();
     vm.say(&format!(
         "vssd woke {wakes} times a second and used {:.2} % of a processor",
@@ -69,33 +68,12 @@ fn costs_next_to_nothing(name: &'static str, poll: &str) {
     guest.kill();
 }
 
-/// What a process has used so far, all of its threads together.
-struct Used {
-    wakes: u64,
-    processor_ns: u64,
-}
-
-fn used(server: &Server) -> Used {
-    let threads = format!("/proc/{}/task", server.id());
-    let tasks = fs::read_dir(&threads).unwrap_or_else(|e| panic!("{threads}: {e}"));
-    let mut used = Used {
-        wakes: 0,
-        processor_ns: 0,
-    };
-    for task in tasks.flatten() {
-        let read = |file| fs::read_to_string(task.path().join(file)).unwrap_or_default();
-        let first = |text: &str| {
-            let word = text.split_whitespace().next();
-            word.and_then(|word| word.parse::<u64>().ok())
-        };
-        let status = read("status");
-        let sleeps = status
-            .lines()
-            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        used.wakes += sleeps.and_then(first).expect("the kernel counts them");
-        used.processor_ns += first(&read("schedstat")).unwrap_or(0);
-    }
-    used
+/// What a process has used so far, all of its threads together: how often they
+/// woke, and how long they ran, nanoseconds.
+fn used(server: &Server) -> (u64, u64) {
+    let threads = server.threads();
+    let wakes = threads.iter().map(|thread| thread.wakes).sum();
+    (wakes, threads.iter().map(|thread| thread.ran_ns).sum())
 }
 
 /// QEMU takes memory of its own for the guest where nobody says otherwise, and no

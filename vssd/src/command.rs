@@ -98,6 +98,13 @@ pub(crate) const fn is_simple(opcode: NvmOpcode) -> bool {
     )
 }
 
+/// Whether a write names a directive (`NVMe Base 2.1 §8.1.8`).
+#[inline]
+pub(crate) fn is_directed(sqe: &Sqe) -> bool {
+    NvmOpcode(sqe.opcode) == NvmOpcode::WRITE
+        && ReadWriteCdw12::from_bits(sqe.cdw12.get()).dtype() != 0
+}
+
 impl Namespace {
     /// Decodes a command for which [`is_simple`] holds.
     #[inline]

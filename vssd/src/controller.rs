@@ -10,13 +10,13 @@ use std::os::fd::BorrowedFd;
 
 use self::handles::Handles;
 use self::hold::Hold;
-use nvme::{NamespaceId, NvmOpcode, QueueId, ReadWriteCdw12, Sqe, Status};
+use nvme::{NamespaceId, NvmOpcode, QueueId, Sqe, Status};
 use traces::{Clock, Event, Tap};
 
 use crate::admin::services::firmware::ResetKind;
 use crate::arbitration::Weighted;
 use crate::cmb::Cmb;
-use crate::command::{Command, is_simple};
+use crate::command::{Command, is_directed, is_simple};
 use crate::device::{Device, Parts, Role};
 use crate::lifecycle::Change;
 use crate::media::Submission;
@@ -238,9 +238,9 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             return device.stray(sqe, ticket);
         }
         let opcode = NvmOpcode(sqe.opcode);
-        let directed =
-            opcode == NvmOpcode::WRITE && ReadWriteCdw12::from_bits(sqe.cdw12.get()).dtype() != 0;
-        if directed && let Err(status) = device.direct_write(sqe) {
+        if is_directed(sqe)
+            && let Err(status) = device.direct_write(sqe)
+        {
             return device.finish(ticket, status, 0);
         }
         // Flush, Write and Read, which are the lowest opcodes, are never withheld.

@@ -43,13 +43,11 @@ use self::chain::{Chain, Fault};
 pub(crate) use self::inflight::InflightFile;
 use self::layout::BlockStatus;
 pub(crate) use self::request::{BLOCKS_MAX, RANGES_MAX};
-pub(crate) use self::ring::Ring;
-pub(crate) use self::ring::{Beginning, ENTRIES_MAX, Place};
+pub(crate) use self::ring::{Beginning, ENTRIES_MAX, Place, Ring};
 use crate::DmaTable;
 use crate::front::Event;
 use crate::memory::SegmentBuffer;
-use crate::queue::Reply;
-use crate::queue::{Lendable, Load};
+use crate::queue::{Lendable, Load, Reply};
 
 /// What a virtio guest is told of the drive: of namespace 1.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -110,9 +110,10 @@ impl<M: Snapshot + Parallel + Send + 'static> Recorded<M> {
             is_busy: false,
             has_client: false,
         };
-        let config = recorded.drive.controller().config();
+        let controller = recorded.drive.controller();
+        let config = controller.config();
         let mut shown = recorded.desk.shown();
-        shown.disk = recorded.drive.controller().media().name().to_owned();
+        shown.disk = controller.media().name().to_owned();
         shown.model.clone_from(&config.model);
         shown.serial.clone_from(&config.serial);
         drop(shown);
@@ -152,14 +153,16 @@ impl<M: Snapshot + Parallel + Send + 'static> Recorded<M> {
 
     /// Records what is fetched from now on.
     pub(super) fn open(&mut self, tap: RingTap) -> WindowCount {
-        let window = Window::open(tap, self.drive.home().next_sequence());
+        let controller = self.drive.home();
+        let window = Window::open(tap, controller.next_sequence());
         let given = window.count();
-        self.drive.home().tap_mut().recording = Some(window);
+        controller.tap_mut().recording = Some(window);
         given
     }
 
     pub(super) fn header(&self, labels: &[Label], payload: PayloadChoice) -> Header {
-        let config = self.drive.controller().config();
+        let controller = self.drive.controller();
+        let config = controller.config();
         let pci = config.pci;
         Header {
             device: DeviceIdentity {
@@ -173,9 +176,7 @@ impl<M: Snapshot + Parallel + Send + 'static> Recorded<M> {
                     subsystem: pci.subsystem,
                 }),
             },
-            namespaces: self
-                .drive
-                .controller()
+            namespaces: controller
                 .namespaces()
                 .map(|namespace| NamespaceInfo {
                     id: namespace.nsid.0,
@@ -189,7 +190,7 @@ impl<M: Snapshot + Parallel + Send + 'static> Recorded<M> {
                 .filter(|_| self.transfers_are_limited),
             start: Start {
                 unix_ns: terminal::unix_ns(),
-                clock_ns: self.drive.controller().clock().now_ns(),
+                clock_ns: controller.clock().now_ns(),
             },
             payload: payload.info(),
             tool: terminal::TOOL.to_owned(),

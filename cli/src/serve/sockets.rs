@@ -78,9 +78,10 @@ impl SocketArguments {
                 self.core.len()
             );
         }
-        let allowed = sched_getaffinity(None).context("cannot ask which cores there are")?;
-        for &core in &self.core {
-            if core >= CpuSet::MAX_CPU || !allowed.is_set(core) {
+        if !self.core.is_empty() {
+            let allowed = sched_getaffinity(None).context("cannot ask which cores there are")?;
+            let barred = |core: &&usize| **core >= CpuSet::MAX_CPU || !allowed.is_set(**core);
+            if let Some(core) = self.core.iter().find(barred) {
                 bail!(
                     "--core {core}: this process may not run there; `nproc` tells how many cores \
                      there are, `taskset -p $$` which are allowed"

@@ -74,19 +74,21 @@ impl<M: Snapshot + Parallel + Send + 'static> Recorded<M> {
     }
 
     fn disk(&self) -> DiskState {
-        let info = self.drive.controller().media().info();
+        let controller = self.drive.controller();
+        let info = controller.media().info();
         DiskState {
-            image: self.drive.controller().media().base(),
+            image: controller.media().base(),
             bytes: info.bytes,
             read_only: info.read_only,
-            serial: self.drive.controller().config().serial.clone(),
+            serial: controller.config().serial.clone(),
         }
     }
 
     /// Has the recording take no command that is fetched later.
     fn close(&mut self, reply: Sender<Closed>) {
-        let next = self.drive.home().next_sequence();
-        match &mut self.drive.home().tap_mut().recording {
+        let controller = self.drive.home();
+        let next = controller.next_sequence();
+        match &mut controller.tap_mut().recording {
             Some(window) => window.close(next),
             None => {
                 // Whoever has gone does not want the answer.
@@ -119,20 +121,17 @@ impl<M: Snapshot + Parallel + Send + 'static> Recorded<M> {
     /// Whether no command is waited for but Asynchronous Event Requests, which
     /// may never end.
     fn waits_for_events_only(&self) -> bool {
-        let Some(window) = &self.drive.controller().tap().recording else {
+        let controller = self.drive.controller();
+        let Some(window) = &controller.tap().recording else {
             return true;
         };
         let outstanding = window.outstanding();
         outstanding == 0 || {
-            let parked = self
-                .drive
-                .controller()
-                .waiting_commands()
-                .filter(|(record, _)| {
-                    record.is_admin()
-                        && AdminOpcode(record.opcode) == AdminOpcode::ASYNC_EVENT_REQUEST
-                        && window.has(record.sequence)
-                });
+            let parked = controller.waiting_commands().filter(|(record, _)| {
+                record.is_admin()
+                    && AdminOpcode(record.opcode) == AdminOpcode::ASYNC_EVENT_REQUEST
+                    && window.has(record.sequence)
+            });
             u64::try_from(parked.count()).is_ok_and(|parked| parked >= outstanding)
         }
     }
@@ -144,9 +143,10 @@ impl<M: Snapshot + Parallel + Send + 'static> Recorded<M> {
             return;
         };
         let mut closed = Closed::default();
-        if let Some(window) = self.drive.home().tap_mut().recording.take() {
+        let controller = self.drive.home();
+        if let Some(window) = controller.tap_mut().recording.take() {
             let outstanding = window.outstanding();
-            let (mut tap, missing) = window.end(self.drive.home().waiting_commands());
+            let (mut tap, missing) = window.end(controller.waiting_commands());
             tap.miss(missing, self.now_ns());
             closed = Closed {
                 unfinished: outstanding.saturating_sub(missing),
@@ -215,14 +215,15 @@ impl<M: Snapshot + Parallel + Send + 'static> Recorded<M> {
         if self.holding.take().is_none() {
             return;
         }
-        if let Err(error) = self.drive.controller().media().unshare() {
+        let controller = self.drive.home();
+        if let Err(error) = controller.media().unshare() {
             log::warn!(
                 "{}: cannot be locked again as before ({error}): see to it that nobody relies on \
                  it as it is",
-                self.drive.controller().media().name()
+                controller.media().name()
             );
         }
-        self.drive.home().release();
+        controller.release();
     }
 
     /// Puts `top` onto the image, which stands still; hands back the medium as it
@@ -233,27 +234,26 @@ impl<M: Snapshot + Parallel + Send + 'static> Recorded<M> {
         if !in_time || self.drive.controller().stillness() != Some(Ok(())) {
             return None;
         }
-        let below = self.drive.home().media_mut().go_on_in(top);
+        let controller = self.drive.home();
+        let below = controller.media_mut().go_on_in(top);
         self.holding = None;
-        self.drive.home().release();
+        controller.release();
         if let Some(store) = store {
-            self.drive.home().set_store(Box::new(FileStore::new(store)));
+            controller.set_store(Box::new(FileStore::new(store)));
         }
-        let name = self.drive.controller().media().name().to_owned();
-        self.desk.shown().disk = name;
+        self.desk.shown().disk = controller.media().name().to_owned();
         Some(below)
     }
 
     /// Tells the counters what namespaces there are.
     #[cold]
     pub(super) fn describe(&mut self) {
-        let namespaces: Vec<_> = self
-            .drive
-            .controller()
+        let controller = self.drive.home();
+        let namespaces: Vec<_> = controller
             .namespaces()
             .map(|namespace| (namespace.nsid, namespace.block_bytes))
             .collect();
-        if let Some(counters) = &mut self.drive.home().tap_mut().counters {
+        if let Some(counters) = &mut controller.tap_mut().counters {
             counters.describe(namespaces.into_iter());
         }
     }

@@ -8,16 +8,10 @@ use std::time::Duration;
 use recorder::{OnFull, Recorder, RecorderError, RecorderOptions, RingTap, Window};
 use traces::{Branch as _, Header, Reader, Record, Tap};
 
-use crate::common::{Disk, command};
+use crate::common::{Disk, command, small};
 use crate::payload;
 
 const COMMANDS: u64 = 30_000;
-
-fn small() -> RecorderOptions {
-    let mut options = RecorderOptions::default().ring_slots(256);
-    options.writer.block_commands = 500;
-    options
-}
 
 /// Numbers commands over all threads, and gives each to a tap.
 fn give<T: Tap>(next: &AtomicU64, tap: &mut T, until: u64) {

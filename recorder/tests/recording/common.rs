@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nvme::{CommandId, DsmRange, Lba, NamespaceId, QueueId, Status};
-use recorder::Output;
+use recorder::{Output, RecorderOptions};
 use traces::{CommandRecord, Completion, Record};
 
 /// The command with this sequence number. One in 7 has rare dwords, one in 11
@@ -36,6 +36,13 @@ pub(crate) fn command(sequence: u64) -> (CommandRecord, Vec<DsmRange>) {
     };
     let range = |n: u64| DsmRange::new(Lba(sequence + n), u32::from(low(100)));
     (record, (0..ranges).map(range).collect())
+}
+
+/// The smallest ring, so that it wraps and fills all the time.
+pub(crate) fn small() -> RecorderOptions {
+    let mut options = RecorderOptions::default().ring_slots(256);
+    options.writer.block_commands = 500;
+    options
 }
 
 /// As a reader gives it.

@@ -3,16 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::common::{Disk, command, record};
-use recorder::{OnFull, Recorder, RecorderError, RecorderOptions, RingTap};
+use crate::common::{Disk, command, record, small};
+use recorder::{OnFull, Recorder, RecorderError, RingTap};
 use traces::{End, Event, EventRecord, Gap, Header, Reader, Record, Tap};
-
-/// The smallest ring, so that it wraps and fills all the time.
-fn small() -> RecorderOptions {
-    let mut options = RecorderOptions::default().ring_slots(256);
-    options.writer.block_commands = 500;
-    options
-}
 
 fn give(tap: &mut RingTap, sequence: u64) {
     let (command, ranges) = command(sequence);

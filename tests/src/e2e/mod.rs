@@ -42,7 +42,7 @@ pub use extras::{Console, slow};
 pub use guest::{PATIENCE, Vm, run, section, start, succeeded};
 pub use payload::PRELUDE;
 pub use program::{vssd, vssd_json, vssd_program};
-pub use server::{Serve, Server};
+pub use server::{Serve, Server, Thread};
 pub use tally::{Tally, commands_of, failures, the_kernel_counted_what_the_trace_holds};
 pub use time::{Stopwatch, pause, until};
 pub use work::{FILES_SECTION, WORK};

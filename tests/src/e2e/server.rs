@@ -1,6 +1,7 @@
 //! A process `vssd serve`, and what it says.
 
 use std::ffi::OsString;
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -19,6 +20,17 @@ const PROMPTLY: Duration = Duration::from_secs(20);
 
 /// How long guests ask a server that is stopped.
 const PILE_UP: Duration = Duration::from_millis(400);
+
+/// What a thread of a server has used so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thread {
+    /// Its name.
+    pub name: String,
+    /// How often it slept and was woken.
+    pub wakes: u64,
+    /// How long it ran on a processor, nanoseconds.
+    pub ran_ns: u64,
+}
 
 /// A virtual SSD to be served.
 #[derive(Debug)]
@@ -222,17 +234,38 @@ impl Server {
     ///
     /// Where it has fewer, or one of them has had nothing to do.
     pub fn had_workers(&self, count: u16) {
-        let threads = format!("/proc/{}/task", self.id());
-        let tasks = std::fs::read_dir(&threads).expect("it runs");
-        let worked = |task: &std::fs::DirEntry| {
-            let read = |file| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
-            let scheduled = read("schedstat");
-            let ran_ns = scheduled.split_whitespace().next();
-            let ran_ns = ran_ns.and_then(|ns| ns.parse().ok()).unwrap_or(0_u64);
-            read("comm").starts_with("worker") && ran_ns > 100_000_000
-        };
-        let served = tasks.flatten().filter(worked).count();
+        let worked =
+            |thread: &Thread| thread.name.starts_with("worker") && thread.ran_ns > 100_000_000;
+        let served = self.threads().into_iter().filter(worked).count();
         assert_eq!(served, usize::from(count), "threads that served");
+    }
+
+    /// Its threads, and what each has used so far.
+    ///
+    /// # Panics
+    ///
+    /// Where it does not run, or the kernel does not count.
+    #[must_use]
+    pub fn threads(&self) -> Vec<Thread> {
+        let threads = format!("/proc/{}/task", self.id());
+        let tasks = fs::read_dir(&threads).unwrap_or_else(|e| panic!("{threads}: {e}"));
+        let first = |text: &str| {
+            let word = text.split_whitespace().next();
+            word.and_then(|word| word.parse().ok())
+        };
+        let used = |task: fs::DirEntry| {
+            let read = |file| fs::read_to_string(task.path().join(file)).unwrap_or_default();
+            let status = read("status");
+            let sleeps = status
+                .lines()
+                .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            Thread {
+                name: read("comm"),
+                wakes: sleeps.and_then(first).expect("the kernel counts them"),
+                ran_ns: first(&read("schedstat")).unwrap_or(0),
+            }
+        };
+        tasks.flatten().map(used).collect()
     }
 
     /// What it printed so far.

@@ -108,11 +108,9 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         &mut self,
         wanted: &mut dyn FnMut(&Ticket) -> bool,
     ) -> Option<Ticket> {
-        let handles = self.handles.all.iter_mut();
-        self.media.cancel(wanted).or_else(|| {
-            handles
-                .map(|handle| handle.cancel(wanted))
-                .find_map(|it| it)
-        })
+        let mut handles = self.handles.all.iter_mut();
+        self.media
+            .cancel(wanted)
+            .or_else(|| handles.find_map(|handle| handle.cancel(wanted)))
     }
 }

@@ -11,13 +11,13 @@
 //! that change what the copies say, are not executed while anybody is away: they
 //! stray, all come home, and they are executed there.
 
-use nvme::{NvmOpcode, ReadWriteCdw12, Sqe, Status};
+use nvme::{NvmOpcode, Sqe, Status};
 use traces::{Branch, Clock, CommandRecord, Tap};
 
 use super::{Device, Parts};
 use crate::admin::services::Reason;
 use crate::cmb::Cmb;
-use crate::command::is_simple;
+use crate::command::{is_directed, is_simple};
 use crate::memory::DmaTable;
 use crate::ticket::Ticket;
 
@@ -38,11 +38,8 @@ impl<T: Tap, C: Clock> Device<T, C> {
     /// matters to anybody else.
     #[inline]
     pub(crate) fn is_plain(&self, sqe: &Sqe) -> bool {
-        let opcode = NvmOpcode(sqe.opcode);
-        let directed =
-            opcode == NvmOpcode::WRITE && ReadWriteCdw12::from_bits(sqe.cdw12.get()).dtype() != 0;
-        is_simple(opcode)
-            && !directed
+        is_simple(NvmOpcode(sqe.opcode))
+            && !is_directed(sqe)
             && sqe.fuse() == 0
             && self.namespaces.plain(sqe.nsid()).is_some()
     }

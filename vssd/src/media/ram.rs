@@ -91,6 +91,11 @@ impl Memory {
     }
 }
 
+/// Whether `range` is lent as a whole.
+fn is_one_part(range: &Range<usize>, shared: bool) -> bool {
+    !shared || range.start / GRANULE == range.end.saturating_sub(1) / GRANULE
+}
+
 /// The parts of `range` that are lent at a time.
 fn parts(range: Range<usize>, shared: bool) -> impl Iterator<Item = Range<usize>> {
     let mut next = range.start;
@@ -177,7 +182,7 @@ impl Ram {
     fn read(&mut self, offset: u64, to: &Segments<'_>) -> Option<()> {
         let range = self.range(offset, to.bytes())?;
         let shared = self.is_shared();
-        if !shared || range.start / GRANULE == range.end.saturating_sub(1) / GRANULE {
+        if is_one_part(&range, shared) {
             self.memory.look(range, shared, |data| to.write(data));
             return Some(());
         }
@@ -192,7 +197,7 @@ impl Ram {
     fn write(&mut self, offset: u64, from: &Segments<'_>) -> Option<()> {
         let range = self.range(offset, from.bytes())?;
         let shared = self.is_shared();
-        if !shared || range.start / GRANULE == range.end.saturating_sub(1) / GRANULE {
+        if is_one_part(&range, shared) {
             self.memory.change(range, shared, |data| from.read(data));
             return Some(());
         }

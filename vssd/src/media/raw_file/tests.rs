@@ -255,21 +255,20 @@ fn no_flush_is_believed_after_one_that_failed() {
 
 #[test]
 fn it_matches_the_model() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut count = 0;
-    contract::matches_the_model(16, || {
-        count += 1;
-        create(&dir.path().join(format!("{count}")), MIB)
-    });
+    matches_the_model(|medium| medium);
 }
 
 #[test]
 fn several_handles_match_the_model() {
+    matches_the_model(Alternating::new);
+}
+
+fn matches_the_model<M: Media>(made: impl Fn(RawFile) -> M) {
     let dir = tempfile::tempdir().unwrap();
     let mut count = 0;
     contract::matches_the_model(16, || {
         count += 1;
-        Alternating::new(create(&dir.path().join(format!("{count}")), MIB))
+        made(create(&dir.path().join(format!("{count}")), MIB))
     });
 }
 

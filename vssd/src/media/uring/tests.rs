@@ -53,29 +53,23 @@ fn places() -> Vec<TempDir> {
 
 #[test]
 fn it_matches_the_model() {
-    for dir in places() {
-        for make in [create, create_on_ring, create_direct] {
-            let mut count = 0;
-            contract::matches_the_model(24, || {
-                count += 1;
-                let path = dir.path().join(format!("{count}"));
-                let _ = std::fs::remove_file(&path);
-                make(&path, MIB)
-            });
-        }
-    }
+    matches_the_model(24, |medium| medium);
 }
 
 #[test]
 fn several_handles_match_the_model() {
+    matches_the_model(16, Alternating::new);
+}
+
+fn matches_the_model<M: Media>(cases: u32, made: impl Fn(Uring) -> M) {
     for dir in places() {
         for make in [create, create_on_ring, create_direct] {
             let mut count = 0;
-            contract::matches_the_model(16, || {
+            contract::matches_the_model(cases, || {
                 count += 1;
                 let path = dir.path().join(format!("{count}"));
                 let _ = std::fs::remove_file(&path);
-                Alternating::new(make(&path, MIB))
+                made(make(&path, MIB))
             });
         }
     }
