@@ -218,47 +218,6 @@ where
         self.returned.load(Ordering::Relaxed) || self.controller.wants_home()
     }
 
-    /// Takes all queues back.
-    fn gather(&mut self) {
-        let now_ns = self.controller.clock().now_ns();
-        let since_ns = match &self.state {
-            State::Home { .. } => return,
-            State::Leaving { since_ns, lanes } => {
-                for &what in lanes.iter().flatten() {
-                    self.controller.pause(what, false);
-                }
-                *since_ns
-            }
-            State::Out { since_ns } => {
-                let since_ns = *since_ns;
-                self.receive();
-                since_ns
-            }
-        };
-        // Who is called home again and again had better stay.
-        self.settle_ns = if now_ns.saturating_sub(since_ns) < LanePolicy::SHORT_NS {
-            (self.settle_ns * 2).min(LanePolicy::SETTLE_NS_MAX)
-        } else {
-            self.policy.settle_ns
-        };
-        self.state = State::Home {
-            until_ns: now_ns.saturating_add(self.settle_ns),
-        };
-        self.meter.restart(now_ns);
-    }
-
-    fn receive(&mut self) {
-        self.posts.iter().for_each(Post::recall);
-        for (post, resting) in self.posts.iter_mut().zip(&mut self.resting) {
-            if let Some(mut lane) = post.receive() {
-                self.controller.take_back(&mut lane);
-                *resting = Some(lane);
-            }
-        }
-        self.returned.store(false, Ordering::Relaxed);
-        self.controller.become_whole();
-    }
-
     /// Has queues leave, where there is more to do than one thread can.
     fn consider(&mut self, now_ns: u64) {
         let busy = self.meter.busy(now_ns);
@@ -382,6 +341,61 @@ where
             State::Out { since_ns } => self.look_at_lanes(now_ns, since_ns),
             State::Home { .. } | State::Leaving { .. } => {}
         }
+    }
+}
+
+impl<M: Parallel, T: Branch, C: Clock + Clone> Lanes<M, T, C> {
+    /// Takes all queues back.
+    fn gather(&mut self) {
+        let now_ns = self.controller.clock().now_ns();
+        let since_ns = match &self.state {
+            State::Home { .. } => return,
+            State::Leaving { since_ns, lanes } => {
+                for &what in lanes.iter().flatten() {
+                    self.controller.pause(what, false);
+                }
+                *since_ns
+            }
+            State::Out { since_ns } => {
+                let since_ns = *since_ns;
+                self.receive();
+                since_ns
+            }
+        };
+        // Who is called home again and again had better stay.
+        self.settle_ns = if now_ns.saturating_sub(since_ns) < LanePolicy::SHORT_NS {
+            (self.settle_ns * 2).min(LanePolicy::SETTLE_NS_MAX)
+        } else {
+            self.policy.settle_ns
+        };
+        self.state = State::Home {
+            until_ns: now_ns.saturating_add(self.settle_ns),
+        };
+        self.meter.restart(now_ns);
+    }
+
+    fn receive(&mut self) {
+        self.posts.iter().for_each(Post::recall);
+        for (post, resting) in self.posts.iter_mut().zip(&mut self.resting) {
+            while post.out {
+                let Some(mut lane) = post.receive() else {
+                    // Lanes may wait for what this thread has asked of the medium.
+                    self.controller.poll_handles();
+                    continue;
+                };
+                self.controller.take_back(&mut lane);
+                *resting = Some(lane);
+            }
+        }
+        self.returned.store(false, Ordering::Relaxed);
+        self.controller.become_whole();
+    }
+}
+
+/// All queues come home, so that the controller ends as a whole.
+impl<M: Parallel, T: Branch, C: Clock + Clone> Drop for Lanes<M, T, C> {
+    fn drop(&mut self) {
+        self.gather();
     }
 }
 

@@ -184,7 +184,8 @@ pub trait Parallel: Media + Sized {
     fn another(&self) -> io::Result<Self>;
 
     /// Whether a handle that has requests must not stand still while others are
-    /// waited for: who has it goes on with it until it has none.
+    /// waited for. Whoever has one polls it, then, even while he waits for
+    /// something else, and gives it to nobody before it has none.
     fn must_settle(&self) -> bool {
         false
     }

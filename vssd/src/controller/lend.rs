@@ -139,7 +139,12 @@ impl<M: Parallel, T: Branch, C: Clock + Clone> Controller<M, T, C> {
         })
     }
 
-    /// Goes on with what the medium has, where its handle must not stand still.
+    /// Goes on with what the medium has.
+    pub(crate) fn poll_handles(&mut self) {
+        self.poll_media(u32::MAX);
+    }
+
+    /// Goes on until the medium has nothing, where its handle must not stand still.
     pub(crate) fn settle(&mut self) {
         while self.media.must_settle() && self.media.pending() > 0 {
             if self.poll_media(u32::MAX) == 0 {

@@ -3,8 +3,9 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use traces::{Branch, Clock, Tap};
 
@@ -16,6 +17,8 @@ use crate::{Controller, Media};
 
 /// How many commands and completions a turn has.
 const BUDGET: u32 = 64;
+/// How long to wait for a lane before something else is done.
+const MOMENT: Duration = Duration::from_micros(20);
 
 /// A lane: a controller that has nothing but queues which were lent to it.
 pub(super) type Lane<M, T, C> = Box<Controller<M, T, C>>;
@@ -87,7 +90,9 @@ where
             out: false,
         })
     }
+}
 
+impl<M: Media, T: Tap, C: Clock> Post<M, T, C> {
     /// Sends a lane to the thread.
     pub(super) fn send(&mut self, lane: Lane<M, T, C>) {
         self.shared.recalled.store(false, Ordering::Relaxed);
@@ -102,13 +107,12 @@ where
         self.shared.recalled.store(true, Ordering::Relaxed);
     }
 
-    /// Waits for the lane.
+    /// Waits a moment for the lane; none where it has not come by then.
     pub(super) fn receive(&mut self) -> Option<Lane<M, T, C>> {
-        if !std::mem::take(&mut self.out) {
-            return None;
-        }
-        let lane = self.back.recv();
-        assert!(lane.is_ok(), "a lane's thread has ended");
+        let lane = self.back.recv_timeout(MOMENT);
+        let has_ended = matches!(lane, Err(RecvTimeoutError::Disconnected));
+        assert!(!has_ended, "a lane's thread has ended");
+        self.out = lane.is_err();
         lane.ok()
     }
 

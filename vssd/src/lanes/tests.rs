@@ -18,8 +18,9 @@ use super::*;
 use crate::ControllerConfig;
 use crate::front::Function as _;
 use crate::host::{BASE, Host, PAGE, PAGES, Pair, io};
+use crate::media::{RawFileOptions, Uring};
 
-type Several = Lanes<Store, Shared, MonotonicClock>;
+type Several<M> = Lanes<M, Shared, MonotonicClock>;
 
 /// Bytes of a block.
 const BLOCK: usize = 512;
@@ -37,10 +38,19 @@ const EAGER: LanePolicy = LanePolicy {
     turns_a_look: 1,
 };
 
-fn host(threads: usize, policy: LanePolicy, store: Store) -> Host<Store, Several> {
+fn host(threads: usize, policy: LanePolicy, store: Store) -> Host<Store, Several<Store>> {
     let log = store.log();
+    host_on(threads, policy, store, log)
+}
+
+fn host_on<M: Parallel + Send + 'static>(
+    threads: usize,
+    policy: LanePolicy,
+    media: M,
+    log: Shared,
+) -> Host<M, Several<M>> {
     let config = ControllerConfig::default();
-    let controller = Controller::new(config, store, log, MonotonicClock::start()).unwrap();
+    let controller = Controller::new(config, media, log, MonotonicClock::start()).unwrap();
     let owner = StopHandle::new().unwrap();
     let begin: Arc<dyn Fn(usize) + Send + Sync> = Arc::new(|_| {});
     let lanes = Lanes::alone(controller)
@@ -75,7 +85,7 @@ struct Client {
 }
 
 impl Client {
-    fn new(host: &mut Host<Store, Several>, id: u16) -> Self {
+    fn new<M: Parallel + Send + 'static>(host: &mut Host<M, Several<M>>, id: u16) -> Self {
         let pair = host.create_pair(id, 32);
         let pages = (0..6).map(|_| host.pages(1)).collect();
         Self {
@@ -88,7 +98,11 @@ impl Client {
     }
 
     /// Asks for something that no command in flight is about.
-    fn ask(&mut self, host: &mut Host<Store, Several>, random: &mut Rng) {
+    fn ask<M: Parallel + Send + 'static>(
+        &mut self,
+        host: &mut Host<M, Several<M>>,
+        random: &mut Rng,
+    ) {
         let Some(page) = self.pages.pop() else {
             return;
         };
@@ -99,6 +113,8 @@ impl Client {
         }
         let at = usize::try_from(block).unwrap();
         let lba = self.base + block;
+        // Past the page cache, memory that is not aligned is a matter of its own.
+        let memory = page + 4 * random.u64(..2);
         let (sqe, expected) = match random.u8(..100) {
             0 => {
                 let sqe = io(NvmOpcode::READ, 1 << 40, 1, page, 0);
@@ -123,13 +139,13 @@ impl Client {
             4..=50 => {
                 let byte = random.u8(..);
                 self.blocks[at] = byte;
-                host.write(page, &[byte; BLOCK]);
-                (io(NvmOpcode::WRITE, lba, 1, page, 0), Expected::Done)
+                host.write(memory, &[byte; BLOCK]);
+                (io(NvmOpcode::WRITE, lba, 1, memory, 0), Expected::Done)
             }
             _ => {
-                host.write(page, &[0xee; BLOCK]);
-                let expected = Expected::Data(page, self.blocks[at]);
-                (io(NvmOpcode::READ, lba, 1, page, 0), expected)
+                host.write(memory, &[0xee; BLOCK]);
+                let expected = Expected::Data(memory, self.blocks[at]);
+                (io(NvmOpcode::READ, lba, 1, memory, 0), expected)
             }
         };
         let cid = host.put(&mut self.pair, sqe);
@@ -137,7 +153,7 @@ impl Client {
     }
 
     /// Takes what has completed, and holds it against what was expected.
-    fn reap(&mut self, host: &mut Host<Store, Several>) -> usize {
+    fn reap<M: Parallel + Send + 'static>(&mut self, host: &mut Host<M, Several<M>>) -> usize {
         let mut reaped = 0;
         while let Some(cqe) = host.reap(&mut self.pair) {
             let known = self.in_flight.remove(&cqe.cid());
@@ -158,7 +174,11 @@ impl Client {
 }
 
 /// Something that all queues have to be home for.
-fn disturb(host: &mut Host<Store, Several>, random: &mut Rng, spare: u64) {
+fn disturb<M: Parallel + Send + 'static>(
+    host: &mut Host<M, Several<M>>,
+    random: &mut Rng,
+    spare: u64,
+) {
     match random.u8(..5) {
         0 => {
             let mut identify = Sqe::new(AdminOpcode::IDENTIFY.0, NamespaceId(0));
@@ -188,8 +208,8 @@ fn disturb(host: &mut Host<Store, Several>, random: &mut Rng, spare: u64) {
 }
 
 /// Works until `commands` have completed; how often queues were seen away.
-fn work(
-    host: &mut Host<Store, Several>,
+fn work<M: Parallel + Send + 'static>(
+    host: &mut Host<M, Several<M>>,
     clients: &mut [Client],
     commands: usize,
     seed: u64,
@@ -240,6 +260,28 @@ fn all_commands_complete_once_and_right_while_queues_come_and_go() {
         assert_eq!(sequence, all);
         assert!(commands.iter().all(|record| record.completion.is_some()));
     }
+}
+
+/// What is not aligned there waits for the requests of all threads.
+#[test]
+#[expect(clippy::print_stderr, reason = "a test says what it leaves out")]
+fn past_the_page_cache_nobody_waits_for_one_who_stands_still() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = RawFileOptions {
+        create: Some(1 << 20),
+        read_only: false,
+    };
+    let medium = match Uring::open_direct(&dir.path().join("disk"), options) {
+        Ok(medium) => medium,
+        Err(error) => {
+            eprintln!("left out: nothing goes past the page cache here: {error}");
+            return;
+        }
+    };
+    let mut host = host_on(2, EAGER, medium, Shared::default());
+    let mut clients: Vec<_> = (1..=6).map(|id| Client::new(&mut host, id)).collect();
+    let departures = work(&mut host, &mut clients, 4000, 6);
+    assert!(departures > 20, "{departures}");
 }
 
 #[test]

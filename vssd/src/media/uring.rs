@@ -253,6 +253,14 @@ impl Uring {
         Ok(from.bytes())
     }
 
+    /// Does not want to go alone any more, where a request waited for that. One that
+    /// goes alone just now is not disturbed.
+    fn let_others_in(&mut self) {
+        if !self.is_alone {
+            self.gate.give_up();
+        }
+    }
+
     /// Queues a transfer of which `done` bytes are done.
     fn transfer(
         &mut self,
@@ -408,7 +416,7 @@ impl Media for Uring {
                     .is_some_and(|ticket| ticket.is_simple() && wanted(ticket))
         });
         if let Some(index) = found.and_then(|at| self.queued.remove(at)) {
-            self.gate.give_up();
+            self.let_others_in();
             let ticket = self.slots[index].ticket.take();
             self.end(index, Ok(()));
             return ticket;
@@ -423,7 +431,7 @@ impl Media for Uring {
     }
 
     fn abandon(&mut self, sink: Sink<'_>) {
-        self.gate.give_up();
+        self.let_others_in();
         while let Some(index) = self.queued.pop_front() {
             self.end(index, Err(MediaError::Write));
         }

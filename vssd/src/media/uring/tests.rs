@@ -262,6 +262,28 @@ fn a_hundred_tebibytes_are_opened_at_once() {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "a test says what it leaves out")]
+fn one_that_is_alone_stays_so_where_another_is_cancelled() {
+    let dir = tempfile::tempdir().unwrap();
+    let medium = create_direct(&dir.path().join("disk"), MIB);
+    if medium.direct.is_none() {
+        eprintln!("left out: nothing goes past the page cache here");
+        return;
+    }
+    let other = medium.another().unwrap();
+    let mut tester = Tester::new(medium);
+    // It goes alone, and is with the kernel.
+    tester.act(&Action::Verify(0, 8));
+    tester.media.push_queued();
+    tester.media.ring.enter(false);
+    tester.act(&Action::Write(16, 8, false, false, 1));
+    assert!(tester.cancel(2));
+    assert!(!other.gate.enter());
+    tester.settle();
+    assert!(other.gate.enter());
+}
+
+#[test]
 fn what_has_not_begun_can_be_cancelled() {
     let dir = tempfile::tempdir().unwrap();
     let mut tester = Tester::new(create(&dir.path().join("disk"), MIB));
