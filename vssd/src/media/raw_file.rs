@@ -3,10 +3,9 @@
 mod syncer;
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -43,11 +42,7 @@ pub struct RawFileOptions {
 /// long as it is open.
 #[derive(Debug)]
 pub struct RawFile {
-    name: String,
-    path: PathBuf,
-    file: File,
-    bytes: u64,
-    read_only: bool,
+    image: Image,
     syncer: Syncer,
     /// Commands that wait for a sync which has not begun.
     waiting: VecDeque<Ticket>,
@@ -71,42 +66,33 @@ impl RawFile {
     /// where it is to be made but is there with another size, and
     /// [`VssdError::File`] for what the system says.
     pub fn open(path: &Path, options: RawFileOptions) -> Result<Self, VssdError> {
-        let Image {
-            file,
-            path,
-            name,
-            bytes,
-            read_only,
-            ..
-        } = Image::open(path, options)?;
-        let syncer =
-            file.try_clone()
-                .and_then(Syncer::start)
-                .map_err(|source| VssdError::File {
-                    action: "start the flush thread of",
-                    path: path.clone(),
-                    source,
-                })?;
-        Ok(Self {
-            complaints: Complaints::new(&name),
-            name,
-            path,
-            file,
-            bytes,
-            read_only,
+        let image = Image::open(path, options)?;
+        let syncer = image.file.try_clone().and_then(Syncer::start);
+        let syncer = syncer.map_err(|source| VssdError::File {
+            action: "start the flush thread of",
+            path: image.path.clone(),
+            source,
+        })?;
+        Ok(Self::on(image, syncer))
+    }
+
+    fn on(image: Image, syncer: Syncer) -> Self {
+        Self {
+            complaints: Complaints::new(&image.name),
+            image,
             syncer,
             waiting: VecDeque::new(),
             syncing: VecDeque::new(),
             synced: VecDeque::new(),
             lost: Arc::default(),
             buffer: vec![0; CHUNK].into_boxed_slice(),
-        })
+        }
     }
 
     /// The file's path.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.image.path
     }
 
     /// Logs what the system said of `extent`, and what the host is told of it.
@@ -116,7 +102,7 @@ impl RawFile {
     }
 
     fn run(&mut self, request: &Request<'_>) -> Outcome {
-        let fd = self.file.as_fd();
+        let fd = self.image.file.as_fd();
         let (action, extent, done) = match *request {
             Request::Read { offset, to } => {
                 ("read", of(offset, to.bytes()), to.read_file(fd, offset))
@@ -171,7 +157,7 @@ impl RawFile {
             let take = buffer.len().min(total - done);
             let chunk = buffer.get_mut(..take).unwrap_or_default();
             let at = extent.offset + u64::try_from(done).unwrap_or(u64::MAX);
-            match std::os::unix::fs::FileExt::read_exact_at(&self.file, chunk, at) {
+            match std::os::unix::fs::FileExt::read_exact_at(&self.image.file, chunk, at) {
                 Ok(()) => {
                     if !look(done, chunk) {
                         break;
@@ -187,7 +173,7 @@ impl RawFile {
 
     /// Makes `extent` read as zeroes, as a hole if `deallocate`.
     fn zero(&self, extent: Extent, deallocate: bool) -> io::Result<()> {
-        let fd = self.file.as_fd();
+        let fd = self.image.file.as_fd();
         let keep = FallocateFlags::KEEP_SIZE;
         let first = if deallocate {
             FallocateFlags::PUNCH_HOLE
@@ -222,7 +208,7 @@ impl RawFile {
                 log::error!(
                     "{}: cannot make writes durable: {error}; what was written since the last \
                      flush may be lost, and every flush from now on fails",
-                    self.name
+                    self.image.name
                 );
                 lost.store(true, Ordering::Release);
                 MediaError::Write
@@ -267,19 +253,19 @@ impl InFile for RawFile {
     }
 
     fn lock_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+        self.image.file.as_fd()
     }
 }
 
 impl Media for RawFile {
     fn name(&self) -> &str {
-        &self.name
+        &self.image.name
     }
 
     fn info(&self) -> MediaInfo {
         MediaInfo {
-            bytes: self.bytes,
-            read_only: self.read_only,
+            bytes: self.image.bytes,
+            read_only: self.image.read_only,
             volatile_cache: true,
         }
     }
@@ -289,7 +275,7 @@ impl Media for RawFile {
             request,
             Request::Write { .. } | Request::WriteZeroes { .. } | Request::Discard { .. }
         );
-        if writes && self.read_only {
+        if writes && self.image.read_only {
             return Submission::Done(ticket, Err(MediaError::ReadOnly));
         }
         let outcome = self.run(&request);
@@ -299,7 +285,7 @@ impl Media for RawFile {
                 | Request::Write { durable: true, .. }
                 | Request::WriteZeroes { durable: true, .. }
         );
-        if outcome.is_err() || !wants_sync || self.read_only {
+        if outcome.is_err() || !wants_sync || self.image.read_only {
             return Submission::Done(ticket, outcome);
         }
         self.waiting.push_back(ticket);
@@ -345,24 +331,16 @@ impl Media for RawFile {
     }
 }
 
-/// Copies of the descriptor hold the lock together.
+/// Copies of the descriptor hold the lock together. The one that syncs is opened
+/// anew, as the system tells of a failure to write back once for each that is: else
+/// a flush of one handle would be believed after another's has failed.
 impl Parallel for RawFile {
     fn another(&self) -> io::Result<Self> {
-        let file = self.file.try_clone()?;
-        Ok(Self {
-            complaints: Complaints::new(&self.name),
-            name: self.name.clone(),
-            path: self.path.clone(),
-            syncer: Syncer::start(file.try_clone()?)?,
-            file,
-            bytes: self.bytes,
-            read_only: self.read_only,
-            waiting: VecDeque::new(),
-            syncing: VecDeque::new(),
-            synced: VecDeque::new(),
-            lost: Arc::clone(&self.lost),
-            buffer: vec![0; CHUNK].into_boxed_slice(),
-        })
+        let image = self.image.another()?;
+        let syncer = Syncer::start(image.reopen(0)?)?;
+        let mut other = Self::on(image, syncer);
+        other.lost = Arc::clone(&self.lost);
+        Ok(other)
     }
 }
 

@@ -1,3 +1,4 @@
+use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use nvme::{DsmRange, Lba, NamespaceId, NvmOpcode, Sqe, Status};
@@ -251,6 +252,23 @@ fn no_flush_is_believed_after_one_that_failed() {
         let status = host.status(&mut pair, io(opcode, 0, 8, page, 0));
         assert_eq!(status, Status::SUCCESS);
     }
+}
+
+#[test]
+fn a_sync_that_failed_is_believed_by_no_handle() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = create(&dir.path().join("disk"), MIB);
+    let mut second = first.another().unwrap();
+    first.lost.store(true, Ordering::Relaxed);
+    let flush = contract::ticket(0, NvmOpcode::FLUSH);
+    let submitted = second.submit(flush, Request::Flush);
+    assert!(matches!(submitted, Submission::Pending));
+    let mut told = Vec::new();
+    second.poll(1, &mut |ticket, outcome| {
+        ticket.settle();
+        told.push(outcome);
+    });
+    assert_eq!(told, [Err(MediaError::Write)]);
 }
 
 #[test]
