@@ -160,7 +160,7 @@ impl BlockHeader {
 }
 
 /// Reads little-endian fields off the front of a slice.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Fields<'a> {
     rest: &'a [u8],
 }

@@ -72,54 +72,112 @@ fn extremes(group: &[u64]) -> (u64, u64) {
     })
 }
 
-/// Reads `count` values.
-pub(crate) fn decode(bytes: &[u8], count: usize) -> Result<Vec<u64>, Flaw> {
-    let mut fields = Fields::new(bytes);
-    let mut values = Vec::with_capacity(count);
-    while values.len() < count {
-        let group = GROUP.min(count - values.len());
-        let width = u32::from(fields.u8()?);
+/// Reads values group by group.
+#[derive(Clone, Debug)]
+pub(crate) struct Groups<'a> {
+    fields: Fields<'a>,
+}
+
+impl<'a> Groups<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        let fields = Fields::new(bytes);
+        Self { fields }
+    }
+
+    /// Reads the next group, as many values as `values` has places.
+    pub(crate) fn read(&mut self, values: &mut [u64]) -> Result<(), Flaw> {
+        let width = u32::from(self.fields.u8()?);
         if width > u64::BITS {
             return Err(Flaw::damaged("packed values are wider than 64 bits"));
         }
-        let min = fields.varint()?;
-        let packed = fields.slice((group * width as usize).div_ceil(8))?;
-        unpack(packed, min, width, group, &mut values);
+        let min = self.fields.varint()?;
+        let bytes = (values.len() * width as usize).div_ceil(8);
+        unpack(self.fields.slice(bytes)?, min, width, values);
+        Ok(())
     }
-    if fields.is_empty() {
+
+    /// Reads all of the next `count` values.
+    pub(crate) fn read_all(&mut self, count: usize) -> Result<Vec<u64>, Flaw> {
+        let mut values = vec![0; count];
+        for group in values.chunks_mut(GROUP) {
+            self.read(group)?;
+        }
+        self.finish()?;
         Ok(values)
-    } else {
-        Err(Flaw::damaged("bytes are left after the packed values"))
+    }
+
+    /// Whether all bytes were values.
+    pub(crate) fn finish(&self) -> Result<(), Flaw> {
+        if self.fields.is_empty() {
+            Ok(())
+        } else {
+            Err(Flaw::damaged("bytes are left after the packed values"))
+        }
     }
 }
 
-fn unpack(packed: &[u8], min: u64, width: u32, count: usize, values: &mut Vec<u64>) {
+/// A group of the widest values.
+const GROUP_BYTES: usize = GROUP * 8;
+
+fn unpack(packed: &[u8], min: u64, width: u32, values: &mut [u64]) {
     if width == 0 {
-        values.resize(values.len() + count, min);
+        values.fill(min);
         return;
     }
     let mask = u64::MAX >> (u64::BITS - width);
-    let mut words = packed.chunks(8).map(|chunk| {
-        let mut word = [0; 8];
-        for (to, from) in word.iter_mut().zip(chunk) {
-            *to = *from;
-        }
-        u64::from_le_bytes(word)
-    });
-    let mut word = 0_u64;
-    let mut left = 0;
-    for _ in 0..count {
-        let mut bits = word;
-        if left < width {
-            let next = words.next().unwrap_or(0);
-            bits |= next << left;
-            // What the value leaves of the new word.
-            word = next.checked_shr(width - left).unwrap_or(0);
-            left += u64::BITS - width;
+    // Room behind, so that each value is part of one load.
+    let mut bytes = [0; GROUP_BYTES + 16];
+    bytes[..packed.len()].copy_from_slice(packed);
+    let mut bit = 0_usize;
+    for value in values {
+        let (at, shift) = (bit / 8 % GROUP_BYTES, bit % 8);
+        // Up to 57 bits are in eight bytes wherever they start.
+        let bits = if width <= 57 {
+            load(&bytes, at) >> shift
         } else {
-            word = word.checked_shr(width).unwrap_or(0);
-            left -= width;
+            // Zero where nothing of the value is in the ninth byte.
+            let above = u64::from(bytes[at + 8]) << 8 << (56 - shift);
+            load(&bytes, at) >> shift | above
+        };
+        *value = min.wrapping_add(bits & mask);
+        // Widens.
+        bit += width as usize;
+    }
+}
+
+/// The eight bytes from `at` on.
+#[inline]
+fn load(bytes: &[u8; GROUP_BYTES + 16], at: usize) -> u64 {
+    let word = bytes.get(at..at + 8).and_then(|word| word.try_into().ok());
+    u64::from_le_bytes(word.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{GROUP, Groups, encode};
+
+    #[test]
+    fn every_width_and_every_length_comes_back() {
+        let mut random = 1_u64;
+        for width in 0..=u64::BITS {
+            for len in (1..GROUP).step_by(9).chain([GROUP, 3 * GROUP + 1]) {
+                let mut next = || {
+                    random = random.wrapping_mul(0x5851_f42d_4c95_7f2d) + 1;
+                    (random ^ random >> 32)
+                        .checked_shr(u64::BITS - width)
+                        .unwrap_or(0)
+                };
+                let values: Vec<u64> = (0..len).map(|_| next()).collect();
+                let mut bytes = Vec::new();
+                encode(&values, &mut bytes);
+                let read = Groups::new(&bytes).read_all(len).unwrap();
+                assert_eq!(read, values, "{width} bits, {len} values");
+                for cut in 0..bytes.len() {
+                    Groups::new(&bytes[..cut]).read_all(len).unwrap_err();
+                }
+                bytes.push(0);
+                Groups::new(&bytes).read_all(len).unwrap_err();
+            }
         }
-        values.push(min.wrapping_add(bits & mask));
     }
 }

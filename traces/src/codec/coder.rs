@@ -1,7 +1,15 @@
 //! A binary arithmetic coder, and the plain bits that go beside it.
 
+/// Bits that may be coded without making room anew.
+pub(super) const BITS_MAX: usize = 64;
+/// The most bytes that a bit settles.
+const BYTES_A_BIT: usize = 4;
+
 /// One end of the arithmetic coder and of the plain bits beside it.
 pub(super) trait Coder {
+    /// Makes room for [`BITS_MAX`] more bits, so that coding one is a few
+    /// instructions and no call.
+    fn make_room(&mut self) {}
     /// Codes a bit that is 1 with a chance of `chance` in 65,536; gives back
     /// the bit.
     fn bit(&mut self, chance: u32, bit: bool) -> bool;
@@ -15,13 +23,23 @@ pub(super) trait Coder {
 pub(super) struct Encoder {
     low: u32,
     high: u32,
+    /// Room for what is coded, of which `len` bytes are used.
     coded: Vec<u8>,
+    len: usize,
     plain: Vec<u8>,
     word: u64,
     filled: u32,
 }
 
 impl Coder for Encoder {
+    #[inline]
+    fn make_room(&mut self) {
+        if self.coded.len() < self.len + BITS_MAX * BYTES_A_BIT {
+            let more = self.coded.len().max(BITS_MAX * BYTES_A_BIT);
+            self.coded.resize(self.coded.len() + more, 0);
+        }
+    }
+
     #[inline]
     fn bit(&mut self, chance: u32, bit: bool) -> bool {
         let middle = middle(self.low, self.high, chance);
@@ -32,7 +50,10 @@ impl Coder for Encoder {
         }
         while (self.low ^ self.high) >> 24 == 0 {
             let [first, ..] = self.high.to_be_bytes();
-            self.coded.push(first);
+            if let Some(place) = self.coded.get_mut(self.len) {
+                *place = first;
+            }
+            self.len += 1;
             self.low <<= 8;
             self.high = self.high << 8 | 0xff;
         }
@@ -52,7 +73,11 @@ impl Coder for Encoder {
     }
 }
 
-/// Writes nothing and counts bits.
+/// What a modelled bit costs beside its space, in 256ths of a bit: the time that
+/// coding it takes is worth that much.
+const EFFORT: u64 = 4;
+
+/// Writes nothing and counts bits, and a little for each that is modelled.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     /// Modelled bits, in 256ths.
@@ -72,7 +97,7 @@ impl Coder for Meter {
         let chance = if bit { chance } else { 65_536 - chance };
         // Below 2^10.
         let index = (chance >> 6) as usize;
-        self.coded += COSTS.get(index).copied().map_or(0, u64::from);
+        self.coded += COSTS.get(index).copied().map_or(0, u64::from) + EFFORT;
         bit
     }
 
@@ -141,6 +166,7 @@ impl Encoder {
             low: 0,
             high: u32::MAX,
             coded: Vec::new(),
+            len: 0,
             plain: Vec::new(),
             word: 0,
             filled: 0,
@@ -149,6 +175,7 @@ impl Encoder {
 
     /// The coded bytes and the plain ones.
     pub(super) fn finish(mut self) -> (Vec<u8>, Vec<u8>) {
+        self.coded.truncate(self.len);
         // The fewest bytes that, with zeroes after them, lie in the interval.
         for count in 0..=4 {
             let kept = self.high & u32::MAX.checked_shl(32 - 8 * count).unwrap_or(0);

@@ -116,6 +116,18 @@ impl Column {
         count as usize
     }
 
+    /// The widest value that it may have: all bits of its field.
+    pub(crate) const fn widest(self) -> u64 {
+        match self {
+            Self::Sequence | Self::Submit | Self::Latency | Self::Lba | Self::RangeLba => u64::MAX,
+            Self::Queue | Self::Cid | Self::Blocks | Self::Control => 0xffff,
+            Self::Opcode | Self::Flags => 0xff,
+            Self::Status => 0x7fff,
+            Self::Open => 1,
+            _ => 0xffff_ffff,
+        }
+    }
+
     /// Whether it has a value a range rather than a value a command.
     pub(crate) const fn is_of_ranges(self) -> bool {
         matches!(

@@ -1,11 +1,15 @@
 //! From a block's payload back to records. Nothing in the payload is trusted.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use nvme::{CommandId, DsmRange, NamespaceId, QueueId, Status};
 use zerocopy::little_endian::{U32, U64};
 
-use super::column::{COLUMNS, Codec, Column, SKIPPABLE_FROM};
+use super::column::{Codec, Column, SKIPPABLE_FROM};
 use super::model::{self, Model, Modelled};
-use super::transform::{self, Applied, Cells, Table, empty_table};
+use super::tiles::{Columns, Numbers, TILE, Tiles, no_columns};
+use super::transform::Applied;
 use super::{BlockBuffer, Mark, Ranged, bitpack};
 use crate::error::Flaw;
 use crate::format::{BlockHeader, Fields};
@@ -15,7 +19,7 @@ use crate::{CommandRecord, Completion};
 /// submission order. Also returns how many marks were of unknown kinds.
 pub(crate) fn decode(header: &BlockHeader, payload: &[u8]) -> Result<(BlockBuffer, u32), Flaw> {
     let mut fields = Fields::new(payload);
-    let table = read_columns(&mut fields, header)?;
+    let mut columns = read_columns(&mut fields, header)?;
     let mut block = BlockBuffer::default();
     let mut unknown = 0;
     for _ in 0..header.marks {
@@ -27,36 +31,21 @@ pub(crate) fn decode(header: &BlockHeader, payload: &[u8]) -> Result<(BlockBuffe
     if !fields.is_empty() {
         return Err(Flaw::damaged("bytes are left after the block's last mark"));
     }
-    block.commands.reserve_exact(header.commands as usize);
-    for row in 0..header.commands as usize {
-        block.commands.push(command(&table, row)?);
-    }
-    if header.ranges > 0 {
-        read_ranges(&table, header, &mut block)?;
-    }
+    read_commands(&mut columns, header, &mut block)?;
+    read_ranges(&mut columns, header, &mut block)?;
     check_order(&block)?;
     Ok((block, unknown))
 }
 
-/// What is known of a column once its numbers are decoded.
-#[derive(Debug, Default)]
-struct Seen {
-    applied: Option<Applied>,
-    /// The lengths of its numbers, for the models that look at them.
-    lengths: Vec<u8>,
-}
-
-type AllSeen = [Seen; COLUMNS];
-
-/// Reads all columns: numbers first, then values.
-fn read_columns(fields: &mut Fields<'_>, header: &BlockHeader) -> Result<Table, Flaw> {
-    let mut table = empty_table();
-    let mut seen: AllSeen = std::array::from_fn(|_| Seen::default());
+/// Finds all columns and decodes those that are modelled.
+fn read_columns<'a>(fields: &mut Fields<'a>, header: &BlockHeader) -> Result<Columns<'a>, Flaw> {
+    let mut columns = no_columns();
+    let mut lengths = Lengths::default();
     let mut model = Model::default();
     loop {
         let number = fields.u8()?;
         if number == 0 {
-            break;
+            return Ok(columns);
         }
         let column = Column::from_number(number);
         let applied = match (column, number) {
@@ -73,160 +62,188 @@ fn read_columns(fields: &mut Fields<'_>, header: &BlockHeader) -> Result<Table, 
         let len = fields.length()?;
         let bytes = fields.slice(len)?;
         let Some(column) = column else { continue };
-        if seen[column.index()].applied.replace(applied).is_some() {
+        if columns[column.index()].is_some() {
             return Err(Flaw::damaged("a column is there twice"));
         }
         let codec =
             Codec::from_number(codec).ok_or_else(|| Flaw::TooNew(format!("codec {codec}")))?;
         let rows = column.count(header);
-        table[column.index()] = match codec {
+        let numbers = match codec {
             Codec::Constant => constant(bytes)?,
-            Codec::Bitpack => Cells::Each(bitpack::decode(bytes, rows)?),
-            Codec::Modelled => Cells::Each(modelled(
-                bytes,
-                (column, rows),
-                &table,
-                &mut seen,
-                &mut model,
-            )?),
+            Codec::Bitpack => Numbers::Packed(bitpack::Groups::new(bytes)),
+            Codec::Modelled => {
+                let modelled = Modelled::parse(bytes)?;
+                let beside = &modelled.shape.beside;
+                let beside = lengths.of(beside, (column, rows), &mut columns)?;
+                Numbers::Each(modelled.decode(&beside, rows, &mut model)?)
+            }
         };
+        columns[column.index()] = Some((applied, numbers));
     }
-    // What transforms look at comes first.
-    let looked_at = [Column::Queue, Column::Opcode, Column::Blocks];
-    let others = Column::ALL.into_iter().filter(|c| !looked_at.contains(c));
-    for column in looked_at.into_iter().chain(others) {
-        if let Some(applied) = &seen[column.index()].applied {
-            transform::undo(&mut table, column, applied, column.count(header))?;
-        }
-    }
-    Ok(table)
 }
 
-fn constant(bytes: &[u8]) -> Result<Cells, Flaw> {
+fn constant(bytes: &[u8]) -> Result<Numbers<'_>, Flaw> {
     let mut fields = Fields::new(bytes);
     let value = fields.varint()?;
     if !fields.is_empty() {
         return Err(Flaw::damaged("bytes are left after a constant"));
     }
-    Ok(Cells::Constant(value))
+    Ok(Numbers::Constant(value))
 }
 
-/// Decodes a modelled column, with the lengths of the columns that its model
-/// looks at.
-fn modelled(
-    bytes: &[u8],
-    (column, rows): (Column, usize),
-    table: &Table,
-    seen: &mut AllSeen,
-    model: &mut Model,
-) -> Result<Vec<u64>, Flaw> {
-    let modelled = Modelled::parse(bytes)?;
-    let mut beside = Vec::new();
-    for &number in &modelled.shape.beside {
-        let index = Column::from_number(number)
-            .filter(|other| other.is_of_ranges() == column.is_of_ranges())
-            .map(Column::index)
-            .filter(|&index| seen[index].applied.is_some() && index != column.index())
-            .ok_or_else(|| Flaw::damaged("a model looks at a column that is not there yet"))?;
-        if seen[index].lengths.is_empty() {
-            let numbers: Vec<u64> = (0..rows).map(|row| table[index].get(row)).collect();
-            seen[index].lengths = model::lengths(&numbers);
+/// The lengths of the numbers of the columns that models look at.
+#[derive(Debug, Default)]
+struct Lengths(BTreeMap<u8, Vec<u8>>);
+
+impl Lengths {
+    /// Those of the columns with these numbers, beside a column with so many
+    /// rows.
+    fn of(
+        &mut self,
+        numbers: &[u8],
+        (column, rows): (Column, usize),
+        columns: &mut Columns<'_>,
+    ) -> Result<Vec<&[u8]>, Flaw> {
+        for &number in numbers {
+            let other = Column::from_number(number)
+                .filter(|other| other.is_of_ranges() == column.is_of_ranges())
+                .and_then(|other| columns[other.index()].as_mut());
+            let Some((_, cells)) = other else {
+                return Err(Flaw::damaged(
+                    "a model looks at a column that is not there yet",
+                ));
+            };
+            if let Entry::Vacant(entry) = self.0.entry(number) {
+                entry.insert(model::lengths(cells.each(rows)?));
+            }
         }
-        beside.push(index);
+        let lengths = |number| self.0.get(number).map_or(&[][..], |lengths| lengths);
+        Ok(numbers.iter().map(lengths).collect())
     }
-    let beside: Vec<&[u8]> = beside
-        .iter()
-        .map(|&index| &seen[index].lengths[..])
-        .collect();
-    modelled.decode(&beside, rows, model)
 }
 
-/// The command in `row`.
-fn command(table: &Table, row: usize) -> Result<CommandRecord, Flaw> {
-    let wide = |column: Column| table[column.index()].get(row);
-    let narrow =
-        |column: Column| u32::try_from(wide(column)).map_err(|_| Flaw::damaged(too_wide(column)));
-    let half =
-        |column: Column| u16::try_from(wide(column)).map_err(|_| Flaw::damaged(too_wide(column)));
-    let byte =
-        |column: Column| u8::try_from(wide(column)).map_err(|_| Flaw::damaged(too_wide(column)));
-    let submit_ns = wide(Column::Submit);
-    let status = half(Column::Status)?;
-    if status > 0x7fff {
-        return Err(Flaw::damaged(too_wide(Column::Status)));
+fn read_commands(
+    columns: &mut Columns<'_>,
+    header: &BlockHeader,
+    block: &mut BlockBuffer,
+) -> Result<(), Flaw> {
+    let of_commands = Column::ALL.into_iter().filter(|c| !c.is_of_ranges());
+    let mut tiles = Tiles::new(of_commands, columns)?;
+    let rows = header.commands as usize;
+    block.commands.reserve_exact(rows);
+    let mut claimed = 0;
+    while block.commands.len() < rows {
+        let done = block.commands.len();
+        let len = TILE.min(rows - done);
+        tiles.next(len)?;
+        block
+            .commands
+            .extend((0..len).map(|row| command(&tiles, row)));
+        if header.ranges > 0 {
+            let counts = tiles.column(Column::RangeCount);
+            for (command, &count) in (done..).zip(&counts[..len]) {
+                claim(command, count, &mut claimed, block)?;
+            }
+        }
     }
+    tiles.finish()?;
+    if claimed > header.ranges {
+        return Err(Flaw::damaged("commands claim more ranges than there are"));
+    }
+    if claimed < header.ranges {
+        return Err(Flaw::damaged("ranges are left that no command claims"));
+    }
+    Ok(())
+}
+
+/// Gives the next `count` ranges to a command.
+fn claim(
+    command: usize,
+    count: u64,
+    claimed: &mut u32,
+    block: &mut BlockBuffer,
+) -> Result<(), Flaw> {
+    if count == 0 {
+        return Ok(());
+    }
+    let (Ok(command), Ok(count)) = (u32::try_from(command), u32::try_from(count)) else {
+        return Err(Flaw::damaged("a command claims more ranges than there are"));
+    };
+    let first = *claimed;
+    block.ranged.push(Ranged {
+        command,
+        first,
+        count,
+    });
+    *claimed = first.saturating_add(count);
+    Ok(())
+}
+
+/// The command in `row` of a tile, whose values are no wider than their fields.
+#[inline]
+fn command(tiles: &Tiles<'_>, row: usize) -> CommandRecord {
+    let wide = |column: Column| tiles.column(column)[row];
+    let narrow = |column: Column| {
+        let [a, b, c, d, ..] = wide(column).to_le_bytes();
+        u32::from_le_bytes([a, b, c, d])
+    };
+    let half = |column: Column| {
+        let [a, b, ..] = wide(column).to_le_bytes();
+        u16::from_le_bytes([a, b])
+    };
+    let byte = |column: Column| wide(column).to_le_bytes()[0];
+    let submit_ns = wide(Column::Submit);
     let completion = Completion {
         complete_ns: submit_ns.wrapping_add(wide(Column::Latency)),
-        status: Status::from_field(status),
-        result: narrow(Column::Result)?,
-    };
-    let completion = match wide(Column::Open) {
-        0 => Some(completion),
-        1 => None,
-        _ => return Err(Flaw::damaged(too_wide(Column::Open))),
+        status: Status::from_field(half(Column::Status)),
+        result: narrow(Column::Result),
     };
     let [a, b, c, d, e, f, g, h] = wide(Column::Lba).to_le_bytes();
-    let cdw12 = u32::from(half(Column::Control)?) << 16 | u32::from(half(Column::Blocks)?);
-    Ok(CommandRecord {
+    let cdw12 = u32::from(half(Column::Control)) << 16 | u32::from(half(Column::Blocks));
+    CommandRecord {
         sequence: wide(Column::Sequence),
         submit_ns,
-        completion,
-        queue: QueueId(half(Column::Queue)?),
-        cid: CommandId(half(Column::Cid)?),
-        opcode: byte(Column::Opcode)?,
-        flags: byte(Column::Flags)?,
-        nsid: NamespaceId(narrow(Column::Nsid)?),
-        cdw2_3: [narrow(Column::Cdw2)?, narrow(Column::Cdw3)?],
+        completion: (wide(Column::Open) == 0).then_some(completion),
+        queue: QueueId(half(Column::Queue)),
+        cid: CommandId(half(Column::Cid)),
+        opcode: byte(Column::Opcode),
+        flags: byte(Column::Flags),
+        nsid: NamespaceId(narrow(Column::Nsid)),
+        cdw2_3: [narrow(Column::Cdw2), narrow(Column::Cdw3)],
         cdw10_15: [
             u32::from_le_bytes([a, b, c, d]),
             u32::from_le_bytes([e, f, g, h]),
             cdw12,
-            narrow(Column::Cdw13)?,
-            narrow(Column::Cdw14)?,
-            narrow(Column::Cdw15)?,
+            narrow(Column::Cdw13),
+            narrow(Column::Cdw14),
+            narrow(Column::Cdw15),
         ],
-    })
+    }
 }
 
-fn too_wide(column: Column) -> String {
-    format!("a value of column {column:?} is wider than its field")
-}
-
-fn read_ranges(table: &Table, header: &BlockHeader, block: &mut BlockBuffer) -> Result<(), Flaw> {
-    let of = |column: Column| &table[column.index()];
-    let narrow = |column: Column, row: usize| {
-        u32::try_from(of(column).get(row)).map_err(|_| Flaw::damaged(too_wide(column)))
-    };
-    let mut first = 0_u32;
-    for command in 0..header.commands {
-        let count = of(Column::RangeCount).get(command as usize);
-        if count == 0 {
-            continue;
-        }
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
-        let end = first.saturating_add(count);
-        if end > header.ranges {
-            return Err(Flaw::damaged("commands claim more ranges than there are"));
-        }
-        block.ranged.push(Ranged {
-            command,
-            first,
-            count,
-        });
-        first = end;
+fn read_ranges(
+    columns: &mut Columns<'_>,
+    header: &BlockHeader,
+    block: &mut BlockBuffer,
+) -> Result<(), Flaw> {
+    let of_ranges = Column::ALL.into_iter().filter(|c| c.is_of_ranges());
+    let mut tiles = Tiles::new(of_ranges, columns)?;
+    let rows = header.ranges as usize;
+    block.ranges.reserve_exact(rows);
+    while block.ranges.len() < rows {
+        let len = TILE.min(rows - block.ranges.len());
+        tiles.next(len)?;
+        let narrow = |column: Column, row: usize| {
+            let [a, b, c, d, ..] = tiles.column(column)[row].to_le_bytes();
+            U32::from_bytes([a, b, c, d])
+        };
+        block.ranges.extend((0..len).map(|row| DsmRange {
+            context: narrow(Column::RangeContext, row),
+            blocks: narrow(Column::RangeBlocks, row),
+            slba: U64::new(tiles.column(Column::RangeLba)[row]),
+        }));
     }
-    if first != header.ranges {
-        return Err(Flaw::damaged("ranges are left that no command claims"));
-    }
-    block.ranges.reserve_exact(header.ranges as usize);
-    for row in 0..header.ranges as usize {
-        block.ranges.push(DsmRange {
-            context: U32::new(narrow(Column::RangeContext, row)?),
-            blocks: U32::new(narrow(Column::RangeBlocks, row)?),
-            slba: U64::new(of(Column::RangeLba).get(row)),
-        });
-    }
-    Ok(())
+    tiles.finish()
 }
 
 /// Readers merge blocks on the promise that each is in order.

@@ -18,6 +18,7 @@ mod fast;
 mod model;
 mod packed;
 mod search;
+mod tiles;
 mod transform;
 
 pub(crate) use decode::decode;

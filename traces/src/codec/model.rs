@@ -66,6 +66,9 @@ const BESIDE_MAX: usize = 3;
 const TABLE_BITS_MAX: u8 = 16;
 /// Nodes a group: those that four bits in a row walk through.
 const NODES: usize = 16;
+/// A model is given up where its first numbers take more than the best one's by
+/// more than one part in this many.
+const HOPELESS: u64 = 128;
 /// 2^64 over the golden ratio: spreads contexts over the table.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -123,6 +126,22 @@ const fn steps() -> [u32; 1 << 10] {
 #[repr(align(64))]
 struct Group([Bit; NODES]);
 
+impl Group {
+    /// Codes the `STEPS` lowest bits of `bits`, uppermost first.
+    #[inline]
+    fn walk<const STEPS: u32, C: Coder>(&mut self, coder: &mut C, bits: u64, seen_max: u32) -> u64 {
+        let mut node = 1_usize;
+        for step in (0..STEPS).rev() {
+            let slot = &mut self.0[node & (NODES - 1)];
+            let bit = coder.bit(slot.chance(), bits >> step & 1 == 1);
+            slot.learn(bit, seen_max);
+            node = node << 1 | usize::from(bit);
+        }
+        // Widens; the first 1 is not of the bits.
+        node as u64 ^ 1 << STEPS
+    }
+}
+
 /// The model: groups of bits, found by context. It is reset for each column.
 #[derive(Debug, Default)]
 pub(crate) struct Model {
@@ -165,15 +184,17 @@ impl Model {
             let Some(group) = self.groups.get_mut(index) else {
                 return done;
             };
-            let mut node = 1_usize;
-            for _ in 0..step {
-                left -= 1;
-                let slot = &mut group.0[node & (NODES - 1)];
-                let bit = coder.bit(slot.chance(), bits >> left & 1 == 1);
-                slot.learn(bit, self.seen_max);
-                node = node << 1 | usize::from(bit);
-                done = done << 1 | u64::from(bit);
-            }
+            left -= step;
+            let bits = bits >> left;
+            let seen_max = self.seen_max;
+            // As many steps as are known to the compiler.
+            let walked = match step {
+                1 => group.walk::<1, C>(coder, bits, seen_max),
+                2 => group.walk::<2, C>(coder, bits, seen_max),
+                3 => group.walk::<3, C>(coder, bits, seen_max),
+                _ => group.walk::<4, C>(coder, bits, seen_max),
+            };
+            done = done << step | walked;
         }
         done
     }
@@ -193,6 +214,8 @@ fn code<C: Coder>(
     context: u64,
     number: u64,
 ) -> u64 {
+    // 7 bits of length, TOP_MAX and LOW_MAX below.
+    coder.make_room();
     let length = u64::BITS - number.leading_zeros();
     let length = model.code(coder, context, 0, 7, u64::from(length));
     // A length above 64 is not written; read, it ends as one of 64.
@@ -265,42 +288,67 @@ pub(crate) fn lengths(numbers: &[u64]) -> Vec<u8> {
     numbers.iter().map(length).collect()
 }
 
-/// Codes `numbers` with `coder`.
+/// What a model looks at: the shape, and the lengths of the columns in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'a> {
+    pub(crate) shape: &'a Shape,
+    pub(crate) beside: &'a [&'a [u8]],
+}
+
+/// Codes `numbers`, the first of which is of `row`, with `coder`.
 fn code_all<C: Coder>(
-    numbers: &[u64],
-    shape: &Shape,
-    beside: &[&[u8]],
+    (row, numbers): (usize, &[u64]),
+    view: View<'_>,
+    past: &mut Past,
     model: &mut Model,
     coder: &mut C,
 ) {
-    let mut past = Past::default();
-    for (row, &number) in numbers.iter().enumerate() {
-        let context = past.context(shape, beside, row);
-        code(coder, model, shape, context, number);
+    for (row, &number) in (row..).zip(numbers) {
+        let context = past.context(view.shape, view.beside, row);
+        code(coder, model, view.shape, context, number);
         past.push(number);
     }
 }
 
-/// About how many bits `numbers` take.
-pub(crate) fn bits(numbers: &[u64], shape: &Shape, beside: &[&[u8]], model: &mut Model) -> u64 {
-    model.reset(table_bits(numbers.len()), shape.memory);
+/// About how many bits numbers take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bits {
+    /// The first quarter of them.
+    pub(crate) early: u64,
+    /// All of them.
+    pub(crate) all: u64,
+}
+
+/// About how many bits `numbers` take; none where they start so much worse than
+/// `best` that they will not end better.
+pub(crate) fn bits(
+    numbers: &[u64],
+    view: View<'_>,
+    model: &mut Model,
+    best: Option<Bits>,
+) -> Option<Bits> {
+    model.reset(table_bits(numbers.len()), view.shape.memory);
     let mut meter = Meter::default();
-    code_all(numbers, shape, beside, model, &mut meter);
-    meter.bits()
+    let mut past = Past::default();
+    let quarter = numbers.len() / 4;
+    let (head, tail) = numbers.split_at(quarter);
+    code_all((0, head), view, &mut past, model, &mut meter);
+    let early = meter.bits();
+    if best.is_some_and(|best| early > best.early + best.early / HOPELESS) {
+        return None;
+    }
+    code_all((quarter, tail), view, &mut past, model, &mut meter);
+    let all = meter.bits();
+    Some(Bits { early, all })
 }
 
 /// Appends `numbers`. `beside` are the lengths of the columns in the shape.
-pub(crate) fn encode(
-    numbers: &[u64],
-    shape: &Shape,
-    beside: &[&[u8]],
-    model: &mut Model,
-    out: &mut Vec<u8>,
-) {
+pub(crate) fn encode(numbers: &[u64], view: View<'_>, model: &mut Model, out: &mut Vec<u8>) {
+    let View { shape, .. } = view;
     let table_bits = table_bits(numbers.len());
     model.reset(table_bits, shape.memory);
     let mut coder = Encoder::new();
-    code_all(numbers, shape, beside, model, &mut coder);
+    code_all((0, numbers), view, &mut Past::default(), model, &mut coder);
     let (coded, plain) = coder.finish();
     let beside_count = u8::try_from(shape.beside.len()).unwrap_or(u8::MAX);
     out.extend_from_slice(&[

@@ -11,7 +11,7 @@ use super::BlockBuffer;
 use super::bitpack;
 use super::column::{COLUMNS, Codec, Column, fields, write_column, write_constant};
 use super::fast::see;
-use super::model::{self, Model};
+use super::model::{self, Model, View};
 use super::search::{Beside, Choice, Search, numbers};
 use super::transform::{Applied, Cells, Table, empty_table};
 use crate::format::BlockHeader;
@@ -166,14 +166,11 @@ fn encode_column(
     let mut bytes = Vec::new();
     let packed = bitpack::encoded_bytes(&numbers);
     if choice.codec == Codec::Modelled {
-        let beside = choice.shape.lengths(beside);
-        model::encode(
-            &numbers,
-            &choice.shape,
-            &beside,
-            &mut memory.model,
-            &mut bytes,
-        );
+        let view = View {
+            shape: &choice.shape,
+            beside: &choice.shape.lengths(beside),
+        };
+        model::encode(&numbers, view, &mut memory.model, &mut bytes);
     }
     let codec = if choice.codec == Codec::Modelled && bytes.len() < packed {
         Codec::Modelled

@@ -2,7 +2,7 @@
 
 use super::bitpack;
 use super::column::{Codec, Column};
-use super::model::{self, History, Model, Shape};
+use super::model::{self, Bits, History, Model, Shape, View};
 use super::transform::{Applied, Cells, Table, Transform, apply};
 
 /// The columns that a model may look at: number and lengths.
@@ -26,9 +26,9 @@ pub(super) struct Search<'a> {
 
 /// Numbers that a search looks at.
 const SAMPLE: usize = 2_048;
-/// A transform is dropped where its first try is larger than the best one's by
-/// more than one part in this many.
-const HOPELESS: u64 = 8;
+/// A transform is dropped where its numbers take more than the best one's by more
+/// than one part in this many before a model was searched for.
+const HOPELESS: u64 = 32;
 /// Numbers that take less than one bit in so many together are small enough.
 const SMALL: u64 = 16;
 
@@ -109,7 +109,7 @@ impl Shape {
 /// A shape, and the bits that a sample takes with it.
 struct Candidate {
     shape: Shape,
-    bits: u64,
+    bits: Bits,
 }
 
 impl Search<'_> {
@@ -133,29 +133,29 @@ impl Search<'_> {
         for &transform in self.transforms() {
             if let Some((_, numbers)) = numbers(&sample, self.column, transform) {
                 let shape = self.start();
-                let bits = self.bits(&shape, &numbers, model);
-                tries.push((transform, numbers, Candidate { shape, bits }));
+                if let Some(bits) = self.bits(&shape, &numbers, model, None) {
+                    tries.push((transform, numbers, Candidate { shape, bits }));
+                }
             }
         }
-        let least = tries.iter().map(|(_, _, first)| first.bits).min();
-        let hopeless = least.map_or(0, |least| least + least / HOPELESS);
+        tries.sort_by_key(|(_, _, first)| first.bits.all);
         let mut best: Option<(u64, Choice)> = None;
         for (transform, numbers, first) in tries {
-            if first.bits > hopeless {
+            let Some(start) = self.worth_a_search(first, &numbers, best.as_ref(), model) else {
                 continue;
-            }
+            };
             // Widens.
-            let is_small = first.bits * SMALL < numbers.len() as u64;
+            let is_small = start.bits.all * SMALL < numbers.len() as u64;
             let found = if is_small {
-                first
+                start
             } else {
-                self.search(first, &numbers, model)
+                self.search(start, &numbers, model)
             };
             // Widens.
             let packed = bitpack::encoded_bytes(&numbers) as u64 * 8;
-            let bits = found.bits.min(packed);
+            let bits = found.bits.all.min(packed);
             if best.as_ref().is_none_or(|(least, _)| bits < *least) {
-                let codec = if packed <= found.bits {
+                let codec = if packed <= found.bits.all {
                     Codec::Bitpack
                 } else {
                     Codec::Modelled
@@ -172,6 +172,27 @@ impl Search<'_> {
             }
         }
         best.map_or_else(|| self.safest(), |(_, choice)| choice)
+    }
+
+    /// Where to search from for another transform: from the shape that suits
+    /// the best one so far, or from `first`. None where both are so much worse
+    /// that a search would not make up for it.
+    fn worth_a_search(
+        &self,
+        first: Candidate,
+        numbers: &[u64],
+        best: Option<&(u64, Choice)>,
+        model: &mut Model,
+    ) -> Option<Candidate> {
+        let Some((least, choice)) = best else {
+            return Some(first);
+        };
+        let shape = choice.shape.clone();
+        let start = match self.bits(&shape, numbers, model, Some(first.bits)) {
+            Some(bits) if bits.all < first.bits.all => Candidate { shape, bits },
+            _ => first,
+        };
+        (start.bits.all <= least + least / HOPELESS).then_some(start)
     }
 
     /// The first rows of the table.
@@ -218,8 +239,15 @@ impl Search<'_> {
         climb.best
     }
 
-    fn bits(&self, shape: &Shape, numbers: &[u64], model: &mut Model) -> u64 {
-        model::bits(numbers, shape, &shape.lengths(self.beside), model)
+    fn bits(
+        &self,
+        shape: &Shape,
+        numbers: &[u64],
+        model: &mut Model,
+        best: Option<Bits>,
+    ) -> Option<Bits> {
+        let beside = &shape.lengths(self.beside);
+        model::bits(numbers, View { shape, beside }, model, best)
     }
 }
 
@@ -237,12 +265,17 @@ impl Climb<'_> {
         if shape == self.best.shape {
             return false;
         }
-        let bits = self.search.bits(&shape, self.numbers, self.model);
-        let is_better = bits < self.best.bits;
-        if is_better {
-            self.best = Candidate { shape, bits };
+        let best = self.best.bits;
+        let bits = self
+            .search
+            .bits(&shape, self.numbers, self.model, Some(best));
+        match bits {
+            Some(bits) if bits.all < best.all => {
+                self.best = Candidate { shape, bits };
+                true
+            }
+            _ => false,
         }
-        is_better
     }
 
     /// Sets one value after the other, for as long as that helps.

@@ -273,14 +273,6 @@ impl Cells {
             Self::Each(cells) => cells.get(row).copied().unwrap_or(0),
         }
     }
-
-    /// One for each of `rows` rows.
-    fn into_each(self, rows: usize) -> Vec<u64> {
-        match self {
-            Self::Constant(cell) => vec![cell; rows],
-            Self::Each(cells) => cells,
-        }
-    }
 }
 
 /// A block's columns.
@@ -347,83 +339,107 @@ pub(crate) fn apply(table: &Table, column: Column, applied: &Applied) -> Option<
     })
 }
 
-/// Turns the numbers of `column` back into values, one for each of `rows`. The
-/// columns that its transform looks at are values by then.
-pub(crate) fn undo(
-    table: &mut Table,
-    column: Column,
-    applied: &Applied,
-    rows: usize,
-) -> Result<(), Flaw> {
-    if applied.is_none() && applied.scale == 1 {
-        return Ok(());
-    }
-    let cells = std::mem::replace(&mut table[column.index()], Cells::Constant(0));
-    let mut cells = cells.into_each(rows);
-    if applied.scale != 1 {
-        for cell in &mut cells {
-            *cell = cell.wrapping_mul(applied.scale);
-        }
-    }
-    undo_transform(table, column, applied, &mut cells)?;
-    table[column.index()] = Cells::Each(cells);
-    Ok(())
+/// Turns numbers of a column back into values, in their order; what it
+/// remembers goes from one slice to the next.
+#[derive(Debug)]
+pub(crate) struct Undo {
+    scale: u64,
+    state: State,
 }
 
-fn undo_transform(
-    table: &Table,
-    column: Column,
-    applied: &Applied,
-    cells: &mut [u64],
-) -> Result<(), Flaw> {
-    let of = |column: Column, row: usize| table[column.index()].get(row);
-    let (is_lba, is_cid) = (column == Column::Lba, column == Column::Cid);
-    let mut last = applied.base;
-    match applied.transform {
-        Transform::None => {}
-        Transform::Delta => cells.iter_mut().for_each(|cell| {
-            last = last.wrapping_add(unzigzag(*cell));
-            *cell = last;
-        }),
-        Transform::Rise => cells.iter_mut().for_each(|cell| {
-            last = last.wrapping_add(*cell);
-            *cell = last;
-        }),
-        Transform::StreamEnd if is_lba => {
-            let mut ends = StreamEnds::new(applied.base);
-            for (row, cell) in cells.iter_mut().enumerate() {
-                let (queue, opcode) = (of(Column::Queue, row), of(Column::Opcode, row));
-                *cell = ends.decode(queue, opcode, *cell, of(Column::Blocks, row));
+#[derive(Debug)]
+enum State {
+    None,
+    Delta { last: u64 },
+    Rise { last: u64 },
+    StreamEnd(Box<StreamEnds>),
+    Recent(RecentSpans),
+    QueueDelta(Box<LastOfQueue>),
+    Generation(Generations),
+}
+
+/// What transforms look at: values of the same rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Looked<'a> {
+    pub(crate) queue: &'a [u64],
+    pub(crate) opcode: &'a [u64],
+    pub(crate) blocks: &'a [u64],
+}
+
+impl Undo {
+    pub(crate) fn new(column: Column, applied: &Applied) -> Result<Self, Flaw> {
+        let base = applied.base;
+        let (is_lba, is_cid) = (column == Column::Lba, column == Column::Cid);
+        let state = match applied.transform {
+            Transform::None => State::None,
+            Transform::Delta => State::Delta { last: base },
+            Transform::Rise => State::Rise { last: base },
+            Transform::StreamEnd if is_lba => State::StreamEnd(Box::new(StreamEnds::new(base))),
+            Transform::Recent if is_lba => State::Recent(RecentSpans::default()),
+            Transform::QueueDelta if is_cid => State::QueueDelta(Box::new(LastOfQueue([0; 256]))),
+            Transform::Generation if is_cid => State::Generation(Generations::new()),
+            Transform::StreamEnd
+            | Transform::Recent
+            | Transform::QueueDelta
+            | Transform::Generation => {
+                return Err(Flaw::damaged(
+                    "a transform stands at a column that it is not for",
+                ));
+            }
+        };
+        let scale = applied.scale;
+        Ok(Self { scale, state })
+    }
+
+    /// The value of every number that is `number`; none where it depends on
+    /// the row.
+    pub(crate) fn constant(&self, number: u64) -> Option<u64> {
+        let is_same = matches!(self.state, State::None);
+        is_same.then(|| number.wrapping_mul(self.scale))
+    }
+
+    /// Turns the next numbers into values.
+    pub(crate) fn undo(&mut self, cells: &mut [u64], looked: Looked<'_>) -> Result<(), Flaw> {
+        if self.scale != 1 {
+            for cell in &mut *cells {
+                *cell = cell.wrapping_mul(self.scale);
             }
         }
-        Transform::Recent if is_lba => {
-            let mut spans = RecentSpans::default();
-            for (row, cell) in cells.iter_mut().enumerate() {
-                *cell = spans.decode(*cell, of(Column::Blocks, row))?;
-            }
-        }
-        Transform::QueueDelta if is_cid => {
-            let mut lasts = LastOfQueue([0; 256]);
-            for (row, cell) in cells.iter_mut().enumerate() {
-                let last = lasts.of(of(Column::Queue, row));
+        match &mut self.state {
+            State::None => {}
+            State::Delta { last } => cells.iter_mut().for_each(|cell| {
                 *last = last.wrapping_add(unzigzag(*cell));
                 *cell = *last;
+            }),
+            State::Rise { last } => cells.iter_mut().for_each(|cell| {
+                *last = last.wrapping_add(*cell);
+                *cell = *last;
+            }),
+            State::StreamEnd(ends) => {
+                let streams = looked.queue.iter().zip(looked.opcode);
+                let rows = streams.zip(looked.blocks).zip(cells);
+                for (((&queue, &opcode), &blocks), cell) in rows {
+                    *cell = ends.decode(queue, opcode, *cell, blocks);
+                }
+            }
+            State::Recent(spans) => {
+                for (cell, &blocks) in cells.iter_mut().zip(looked.blocks) {
+                    *cell = spans.decode(*cell, blocks)?;
+                }
+            }
+            State::QueueDelta(lasts) => {
+                for (cell, &queue) in cells.iter_mut().zip(looked.queue) {
+                    let last = lasts.of(queue);
+                    *last = last.wrapping_add(unzigzag(*cell));
+                    *cell = *last;
+                }
+            }
+            State::Generation(generations) => {
+                for (cell, &queue) in cells.iter_mut().zip(looked.queue) {
+                    *cell = generations.code(queue, *cell, false);
+                }
             }
         }
-        Transform::Generation if is_cid => {
-            let mut generations = Generations::new();
-            for (row, cell) in cells.iter_mut().enumerate() {
-                *cell = generations.code(of(Column::Queue, row), *cell, false);
-            }
-        }
-        Transform::StreamEnd
-        | Transform::Recent
-        | Transform::QueueDelta
-        | Transform::Generation => {
-            return Err(Flaw::damaged(
-                "a transform stands at a column that it is not for",
-            ));
-        }
+        Ok(())
     }
-    Ok(())
 }
