@@ -3,7 +3,7 @@
 use crate::{CommandRecord, Record};
 
 use super::coverage::Coverage;
-use super::operation::{Operation, extents};
+use super::operation::Operation;
 
 /// How many commands of one operation there were, and how large they were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,8 +60,8 @@ impl Bounds {
                 };
                 let mut blocks = 0_u64;
                 let mut placed = false;
-                for (start, length) in extents(command, ranges) {
-                    self.coverage.touch(start, length);
+                for (start, length) in command.touched(ranges).extents() {
+                    self.coverage.touch(start.0, length);
                     blocks = blocks.saturating_add(length);
                     placed = true;
                 }

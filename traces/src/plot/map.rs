@@ -12,7 +12,7 @@ use super::axis::Axis;
 use super::coverage::Coverage;
 use super::lba_axis::{LbaAxis, LbaView};
 use super::num::{float, index, pixel};
-use super::operation::{Operation, extents};
+use super::operation::Operation;
 use super::panel::{self, Area, Drawn, FAINT_INK, GRID, LABEL_EM, Rect, Theme};
 use super::raster::Raster;
 use super::units;
@@ -65,8 +65,8 @@ impl Map {
         ranges: &[DsmRange],
     ) -> bool {
         let mut placed = false;
-        for (start, blocks) in extents(command, ranges) {
-            let from = float(start) * self.block_bytes;
+        for (start, blocks) in command.touched(ranges).extents() {
+            let from = float(start.0) * self.block_bytes;
             // The middle of the last block: its end may be the next row.
             let to = from + (float(blocks) - 0.5).max(0.5) * self.block_bytes;
             let axis = &self.axis.axis;

@@ -1,6 +1,6 @@
 //! What a command does, as far as a picture tells commands apart.
 
-use nvme::{DsmAttributes, DsmRange, NvmOpcode};
+use nvme::{DsmAttributes, NvmOpcode};
 use plotters::style::RGBColor;
 
 use crate::CommandRecord;
@@ -86,26 +86,4 @@ impl Operation {
             Self::Other => RGBColor(140, 140, 140),
         }
     }
-}
-
-/// The extents that a command addresses: first block and number of blocks.
-/// `ranges` are those of a Dataset Management command.
-pub(super) fn extents<'a>(
-    command: &CommandRecord,
-    ranges: &'a [DsmRange],
-) -> impl Iterator<Item = (u64, u64)> + use<'a> {
-    let ranges = if command.nvm_opcode() == Some(NvmOpcode::DATASET_MANAGEMENT) {
-        ranges
-    } else {
-        &[]
-    };
-    command
-        .lba_range()
-        .map(|(lba, blocks)| (lba.0, u64::from(blocks)))
-        .into_iter()
-        .chain(
-            ranges
-                .iter()
-                .map(|range| (range.lba().0, u64::from(range.blocks.get()))),
-        )
 }

@@ -11,7 +11,7 @@ use super::lanes::Lanes;
 use super::latency::Latency;
 use super::map::Map;
 use super::num::{float, pixel};
-use super::operation::{Operation, extents};
+use super::operation::Operation;
 use super::panel::{self, Area, Drawn, Key, Rect, Theme};
 use super::{Bounds, PlotError, PlotOptions, rates, units};
 
@@ -228,7 +228,8 @@ impl Layout {
 
 /// The bytes that a command addresses; saturates.
 pub(super) fn bytes(options: &PlotOptions, command: &CommandRecord, ranges: &[DsmRange]) -> u64 {
-    extents(command, ranges)
+    let extents = command.touched(ranges).extents();
+    extents
         .map(|(_, blocks)| blocks.saturating_mul(u64::from(options.block_bytes)))
         .fold(0, u64::saturating_add)
 }
