@@ -66,7 +66,15 @@ fn varint_bytes(value: u64) -> usize {
 }
 
 /// The smallest and the largest.
-fn extremes(group: &[u64]) -> (u64, u64) {
+#[inline]
+pub(crate) fn extremes(group: &[u64]) -> (u64, u64) {
+    let first = group.first().copied().unwrap_or(0);
+    // Most groups are one value over and over. To see that takes several values
+    // an instruction; to compare them takes several instructions a value.
+    let differs = group.iter().fold(0, |bits, value| bits | (value ^ first));
+    if differs == 0 {
+        return (first, first);
+    }
     group.iter().fold((u64::MAX, 0), |(min, max), value| {
         (min.min(*value), max.max(*value))
     })

@@ -4,7 +4,7 @@
 //! for the first-level cache, and each column of a tile is packed at once.
 
 use super::BlockBuffer;
-use super::bitpack::{GROUP, encode_group};
+use super::bitpack::{GROUP, encode_group, extremes};
 use super::column::{Codec, Column, FIELD_COLUMNS, fields, write_column, write_constant};
 use super::transform::{Applied, StreamEnds, Transform};
 use crate::CommandRecord;
@@ -52,11 +52,7 @@ impl ColumnWriter {
     /// Adds a group; the first of a block has `first` set.
     #[inline]
     fn group(&mut self, values: &[u64], first: bool) {
-        let (mut min, mut max) = (u64::MAX, 0);
-        for &value in values {
-            min = min.min(value);
-            max = max.max(value);
-        }
+        let (min, max) = extremes(values);
         if min == max && first {
             self.constant = Some((min, 1));
             return;
