@@ -42,7 +42,7 @@ use live::LiveArguments;
 use metrics::Metrics;
 use observer::Observer;
 use payload::PayloadChoice;
-use recorded::{RecordPlan, Recorded};
+use recorded::{Existing, RecordPlan, Recorded};
 use sockets::{SocketArguments, Sockets};
 
 /// The guest memory in the options that are printed, MiB.
@@ -112,6 +112,9 @@ pub(crate) struct DriveArguments {
     /// Overwrite a trace that exists.
     #[arg(long, requires = "record")]
     overwrite: bool,
+    /// Keep traces that exist: record into the next free one of day.vtr, day-2.vtr, ...
+    #[arg(long, requires = "record", conflicts_with = "overwrite")]
+    keep: bool,
     /// Keep times to 1ns, 100ns or 1us: the coarser, the smaller the trace.
     #[arg(long, value_name = "TIME", requires = "record", default_value = "1ns",
           value_parser = parse_resolution)]
@@ -184,6 +187,7 @@ impl DriveArguments {
             vfio_user: Some(socket),
             record,
             overwrite: true,
+            keep: false,
             resolution: Resolution::default(),
             payload: PayloadChoice::None,
             label: Vec::new(),
@@ -279,7 +283,11 @@ impl DriveArguments {
         let path = self.record.clone()?;
         Some(RecordPlan {
             path,
-            overwrite: self.overwrite,
+            existing: if self.keep {
+                Existing::Keep
+            } else {
+                Existing::from_overwrite(self.overwrite)
+            },
             resolution: self.resolution,
             payload: self.payload,
             labels: self.label.clone(),
@@ -421,7 +429,6 @@ impl Serving {
             }
         };
         let mut server = Server::bind(&front, &socket, sockets.options, &controller)?;
-        sockets.hand_over(&socket)?;
         let stop = StopHandle::new().context("cannot make an event descriptor")?;
         let handle = stop.clone();
         let desk = Desk::new(stop.clone(), counters, clock);

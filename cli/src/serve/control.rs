@@ -23,7 +23,7 @@ use vssd::media::Qcow2;
 use super::Label;
 use super::desk::{Ask, Desk, Running};
 use super::payload::PayloadChoice;
-use super::recorded::RecordPlan;
+use super::recorded::{Existing, RecordPlan};
 use super::stats;
 use crate::live::{Recorded, Snapped};
 
@@ -143,7 +143,7 @@ impl Control {
         };
         let plan = RecordPlan {
             path: wanted.file,
-            overwrite: wanted.overwrite,
+            existing: Existing::from_overwrite(wanted.overwrite),
             resolution,
             payload: wanted.payload,
             labels: (wanted.labels.into_iter())
@@ -158,7 +158,7 @@ impl Control {
             .ask(|reply| Ask::Header(labels, plan.payload, reply));
         let header = header.map_err(no)?;
         let options = RecorderOptions::default()
-            .overwrite(plan.overwrite)
+            .overwrite(plan.existing == Existing::Overwrite)
             .resolution(plan.resolution);
         let (handle, tap) = Recorder::start(&plan.path, &header, options).map_err(no)?;
         let opened = self.desk.ask(|reply| Ask::Open(tap, reply));

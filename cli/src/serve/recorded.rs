@@ -25,13 +25,34 @@ use super::payload::PayloadChoice;
 use super::steer::{Closing, Holding};
 use crate::terminal;
 
+/// What happens to traces that are there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// The server does not start over the first one; later sessions take the next
+    /// number that is free.
+    Refuse,
+    /// They are overwritten.
+    Overwrite,
+    /// They stay: each session takes the next number that is free.
+    Keep,
+}
+
+impl Existing {
+    pub(super) const fn from_overwrite(overwrite: bool) -> Self {
+        if overwrite {
+            Self::Overwrite
+        } else {
+            Self::Refuse
+        }
+    }
+}
+
 /// Where recordings go.
 #[derive(Clone, Debug)]
 pub(crate) struct RecordPlan {
     /// The first session's file; later ones get a number.
     pub(crate) path: PathBuf,
-    /// Whether files may be overwritten.
-    pub(crate) overwrite: bool,
+    pub(crate) existing: Existing,
     /// How exactly times are kept.
     pub(crate) resolution: Resolution,
     /// How much of what is written is recorded.
@@ -54,12 +75,23 @@ impl RecordPlan {
         self.path.with_file_name(name)
     }
 
+    /// The file of the session after session `number`, and that one's number.
+    fn next_after(&self, number: u32) -> (PathBuf, u32) {
+        let paths = (number + 1..).map(|number| (self.path_of(number), number));
+        let is_free =
+            |(path, _): &(PathBuf, u32)| self.existing == Existing::Overwrite || !path.exists();
+        let mut free = paths.filter(is_free);
+        // There are more numbers than files in a directory.
+        free.next().unwrap_or_else(|| (self.path.clone(), number))
+    }
+
     /// Says early what would otherwise be found when a guest attaches.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.path.exists() && !self.overwrite {
+        if self.existing == Existing::Refuse && self.path.exists() {
             bail!(
-                "{} exists: name another file, or give --overwrite",
-                self.path.display()
+                "{} exists: name another file, such as {}, or give --overwrite",
+                self.path.display(),
+                self.next_after(0).0.display()
             );
         }
         let parent = self
@@ -126,11 +158,11 @@ impl<M: Snapshot + Parallel + Send + 'static> Recorded<M> {
             log::info!("this session goes into the recording that was started by `vssd ctl`");
             return;
         }
-        self.sessions += 1;
-        let path = plan.path_of(self.sessions);
+        let (path, number) = plan.next_after(self.sessions);
+        self.sessions = number;
         let header = self.header(&plan.labels, plan.payload);
         let options = RecorderOptions::default()
-            .overwrite(plan.overwrite)
+            .overwrite(plan.existing == Existing::Overwrite)
             .resolution(plan.resolution);
         match Recorder::start(&path, &header, options) {
             Ok((handle, tap)) => {
@@ -395,7 +427,7 @@ mod tests {
     fn plan(path: &Path) -> RecordPlan {
         RecordPlan {
             path: path.to_owned(),
-            overwrite: false,
+            existing: Existing::Refuse,
             resolution: Resolution::default(),
             payload: PayloadChoice::None,
             labels: Vec::new(),
@@ -416,8 +448,29 @@ mod tests {
         let mut named = plan(file.path());
         let error = named.check().unwrap_err().to_string();
         assert!(error.contains("--overwrite"), "{error}");
-        named.overwrite = true;
-        named.check().unwrap();
+        assert!(error.contains("-2, "), "{error}");
+        for existing in [Existing::Overwrite, Existing::Keep] {
+            named.existing = existing;
+            named.check().unwrap();
+        }
+    }
+
+    #[test]
+    fn traces_that_are_there_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let mut named = plan(&at("day.vtr"));
+        for there in ["day.vtr", "day-2.vtr", "day-4.vtr"] {
+            std::fs::write(at(there), "").unwrap();
+        }
+        for existing in [Existing::Refuse, Existing::Keep] {
+            named.existing = existing;
+            assert_eq!(named.next_after(0), (at("day-3.vtr"), 3));
+            assert_eq!(named.next_after(3), (at("day-5.vtr"), 5));
+        }
+        named.existing = Existing::Overwrite;
+        assert_eq!(named.next_after(0), (at("day.vtr"), 1));
+        assert_eq!(named.next_after(1), (at("day-2.vtr"), 2));
     }
 
     #[test]

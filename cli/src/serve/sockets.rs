@@ -1,13 +1,10 @@
 //! Options of the sockets that guests attach to, and of the threads behind them.
 
 use std::fs;
-use std::os::unix::fs::chown;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
-use nix::unistd::Gid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use vssd::front::Options;
 use vssd::lanes::LanePolicy;
@@ -58,7 +55,6 @@ pub(super) struct Sockets {
     /// Threads that serve beside the first, and when.
     pub(super) more_workers: usize,
     pub(super) lanes: LanePolicy,
-    group: Option<Gid>,
     /// The core of each thread.
     cores: Arc<[usize]>,
 }
@@ -91,10 +87,10 @@ impl SocketArguments {
         Ok(Sockets {
             options: Options {
                 mode: self.socket_mode,
+                group: self.socket_group.as_deref().map(group).transpose()?,
                 idle,
                 trap_doorbells: self.poll == Poll::Interrupt,
             },
-            group: self.socket_group.as_deref().map(group).transpose()?,
             more_workers: usize::from(self.workers) - 1,
             lanes: if self.poll == Poll::Busy {
                 LanePolicy::ALWAYS
@@ -107,20 +103,6 @@ impl SocketArguments {
 }
 
 impl Sockets {
-    /// Gives the socket at `path` away.
-    pub(super) fn hand_over(&self, path: &Path) -> Result<()> {
-        let Some(group) = self.group else {
-            return Ok(());
-        };
-        chown(path, None, Some(group.as_raw())).with_context(|| {
-            format!(
-                "cannot give {} to group {}: only root, and members of the group, may",
-                path.display(),
-                group.as_raw()
-            )
-        })
-    }
-
     /// Has the calling thread, one of those that serve, run where it is to.
     pub(super) fn pin(&self, worker: usize) {
         let Some(&core) = self.cores.get(worker) else {
@@ -143,13 +125,13 @@ fn parse_mode(text: &str) -> Result<u32, String> {
 
 /// A group, by name or number. The C library's look-up is not for a static program:
 /// it loads the modules of the machine, which may crash it.
-fn group(text: &str) -> Result<Gid> {
+fn group(text: &str) -> Result<u32> {
     if let Ok(number) = text.parse() {
-        return Ok(Gid::from_raw(number));
+        return Ok(number);
     }
     let groups = fs::read_to_string(GROUPS)
         .with_context(|| format!("--socket-group {text}: cannot read {GROUPS}; give its number"))?;
-    number_of(text, &groups).map(Gid::from_raw).ok_or_else(|| {
+    number_of(text, &groups).ok_or_else(|| {
         anyhow!(
             "--socket-group {text}: there is no such group in {GROUPS}; `getent group` lists \
              all, with the number that may be given instead"
@@ -181,8 +163,8 @@ mod tests {
 
     #[test]
     fn groups_have_names_and_numbers() {
-        assert_eq!(group("root").unwrap().as_raw(), 0);
-        assert_eq!(group("12345").unwrap().as_raw(), 12345);
+        assert_eq!(group("root").unwrap(), 0);
+        assert_eq!(group("12345").unwrap(), 12345);
         let groups = "root:x:0:\nbroken\n+::::\nkvm2:x:7:\nkvm:x:104:libvirt-qemu,vssd\n";
         assert_eq!(number_of("kvm", groups), Some(104));
         for none in ["kv", "broken", "libvirt-qemu", ""] {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -31,6 +31,9 @@ pub struct Options {
     /// Permission bits of the socket file. Who may connect may use the drive;
     /// by default that is its owner.
     pub mode: u32,
+    /// The number of the group of the socket file; the process's own where none is
+    /// named.
+    pub group: Option<u32>,
     /// When to sleep.
     pub idle: IdlePolicy,
     /// Give the client of an NVMe drive no page to store doorbells in: each comes
@@ -45,6 +48,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             mode: 0o600,
+            group: None,
             idle: IdlePolicy::default(),
             trap_doorbells: false,
         }
@@ -94,6 +98,19 @@ pub enum BindError {
         /// The path.
         path: PathBuf,
     },
+    /// The group may not have it.
+    #[error(
+        "cannot give {} to group {group}: only root, and members of the group, may: {source}",
+        path.display()
+    )]
+    Group {
+        /// The path.
+        path: PathBuf,
+        /// The group's number.
+        group: u32,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The system refused.
     #[error("cannot {action} the socket {}: {source}", path.display())]
     System {
@@ -121,7 +138,7 @@ pub(crate) struct Listener {
     path: PathBuf,
     /// Device and inode of the file, so that nobody else's is removed.
     file: Option<(u64, u64)>,
-    mode: u32,
+    options: Options,
     /// Whether its file is gone for good.
     is_given_up: bool,
 }
@@ -133,9 +150,8 @@ impl AsFd for Listener {
 }
 
 impl Listener {
-    /// Makes the socket with permission bits `mode`. A file that a dead process
-    /// left behind is replaced.
-    pub(crate) fn bind(path: &Path, mode: u32) -> Result<Self, BindError> {
+    /// Makes the socket. A file that a dead process left behind is replaced.
+    pub(crate) fn bind(path: &Path, options: Options) -> Result<Self, BindError> {
         let system = |action| {
             move |source: io::Error| BindError::System {
                 action,
@@ -154,22 +170,28 @@ impl Listener {
             None,
         )
         .map_err(|errno| system("make")(errno.into()))?;
+        let mode = Mode::from_raw_mode(options.mode);
         // The file gets the mode of the socket, so there is no moment in which
         // somebody else could connect.
-        rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode))
-            .map_err(|errno| system("protect")(errno.into()))?;
+        rustix::fs::fchmod(&socket, mode).map_err(|errno| system("protect")(errno.into()))?;
         rustix::net::bind(&socket, &address).map_err(|errno| system("make")(errno.into()))?;
         // What the process's umask took from that, it does not get by itself.
-        rustix::fs::chmod(path, Mode::from_raw_mode(mode))
-            .map_err(|errno| system("protect")(errno.into()))?;
+        rustix::fs::chmod(path, mode).map_err(|errno| system("protect")(errno.into()))?;
         let file = fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
         let listener = Self {
             socket: socket.into(),
             path: path.to_owned(),
             file,
-            mode,
+            options,
             is_given_up: false,
         };
+        if let Some(group) = options.group {
+            chown(path, None, Some(group)).map_err(|source| BindError::Group {
+                path: path.to_owned(),
+                group,
+                source,
+            })?;
+        }
         rustix::net::listen(&listener, BACKLOG)
             .map_err(|errno| system("listen on")(errno.into()))?;
         Ok(listener)
@@ -271,7 +293,7 @@ impl Listener {
             return;
         }
         let path = self.path.display();
-        match Self::bind(&self.path, self.mode) {
+        match Self::bind(&self.path, self.options) {
             Ok(again) => {
                 log::warn!("{path}: the socket's file was removed, and is there again");
                 // What is there now is not this one's to remove.
@@ -386,11 +408,48 @@ mod tests {
 
     use super::*;
 
+    fn bind(path: &Path, mode: u32) -> Result<Listener, BindError> {
+        let options = Options {
+            mode,
+            ..Options::default()
+        };
+        Listener::bind(path, options)
+    }
+
+    #[test]
+    fn a_socket_that_is_made_again_is_the_groups_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cntrl");
+        // Of root's any group, of others' the one that they have.
+        let is_root = rustix::process::geteuid().is_root();
+        let own = fs::metadata(dir.path()).unwrap().gid();
+        let group = if is_root { 12_345 } else { own };
+        let options = Options {
+            group: Some(group),
+            ..Options::default()
+        };
+        let mut listener = Listener::bind(&path, options).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().gid(), group);
+        fs::remove_file(&path).unwrap();
+        listener.reappear();
+        assert_eq!(fs::metadata(&path).unwrap().gid(), group);
+        if !is_root {
+            let options = Options {
+                group: Some(0),
+                ..options
+            };
+            let other = dir.path().join("other");
+            let error = Listener::bind(&other, options).unwrap_err().to_string();
+            assert!(error.contains("group 0"), "{error}");
+            assert!(!other.exists());
+        }
+    }
+
     #[test]
     fn whoever_is_to_attach_may_whatever_the_umask() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("cntrl");
-        let _listener = Listener::bind(&path, 0o666).unwrap();
+        let _listener = bind(&path, 0o666).unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o666);
     }
@@ -399,7 +458,7 @@ mod tests {
     fn the_socket_is_private_and_goes_with_its_listener() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("cntrl");
-        let listener = Listener::bind(&path, 0o600).unwrap();
+        let listener = bind(&path, 0o600).unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(listener.accept().unwrap().is_none());
@@ -413,15 +472,12 @@ mod tests {
     fn only_a_socket_that_nobody_serves_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");
-        let first = Listener::bind(&path, 0o600).unwrap();
-        assert!(matches!(
-            Listener::bind(&path, 0o600),
-            Err(BindError::InUse { .. })
-        ));
+        let first = bind(&path, 0o600).unwrap();
+        assert!(matches!(bind(&path, 0o600), Err(BindError::InUse { .. })));
         // As if its process had died: the file stays, the socket is gone.
         let stale = dir.path().join("stale");
         drop(UnixListener::bind(&stale).unwrap());
-        drop(Listener::bind(&stale, 0o660).unwrap());
+        drop(bind(&stale, 0o660).unwrap());
         // A file of somebody else is left alone, even at the end.
         let kept = dir.path().join("kept");
         fs::rename(&path, &kept).unwrap();
@@ -429,7 +485,7 @@ mod tests {
         drop(first);
         assert!(path.exists());
         assert!(matches!(
-            Listener::bind(&path, 0o600),
+            bind(&path, 0o600),
             Err(BindError::NotASocket { .. })
         ));
     }
@@ -437,9 +493,9 @@ mod tests {
     #[test]
     fn a_path_that_cannot_be_a_socket_says_so() {
         let long = PathBuf::from("/tmp").join("x".repeat(200));
-        let error = Listener::bind(&long, 0o600).unwrap_err();
+        let error = bind(&long, 0o600).unwrap_err();
         assert!(error.to_string().contains("choose a shorter path"));
-        let nowhere = Listener::bind(Path::new("/nonexistent/socket"), 0o600);
+        let nowhere = bind(Path::new("/nonexistent/socket"), 0o600);
         assert!(matches!(nowhere, Err(BindError::System { .. })));
     }
 }

@@ -6,7 +6,7 @@ use nvme::Registers;
 use traces::{Clock, MonotonicClock};
 
 use super::*;
-use crate::front::{CmbFile, DoorbellFile, Listener};
+use crate::front::{CmbFile, DoorbellFile, Listener, Options};
 use crate::{BlockDevice, DmaTable, Interrupts, MapError, PciIdentity, Protection, Rings};
 
 /// A function of a few knobs that counts how often it is polled.
@@ -307,7 +307,7 @@ fn a_nudge_reaches_a_worker_that_sleeps_without_end_and_lets_it_sleep_again() {
 fn a_nudge_reaches_a_worker_that_waits_for_a_client_and_so_does_the_end() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
-    let mut listener = Listener::bind(&path, 0o600).unwrap();
+    let mut listener = Listener::bind(&path, Options::default()).unwrap();
     let stop = StopHandle::new().unwrap();
     let mut dial = Dial::new(false, true, 0);
     let nudges = Arc::clone(&dial.nudges);

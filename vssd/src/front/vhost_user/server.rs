@@ -24,7 +24,7 @@ impl Server {
     ///
     /// [`BindError`], which says what to do.
     pub fn bind(path: &Path, options: Options) -> Result<Self, BindError> {
-        let listener = Listener::bind(path, options.mode)?;
+        let listener = Listener::bind(path, options)?;
         Ok(Self { listener, options })
     }
 
