@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use nvme::Registers;
 use recorder::{
     Recorder, RecorderError, RecorderOptions, RecordingSummary, RingTap, Window, WindowCount,
@@ -23,7 +23,7 @@ use super::desk::{Client, Desk, Running};
 use super::observer::Observer;
 use super::payload::PayloadChoice;
 use super::steer::{Closing, Holding};
-use crate::terminal;
+use crate::{recording, terminal};
 
 /// Where recordings go.
 #[derive(Clone, Debug)]
@@ -41,37 +41,9 @@ pub(crate) struct RecordPlan {
 }
 
 impl RecordPlan {
-    /// The file of session `number`, from 1: `day.vtr`, `day-2.vtr`, ...
-    fn path_of(&self, number: u32) -> PathBuf {
-        if number <= 1 {
-            return self.path.clone();
-        }
-        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
-        let name = match self.path.extension() {
-            Some(extension) => format!("{stem}-{number}.{}", extension.to_string_lossy()),
-            None => format!("{stem}-{number}"),
-        };
-        self.path.with_file_name(name)
-    }
-
     /// Says early what would otherwise be found when a guest attaches.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.path.exists() && !self.overwrite {
-            bail!(
-                "{} exists: name another file, or give --overwrite",
-                self.path.display()
-            );
-        }
-        let parent = self
-            .path
-            .parent()
-            .filter(|path| !path.as_os_str().is_empty());
-        if let Some(parent) = parent
-            && !parent.is_dir()
-        {
-            bail!("{} is not a directory: create it first", parent.display());
-        }
-        Ok(())
+        recording::check(&self.path, self.overwrite)
     }
 }
 
@@ -81,7 +53,7 @@ pub(crate) struct Recorded<M: Snapshot + Parallel> {
     plan: Option<RecordPlan>,
     /// Whether the guest sees a limit to the size of a transfer.
     transfers_are_limited: bool,
-    sessions: u32,
+    sessions: usize,
     pub(super) desk: Arc<Desk>,
     pub(super) closing: Option<Closing>,
     pub(super) holding: Option<Holding>,
@@ -127,7 +99,7 @@ impl<M: Snapshot + Parallel + Send + 'static> Recorded<M> {
             return;
         }
         self.sessions += 1;
-        let path = plan.path_of(self.sessions);
+        let path = recording::numbered(&plan.path, self.sessions);
         let header = self.header(&plan.labels, plan.payload);
         let options = RecorderOptions::default()
             .overwrite(plan.overwrite)
@@ -383,46 +355,5 @@ impl<M: Snapshot + Parallel + Send + 'static> Function for Recorded<M> {
             name: name.to_owned(),
             since_unix_ns: terminal::unix_ns(),
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    fn plan(path: &Path) -> RecordPlan {
-        RecordPlan {
-            path: path.to_owned(),
-            overwrite: false,
-            resolution: Resolution::default(),
-            payload: PayloadChoice::None,
-            labels: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn later_sessions_get_a_number() {
-        let named = plan(Path::new("out/day.vtr"));
-        assert_eq!(named.path_of(1), Path::new("out/day.vtr"));
-        assert_eq!(named.path_of(2), Path::new("out/day-2.vtr"));
-        assert_eq!(plan(Path::new("day")).path_of(3), Path::new("day-3"));
-    }
-
-    #[test]
-    fn a_file_that_exists_is_not_overwritten_unasked() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let mut named = plan(file.path());
-        let error = named.check().unwrap_err().to_string();
-        assert!(error.contains("--overwrite"), "{error}");
-        named.overwrite = true;
-        named.check().unwrap();
-    }
-
-    #[test]
-    fn a_directory_that_is_missing_is_named() {
-        let error = plan(Path::new("/nonexistent/day.vtr")).check().unwrap_err();
-        assert!(error.to_string().contains("/nonexistent"), "{error}");
     }
 }
