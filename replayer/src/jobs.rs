@@ -155,7 +155,8 @@ impl Core {
     /// When `waiting` is due; none where it waits for what is not over.
     pub(crate) fn due_ns(&self, waiting: &Waiting) -> Option<u64> {
         match (waiting.after, &self.think) {
-            (Some(after), Some(think)) => think.due_ns(after),
+            // What was begun does not wait any more.
+            (Some(after), Some(think)) if waiting.job.is_none() => think.due_ns(after),
             _ => Some(waiting.due_ns),
         }
     }

@@ -109,7 +109,8 @@ where
         }
         let mut first_error = None;
         loop {
-            if let Err(error) = self.feed() {
+            let turn_ns = self.clock.now_ns();
+            if let Err(error) = self.feed(turn_ns) {
                 // What was sent before is waited for.
                 first_error.get_or_insert(error);
                 self.give_up();
@@ -125,12 +126,13 @@ where
             } else if self.in_flight() > 0 {
                 self.wait_for_completion();
             } else {
-                let now_ns = self.clock.now_ns();
-                let Some(due_ns) = self.due_ns(now_ns) else {
+                // From the start of the turn: what has become due since then is
+                // still to be sent.
+                let Some(due_ns) = self.due_ns(turn_ns) else {
                     break;
                 };
                 self.clock
-                    .wait_until(due_ns.min(now_ns.saturating_add(NAP_NS)));
+                    .wait_until(due_ns.min(turn_ns.saturating_add(NAP_NS)));
             }
         }
         self.tell(self.clock.now_ns());
@@ -173,9 +175,9 @@ where
         )
     }
 
-    /// Takes what is due from the trace, and sends what there is a place for.
-    fn feed(&mut self) -> Result<(), ReplayError> {
-        let now_ns = self.clock.now_ns();
+    /// Takes what is due at `now_ns` from the trace, and sends what there is a place
+    /// for.
+    fn feed(&mut self, now_ns: u64) -> Result<(), ReplayError> {
         if self.state.end_ns.is_some_and(|end_ns| now_ns >= end_ns) && !self.state.ending {
             self.state.timed_out = true;
             self.end();
