@@ -143,19 +143,19 @@ mod tests {
         assert_eq!(reached.beyond, [5..7, 8..10]);
         assert_eq!(reached.count(), 7);
         assert_eq!(Reached::all_but(5, vec![]).commands, 5);
-        assert_eq!(Reached::all_but(2, vec![0]).beyond, [1..2]);
+        assert_eq!(Reached::all_but(4, vec![0, 2]).beyond, [1..2, 3..4]);
     }
 
     #[test]
     fn a_place_is_told_in_whole_passes_and_the_rest() {
         let start = Position::default();
-        let at = start.after(&Reached::all_but(25, vec![22]), 10);
+        let at = start.after(&Reached::all_but(27, vec![22, 24]), 10);
         assert_eq!((at.passes, at.reached.commands), (2, 2));
-        assert_eq!(at.reached.beyond, [3..5]);
-        assert_eq!(at.commands(10), 24);
-        // The one that was left, and two more.
+        assert_eq!(at.reached.beyond, [3..4, 5..7]);
+        assert_eq!(at.commands(10), 25);
+        // Those that were left, and one more.
         let at = at.after(&Reached::all_but(3, vec![]), 10);
-        assert_eq!((at.passes, at.reached), (2, Reached::all_but(7, vec![])));
+        assert_eq!((at.passes, at.reached), (2, Reached::all_but(8, vec![])));
     }
 
     proptest! {

@@ -297,7 +297,7 @@ mod tests {
                 beyond: beyond.to_vec(),
             },
         };
-        let [one, other] = [place(2, 17, &[19..25]), place(1, 5, &[])];
+        let [one, other] = [place(2, 17, &[19..25, 30..31]), place(1, 5, &[])];
         let is_over = |place: &Position| place.passes >= 3;
         let ended = vec![(0, one.clone()), (1, other.clone())];
         first.end(ended, is_over).unwrap();
