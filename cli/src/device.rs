@@ -90,7 +90,7 @@ impl fmt::Display for Device {
 }
 
 /// A device that was brought up.
-type Opened = Controller<AnyTransport, MonotonicClock>;
+pub(crate) type Opened = Controller<AnyTransport, MonotonicClock>;
 
 impl FromStr for Device {
     type Err = String;

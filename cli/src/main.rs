@@ -23,6 +23,7 @@ mod live;
 mod media;
 mod monitor;
 mod profile;
+mod recording;
 mod replay;
 mod serve;
 mod stop;

@@ -10,16 +10,18 @@ use traces::{Clock as _, MonotonicClock, Start};
 
 use crate::terminal;
 
-/// Shows `controller` on the socket at `path`, until the server is dropped.
-pub(crate) fn start<T: Transport>(
+/// Shows `controllers` on the socket at `path`, until the server is dropped.
+pub(crate) fn start<'c, T: Transport + 'c>(
     path: &Path,
-    controller: &mut Controller<T, MonotonicClock>,
+    controllers: impl IntoIterator<Item = &'c mut Controller<T, MonotonicClock>>,
     clock: MonotonicClock,
 ) -> Result<MonitorServer> {
     let monitor = Monitor::new(Start {
         unix_ns: terminal::unix_ns(),
         clock_ns: clock.now_ns(),
     });
-    controller.watch(&monitor);
+    for controller in controllers {
+        controller.watch(&monitor);
+    }
     Ok(MonitorServer::start(path, monitor, clock)?)
 }

@@ -1,6 +1,7 @@
 //! `vssd replay`: traces into devices.
 
 mod choices;
+mod drive;
 mod go;
 mod item;
 mod live;
@@ -10,6 +11,7 @@ mod start_line;
 mod together;
 
 use std::path::{Path, PathBuf};
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -153,11 +155,12 @@ pub(crate) struct ReplayArguments {
     /// End at the first command that fails.
     #[arg(long)]
     stop_on_error: bool,
-    /// Where it ends early (Ctrl-C), note where that was; go on from there if
-    /// the file exists.
+    /// Where it ends early (Ctrl-C), note where that was on each device; go on
+    /// from there if the file exists.
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
-    /// Record the replay, as the driver sees it, into this trace.
+    /// Record the replay, as the driver sees it, into this trace; where it is
+    /// day.vtr, that of a second device into day-2.vtr, and so on.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     /// Record what is written, too: hashes of its blocks, or the data.
@@ -198,16 +201,6 @@ impl ReplayArguments {
                 bail!("{device} is named twice");
             }
         }
-        let single = [
-            ("--record", self.record.is_some()),
-            ("--monitor", self.monitor.is_some()),
-            ("--resume", self.resume.is_some()),
-        ];
-        for (option, given) in single {
-            if given && devices.len() > 1 {
-                bail!("{option} is for one device: replay to each in a command of its own");
-            }
-        }
         Ok((traces, devices))
     }
 }
@@ -224,26 +217,24 @@ pub(crate) fn run(arguments: &ReplayArguments) -> Result<Answer> {
     let stopped = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stopped);
     stop::on_signal(1, move |_| flag.store(true, Ordering::Relaxed))?;
-    let reports = match devices.as_slice() {
-        [device] => vec![go::one(&work, device, &stopped)?],
-        devices => together::all(&work, devices, &stopped)?,
-    };
+    let reports = go::all(&work, &devices, &stopped)?;
     if let Some(path) = &arguments.html {
-        page::write(path, &work.name(), &devices, &reports)?;
+        page::write(path, &work.name(), &reports)?;
     }
     // The devices are shut down: the report may go to a reader that goes away.
     stop::when_nobody_reads()?;
-    print(&devices, &reports, arguments.json)?;
-    let is_success = reports.iter().all(Report::is_success);
+    print(devices.len() > 1, &reports, arguments.json)?;
+    let is_success = reports.iter().all(|(_, report)| report.is_success());
     Ok(if is_success { Answer::Yes } else { Answer::No })
 }
 
-fn print(devices: &[Device], reports: &[Report], json: bool) -> Result<()> {
+/// Prints the reports, with the names of the devices where there are several.
+fn print(named: bool, reports: &[(Device, Report)], json: bool) -> Result<()> {
     match reports {
-        [report] if json => println!("{}", serde_json::to_string_pretty(report)?),
-        [report] => println!("{report}"),
+        [(_, report)] if json && !named => println!("{}", serde_json::to_string_pretty(report)?),
+        [(_, report)] if !named => println!("{report}"),
         reports if json => {
-            let named = devices.iter().zip(reports).map(|(device, report)| {
+            let named = reports.iter().map(|(device, report)| {
                 let device = device.to_string();
                 serde_json::json!({ "device": device, "report": report })
             });
@@ -251,7 +242,7 @@ fn print(devices: &[Device], reports: &[Report], json: bool) -> Result<()> {
             println!("{}", serde_json::to_string_pretty(&named)?);
         }
         reports => {
-            for (device, report) in devices.iter().zip(reports) {
+            for (device, report) in reports {
                 println!("{device}\n{report}\n");
             }
         }
@@ -296,5 +287,9 @@ pub(crate) fn replay(
 ) -> Result<Report> {
     let readers = go::open(&[file])?;
     let work = Work::new(&[file], &readers, choices)?;
-    go::one(&work, device, stopped)
+    let reports = go::all(&work, slice::from_ref(device), stopped)?;
+    let report = reports.into_iter().next();
+    report
+        .map(|(_, report)| report)
+        .context("there is no report")
 }

@@ -170,6 +170,27 @@ fn stop(served: &mut Served) {
 }
 
 #[test]
+fn a_server_that_was_killed_keeps_its_traces_and_goes_on() {
+    let disk = [
+        "disk.img", "--create", "64M", "--record", "day.vtr", "--keep",
+    ];
+    let mut served = Served::start(&disk);
+    assert!(load(&served, &["--count", "700"]).wait().unwrap().success());
+    while Reader::open(served.file("day.vtr")).map_or(true, |reader| reader.is_recovered()) {
+        wait_a_moment();
+    }
+    served.child.kill().unwrap();
+    served.child.wait().unwrap();
+    let directory = std::mem::replace(&mut served.directory, tempfile::tempdir().unwrap());
+
+    let mut again = Served::start_in(directory, &disk);
+    assert!(load(&again, &["--count", "300"]).wait().unwrap().success());
+    stop(&mut again);
+    assert_eq!(commands(&again, "day.vtr").len(), 700);
+    assert_eq!(commands(&again, "day-2.vtr").len(), 300);
+}
+
+#[test]
 fn a_snapshot_stays_as_it_is_and_the_driver_notices_nothing() {
     let mut served = Served::start(&["disk.img", "--create", "32M", "--control", "c"]);
     let verified = [

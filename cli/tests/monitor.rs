@@ -1,12 +1,13 @@
 //! A load on a `vssd serve`, looked at through the monitoring socket as a client of
 //! pynvme's does: one JSON object there, one back, on a Unix socket.
 
-use std::io::Write as _;
-use std::os::unix::net::UnixStream;
+mod asked;
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use asked::{call, connect};
 use serde_json::{Value, json};
 
 struct Killed(Child);
@@ -27,30 +28,6 @@ fn start(words: &[&str], directory: &Path) -> Killed {
         .stderr(Stdio::null())
         .spawn();
     Killed(child.unwrap())
-}
-
-/// Connects as soon as somebody listens.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "another process has to get that far"
-)]
-fn connect(path: &Path) -> UnixStream {
-    for _ in 0..600 {
-        if let Ok(stream) = UnixStream::connect(path) {
-            return stream;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    panic!("nobody listens on {}", path.display());
-}
-
-fn call(stream: &mut UnixStream, method: &str, params: &Value) -> Value {
-    let request = json!({"id": 3, "jsonrpc": "2.0", "method": method, "params": params});
-    stream.write_all(request.to_string().as_bytes()).unwrap();
-    let mut answers = serde_json::Deserializer::from_reader(stream).into_iter::<Value>();
-    let answer = answers.next().unwrap().unwrap();
-    assert_eq!(answer["id"], 3, "{answer}");
-    answer["result"].clone()
 }
 
 #[test]

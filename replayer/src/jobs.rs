@@ -47,6 +47,8 @@ pub(crate) struct Job {
     lost: bool,
     /// Who waits for its end.
     node: Option<u32>,
+    /// Its place in the order of the replay.
+    order: u64,
 }
 
 impl Job {
@@ -69,6 +71,8 @@ fn name(opcode: u8, lba: Option<Lba>) -> String {
 pub(crate) struct Jobs {
     jobs: Vec<Option<Job>>,
     free: Vec<u32>,
+    /// The order of those that ended without being completed.
+    lost: Vec<u64>,
 }
 
 impl Jobs {
@@ -78,12 +82,19 @@ impl Jobs {
         Self {
             jobs: (0..max).map(|_| None).collect(),
             free: (0..max).rev().collect(),
+            lost: Vec::new(),
         }
     }
 
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         self.jobs.len() - self.free.len()
+    }
+
+    /// The order of those that were sent, in part at least, and not completed.
+    pub(crate) fn unfinished(&self) -> impl Iterator<Item = u64> + '_ {
+        let open = self.jobs.iter().flatten().map(|job| job.order);
+        open.chain(self.lost.iter().copied())
     }
 
     fn slot(&mut self, index: u32) -> Option<&mut Option<Job>> {
@@ -144,7 +155,8 @@ impl Core {
     /// When `waiting` is due; none where it waits for what is not over.
     pub(crate) fn due_ns(&self, waiting: &Waiting) -> Option<u64> {
         match (waiting.after, &self.think) {
-            (Some(after), Some(think)) => think.due_ns(after),
+            // What was begun does not wait any more.
+            (Some(after), Some(think)) if waiting.job.is_none() => think.due_ns(after),
             _ => Some(waiting.due_ns),
         }
     }
@@ -168,6 +180,7 @@ impl Core {
             status: Status::SUCCESS,
             lost: false,
             node: waiting.node,
+            order: waiting.order,
         })
     }
 
@@ -315,6 +328,9 @@ impl Core {
         let job = *job;
         *slot = None;
         self.jobs.free.push(index);
+        if job.lost {
+            self.jobs.lost.push(job.order);
+        }
         if let (Some(node), Some(think)) = (job.node, &mut self.think) {
             think.done(node, done.complete_ns);
         }

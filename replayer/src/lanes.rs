@@ -202,11 +202,9 @@ impl<P: Tap> Lane<P> {
             return Ok(false);
         };
         let now_ns = clock.now_ns();
-        if waiting.job.is_none() {
-            match core.due_ns(waiting) {
-                Some(due_ns) if due_ns <= now_ns => waiting.due_ns = due_ns,
-                _ => return Ok(false),
-            }
+        match core.due_ns(waiting) {
+            Some(due_ns) if due_ns <= now_ns => waiting.due_ns = due_ns,
+            _ => return Ok(false),
         }
         let may_ns = core.cap.next_ns();
         if may_ns > now_ns {
@@ -251,8 +249,7 @@ impl<P: Tap> Lane<P> {
         let lines = self.backlogs.iter().enumerate();
         let ready = lines.filter_map(|(index, backlog)| {
             let first = backlog.waiting.front()?;
-            let is_due =
-                first.job.is_some() || core.due_ns(first).is_some_and(|due_ns| due_ns <= now_ns);
+            let is_due = core.due_ns(first).is_some_and(|due_ns| due_ns <= now_ns);
             let has_memory = core.has_memory(self.index, &first.plan);
             (is_due && has_memory).then_some((first.order, index))
         });

@@ -42,7 +42,6 @@ mod books;
 mod buffers;
 mod check;
 mod content;
-
 mod error;
 mod extents;
 mod facts;
@@ -55,6 +54,7 @@ mod outlook;
 mod pace;
 mod plan;
 mod playlist;
+mod position;
 mod replay;
 mod report;
 mod run;
@@ -72,7 +72,8 @@ pub use options::{AllowWrite, DataSource, ReplayOptions};
 pub use outlook::{Outlook, WriteOutlook};
 pub use pace::{Pace, PaceError};
 pub use plan::SkipReason;
-pub use playlist::{Order, Play, Playlist, PlaylistError, Position};
+pub use playlist::{Order, Play, Playlist, PlaylistError};
+pub use position::{Position, Reached};
 pub use replay::{Progress, Replay};
 pub use report::{
     CommandCounts, DepthReport, End, ErrorReport, OpcodeReport, Pacing, QueueReport, Report,

@@ -1,12 +1,12 @@
 //! Several traces as one, once or over and over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use nvme::QueueId;
-use serde::{Deserialize, Serialize};
 use traces::{Header, NamespaceInfo, Reader, Record, Records, TraceError};
 
-use crate::Filter;
+use crate::{Filter, Position};
 
 /// How several traces become one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,28 +62,6 @@ struct Part<'t> {
     /// What passes the filter is in this time.
     from_ns: u64,
     span_ns: u64,
-}
-
-/// A place in a replay: what was done before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position {
-    /// Whole passes.
-    pub passes: u64,
-    /// Commands of the pass after those, among those that pass the filter.
-    pub commands: u64,
-}
-
-impl Position {
-    /// The place `commands` commands further, where a pass has `pass_commands`.
-    #[must_use]
-    pub fn after(self, commands: u64, pass_commands: u64) -> Self {
-        let pass = pass_commands.max(1);
-        let all = self.commands.saturating_add(commands);
-        Self {
-            passes: self.passes.saturating_add(all / pass),
-            commands: all % pass,
-        }
-    }
 }
 
 impl<'t> Playlist<'t> {
@@ -165,7 +143,8 @@ impl<'t> Playlist<'t> {
             queues: BTreeMap::new(),
             base_ns: 0,
             left: passes.map(|passes| passes.saturating_sub(from.passes)),
-            skip: from.commands,
+            at: 0,
+            done: from.reached.stretches().collect(),
             is_empty: true,
             pays,
         };
@@ -225,8 +204,10 @@ pub struct Play<'p, 't> {
     base_ns: u64,
     /// Passes to go, with this one.
     left: Option<u64>,
-    /// Commands to leave out first.
-    skip: u64,
+    /// Commands since the start of the first pass.
+    at: u64,
+    /// Those to leave out.
+    done: VecDeque<Range<u64>>,
     is_empty: bool,
     pays: bool,
 }
@@ -292,6 +273,16 @@ impl Play<'_, '_> {
                 return Ok(None);
             }
         }
+    }
+
+    /// Whether the next command was done before; it is the one after it then.
+    fn was_done(&mut self) -> bool {
+        let at = self.at;
+        self.at += 1;
+        while self.done.front().is_some_and(|done| done.end <= at) {
+            self.done.pop_front();
+        }
+        self.done.front().is_some_and(|done| done.start <= at)
     }
 
     /// The record with the queue that it has among those of all traces.
@@ -362,8 +353,7 @@ impl Iterator for Play<'_, '_> {
             match self.next_of_pass() {
                 Ok(Some(record)) => {
                     self.is_empty = false;
-                    if self.skip > 0 && matches!(record, Record::Command { .. }) {
-                        self.skip -= 1;
+                    if matches!(record, Record::Command { .. }) && self.was_done() {
                         continue;
                     }
                     return Some(Ok(record));

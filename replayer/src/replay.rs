@@ -24,7 +24,7 @@ use crate::run::{Run, State};
 use crate::source::Source;
 use crate::target::address_maps;
 use crate::think::Think;
-use crate::{Pace, ReplayError, ReplayOptions, TimerJitter, TraceFacts};
+use crate::{Pace, Reached, ReplayError, ReplayOptions, TimerJitter, TraceFacts};
 
 /// Where a replay stands, told about ten times a second and at its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -361,12 +361,12 @@ where
         source,
         ..
     } = run;
-    let lines = lanes.iter().flat_map(|lane| &lane.backlogs);
-    let waiting = lines.flat_map(|line| &line.waiting);
-    let unsent = waiting.filter(|waiting| waiting.job.is_none()).count();
-    // Both widen.
-    core.books.commands.unfinished += (unsent + core.jobs.count()) as u64;
+    let mut left = state.left;
+    left.extend(core.jobs.unfinished());
+    // Widens.
+    core.books.commands.unfinished += core.jobs.count() as u64;
     let unfinished = core.books.commands.unfinished;
+    let reached = Reached::all_but(source.read(), left);
     let queues: Vec<_> = lanes.iter().map(Lane::report).collect();
     let verified = core.checks.as_ref().map(Checks::report);
     let (mut notes, is_in_order) = put_in_order(controller, &mut lanes);
@@ -378,18 +378,17 @@ where
     let books = core.books;
     notes.extend(books.payload_note());
     let replayed_ns = books.last_complete_ns.saturating_sub(state.start_ns);
-    let unsent = state
-        .left_from
-        .filter(|_| unfinished > 0 || state.timed_out);
+    let end = match result {
+        Err(error) => End::Failed(error.to_string()),
+        Ok(()) if unfinished > 0 => End::Stopped,
+        Ok(()) => End::Complete,
+    };
+    let is_over = end == End::Complete && !state.timed_out;
     if state.timed_out {
         notes.push("It ended when its time was over, as it was told.".to_owned());
     }
     let report = Report {
-        end: match result {
-            Err(error) => End::Failed(error.to_string()),
-            Ok(()) if unfinished > 0 => End::Stopped,
-            Ok(()) => End::Complete,
-        },
+        end,
         pace: options.pace.to_string(),
         iops_max: options.iops_max.map(NonZeroU32::get),
         mapping: options.mapping,
@@ -405,7 +404,7 @@ where
             .filter(|_| unfinished == 0 && !state.timed_out),
         timer: None,
         verified,
-        resume_at: unsent,
+        resume_at: (!is_over).then_some(reached),
         queues,
         recorded_ns: books.recorded_span_ns(),
         replayed_ns,

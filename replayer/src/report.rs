@@ -8,7 +8,7 @@ use serde::Serialize;
 use traces::Latency;
 
 use crate::series::Series;
-use crate::{Mapping, SkipReason, TimerJitter, TraceFacts};
+use crate::{Mapping, Reached, SkipReason, TimerJitter, TraceFacts};
 
 /// What a replay came to: serialises for machines, and is displayed as a table
 /// for people.
@@ -58,7 +58,8 @@ pub struct Report {
     pub series: Series,
     /// Commands of the trace, from its start or from where the replay began,
     /// that are dealt with if it is to go on later; none where it is complete.
-    pub resume_at: Option<u64>,
+    /// Those that were sent and never completed are not among them.
+    pub resume_at: Option<Reached>,
     /// The queues.
     pub queues: Vec<QueueReport>,
     /// From the first submission to the last completion of what was replayed,

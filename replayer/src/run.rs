@@ -71,9 +71,9 @@ pub(crate) struct State {
     end_ns: Option<u64>,
     /// It did.
     pub(crate) timed_out: bool,
-    /// The order of the first command that was not sent, once it ends early.
-    pub(crate) left_from: Option<u64>,
-    /// No more is sent; what is in flight is waited for.
+    /// The order of the commands that were taken from the trace and not sent.
+    pub(crate) left: Vec<u64>,
+    /// No more is begun; what is in flight is waited for.
     ending: bool,
 }
 
@@ -90,8 +90,8 @@ where
     /// is still in flight then is given up.
     pub(crate) fn run(&mut self) -> Result<(), ReplayError> {
         let result = self.go();
-        // Whatever is left is counted, and where it begins.
-        self.end();
+        // Whatever is left is counted.
+        self.give_up();
         result
     }
 
@@ -109,10 +109,11 @@ where
         }
         let mut first_error = None;
         loop {
-            if let Err(error) = self.feed() {
+            let turn_ns = self.clock.now_ns();
+            if let Err(error) = self.feed(turn_ns) {
                 // What was sent before is waited for.
                 first_error.get_or_insert(error);
-                self.end();
+                self.give_up();
             }
             let reaped = self.poll()?;
             if let Some(failure) = self.core.failure.take() {
@@ -125,12 +126,13 @@ where
             } else if self.in_flight() > 0 {
                 self.wait_for_completion();
             } else {
-                let now_ns = self.clock.now_ns();
-                let Some(due_ns) = self.due_ns(now_ns) else {
+                // From the start of the turn: what has become due since then is
+                // still to be sent.
+                let Some(due_ns) = self.due_ns(turn_ns) else {
                     break;
                 };
                 self.clock
-                    .wait_until(due_ns.min(now_ns.saturating_add(NAP_NS)));
+                    .wait_until(due_ns.min(turn_ns.saturating_add(NAP_NS)));
             }
         }
         self.tell(self.clock.now_ns());
@@ -173,9 +175,9 @@ where
         )
     }
 
-    /// Takes what is due from the trace, and sends what there is a place for.
-    fn feed(&mut self) -> Result<(), ReplayError> {
-        let now_ns = self.clock.now_ns();
+    /// Takes what is due at `now_ns` from the trace, and sends what there is a place
+    /// for.
+    fn feed(&mut self, now_ns: u64) -> Result<(), ReplayError> {
         if self.state.end_ns.is_some_and(|end_ns| now_ns >= end_ns) && !self.state.ending {
             self.state.timed_out = true;
             self.end();
@@ -325,27 +327,40 @@ where
         });
     }
 
-    /// Sends no more. A command that was sent in part is given up.
+    /// Begins no more. A command that was sent in part is sent to its end.
     fn end(&mut self) {
         if self.state.ending {
             return;
         }
         self.state.ending = true;
-        let next = self.source.end();
-        let mut left = u64::from(next.is_some());
-        self.state.left_from = next.or(Some(self.source.read()));
+        let left = &mut self.state.left;
+        left.extend(self.source.end());
         for line in self.lanes.iter_mut().flat_map(|lane| &mut lane.backlogs) {
-            for waiting in line.waiting.drain(..) {
-                left += u64::from(waiting.job.is_none());
-                self.state.left_from = self.state.left_from.min(Some(waiting.order));
-            }
+            line.waiting.retain(|waiting| {
+                if waiting.job.is_none() {
+                    left.push(waiting.order);
+                }
+                waiting.job.is_some()
+            });
         }
+        // Widens.
+        let left = left.len() as u64;
         let commands = &mut self.core.books.commands;
         if self.state.timed_out {
             // As it was told to: they were not to be replayed.
             commands.recorded = commands.recorded.saturating_sub(left);
         } else {
             commands.unfinished += left;
+        }
+        self.state.backlogged = self.lanes.iter().map(Lane::waiting).sum();
+    }
+
+    /// Sends no more, not even the rest of a command.
+    fn give_up(&mut self) {
+        self.end();
+        // Their jobs are there for the report.
+        for line in self.lanes.iter_mut().flat_map(|lane| &mut lane.backlogs) {
+            line.waiting.clear();
         }
         self.state.backlogged = 0;
     }

@@ -31,6 +31,13 @@ pub(crate) struct Next {
     submit_ns: u64,
 }
 
+impl<I> Source<I> {
+    /// How many commands of the trace were read.
+    pub(crate) const fn read(&self) -> u64 {
+        self.read
+    }
+}
+
 impl<I, E> Source<I>
 where
     I: Iterator<Item = Result<Record, E>>,
@@ -90,11 +97,6 @@ where
     /// before is good.
     pub(crate) fn take_error(&mut self) -> Option<ReplayError> {
         self.error.take()
-    }
-
-    /// How many commands of the trace were read.
-    pub(crate) const fn read(&self) -> u64 {
-        self.read
     }
 
     /// No more is taken from the trace. Returns the order of the command that

@@ -165,6 +165,9 @@ fn a_command_that_does_not_complete_is_named() {
     );
     assert!(why.contains("has not completed within 7s"), "{why}");
     assert!(report.commands.succeeded >= 500 && report.commands.unfinished > 0);
+    // What has not completed is to be sent again.
+    let reached = report.resume_at.unwrap();
+    assert_eq!(reached.commands, report.commands.succeeded);
     assert!(
         (7_500_000_000..20_000_000_000).contains(&waited_ns),
         "{waited_ns}"
@@ -195,6 +198,9 @@ fn a_device_that_goes_away_leaves_a_report_of_what_was_done() {
         "{}",
         report.commands.succeeded
     );
+    // What has not completed is to be sent again.
+    let reached = report.resume_at.unwrap();
+    assert_eq!(reached.count(), report.commands.succeeded);
 }
 
 #[test]

@@ -150,7 +150,7 @@ fn time_ends_an_endless_replay_and_that_is_a_success() {
     // A pass takes 9.01 ms: ten of them, and the first five of the next.
     assert_eq!(seen.len(), 105, "{report}");
     assert_eq!(report.commands.recorded, 105);
-    assert_eq!(report.resume_at, Some(105));
+    assert_eq!(report.resume_at.unwrap().commands, 105);
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn a_replay_goes_on_where_another_was_stopped() {
             .unwrap();
         assert_eq!(first.end, End::Stopped, "{first}");
         let before = seen(&device.take_records());
-        let at = Position::default().after(first.resume_at.unwrap(), facts.commands);
+        let at = Position::default().after(&first.resume_at.unwrap(), facts.commands);
         assert_eq!(at.passes, 1, "{pace}: {at:?}");
         device.clock().advance(MS);
         let (rest, after) = play(&list, Some(3), at, options);
@@ -197,6 +197,94 @@ fn a_replay_goes_on_where_another_was_stopped() {
         let expected: Vec<u64> = (0..150).map(|index| index / 3).collect();
         assert_eq!(lbas, expected, "{pace}");
     }
+}
+
+/// A medium that takes 10 ms for everything.
+fn slow_device() -> Device {
+    Device::new(DeviceOptions {
+        latency_ns: 10 * MS..=10 * MS,
+        ..DeviceOptions::default()
+    })
+    .unwrap()
+}
+
+/// Replays `list` so many times, from a place on, until so many commands are done:
+/// the report, and the addresses that the device saw.
+fn play_until(
+    (list, passes): (&Playlist<'_>, u64),
+    from: Position,
+    device: &Device,
+    done: u64,
+) -> (Report, Vec<u64>) {
+    let facts = TraceFacts::scan(list.header(), list.once()).unwrap();
+    let mut controller = device.bring_up().unwrap();
+    drop(device.take_records());
+    let stop = AtomicBool::new(false);
+    let mut look = |progress: &replayer::Progress| {
+        stop.store(progress.done >= done, Ordering::Relaxed);
+    };
+    let mut options = options();
+    options.pace = Pace::Max;
+    options.depth = Some(1);
+    let records = list.play(Some(passes), from);
+    let report = Replay::new(&facts, options)
+        .stop_on(&stop)
+        .on_progress(&mut look)
+        .run(&mut controller, &device.clock(), records)
+        .unwrap();
+    controller.shutdown().unwrap();
+    let seen = seen(&device.take_records());
+    let lbas = seen.iter().map(|seen| seen.cdw10_15[0].into());
+    (report, lbas.collect())
+}
+
+#[test]
+fn a_replay_whose_queues_stand_apart_goes_on_with_what_each_has_left() {
+    // One queue has three times the work of the other, and is behind.
+    let commands: Vec<Io> = (0..40)
+        .map(|index| read(index, 1 + u16::from(index % 4 == 0), index * US))
+        .collect();
+    let readers = [trace(&commands, 512)];
+    let list = Playlist::new(&readers, Order::InTurn, Filter::default()).unwrap();
+    let device = slow_device();
+    let (mut at, mut lbas, mut stops) = (Position::default(), Vec::new(), 0);
+    loop {
+        let (report, seen) = play_until((&list, 3), at.clone(), &device, 20);
+        lbas.extend(seen);
+        let Some(reached) = report.resume_at else {
+            break;
+        };
+        assert!(!reached.beyond.is_empty() || stops > 0, "{reached:?}");
+        at = at.after(&reached, 40);
+        stops += 1;
+        assert_eq!(at.commands(40), lbas.len() as u64);
+    }
+    assert!(stops >= 2, "{stops}");
+    lbas.sort_unstable();
+    let expected: Vec<u64> = (0..120).map(|index| index / 3).collect();
+    assert_eq!(lbas, expected);
+}
+
+#[test]
+fn a_command_that_was_begun_is_sent_to_its_end() {
+    // Sixteen parts, of 1 MiB each; and one more.
+    let commands = [0, 1 << 15].map(|lba| {
+        let mut io = Io::blocks(NvmOpcode::READ, lba, 1 << 15);
+        io.latency_ns = Some(10 * US);
+        io
+    });
+    let readers = [trace(&commands, 512)];
+    let list = Playlist::new(&readers, Order::InTurn, Filter::default()).unwrap();
+    let device = slow_device();
+    let (report, lbas) = play_until((&list, 1), Position::default(), &device, 0);
+    assert_eq!(report.end, End::Stopped);
+    let expected: Vec<u64> = (0..16).map(|part| part << 11).collect();
+    assert_eq!(lbas, expected);
+    assert_eq!(
+        (report.commands.succeeded, report.commands.unfinished),
+        (1, 1)
+    );
+    assert_eq!(report.resume_at.unwrap().commands, 1);
 }
 
 #[test]

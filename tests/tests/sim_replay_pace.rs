@@ -6,11 +6,11 @@ use std::num::NonZeroU32;
 
 use nvme::{NvmOpcode, QueueId};
 use proptest::prelude::*;
-use replayer::{Pace, ReplayError};
-use traces::{CommandRecord, Record};
-use vssd_tests::sim::replay::{Replayed, options, replay};
+use replayer::{End, Pace, Replay, ReplayError};
+use traces::{Clock, CommandRecord, Record};
+use vssd_tests::sim::replay::{Replayed, facts, infallible, options, replay};
 use vssd_tests::sim::trace::{Io, gaps_ns, records, seen};
-use vssd_tests::sim::{Device, DeviceOptions};
+use vssd_tests::sim::{Device, DeviceOptions, SimClock};
 
 fn device(latency_ns: std::ops::RangeInclusive<u64>, seed: u64) -> Device {
     Device::new(DeviceOptions {
@@ -222,6 +222,46 @@ proptest! {
             let late_ns = got_ns - due_ns.max(last_ns);
             prop_assert!(late_ns < 100_000, "{index} came {late_ns} ns late");
         }
+    }
+}
+
+/// Time that goes by while it is asked for, nanoseconds a time.
+struct Passing(SimClock, u64);
+
+impl Clock for Passing {
+    fn now_ns(&self) -> u64 {
+        self.0.advance(self.1);
+        self.0.now_ns()
+    }
+
+    fn wait_until(&self, deadline_ns: u64) {
+        self.0.wait_until(deadline_ns);
+    }
+}
+
+#[test]
+fn what_becomes_due_while_the_replay_looks_is_sent() {
+    // Nothing is in flight while one thinks, for up to 20 us.
+    let mut at_ns = 0;
+    let commands: Vec<Io> = (0..500)
+        .map(|index| {
+            at_ns += 10_000 + index * 40;
+            read(index, 1, at_ns, 10_000)
+        })
+        .collect();
+    let trace = records(&commands);
+    for step_ns in [37, 101, 503, 1_009, 3_001] {
+        let device = device(2_000..=9_000, step_ns);
+        let facts = facts(&device.header(), &trace);
+        let mut controller = device.bring_up().unwrap();
+        let mut options = options();
+        options.pace = Pace::Think;
+        let clock = Passing(device.clock(), step_ns);
+        let report = Replay::new(&facts, options)
+            .run(&mut controller, &clock, infallible(&trace))
+            .unwrap();
+        assert_eq!(report.end, End::Complete, "{step_ns}: {report}");
+        assert_eq!(report.commands.succeeded, 500);
     }
 }
 

@@ -7,13 +7,10 @@ use anyhow::Result;
 use driver::ControllerInfo;
 use nvme::DsmRange;
 use recorder::{Recorder, RecorderHandle, RecorderOptions, RingTap};
-use traces::{
-    Clock as _, CommandRecord, DeviceIdentity, EventRecord, Header, MonotonicClock, NamespaceInfo,
-    PayloadPlace, Start, Tap,
-};
+use traces::{CommandRecord, EventRecord, MonotonicClock, PayloadPlace, Tap};
 
+use crate::recording;
 use crate::serve::payload::PayloadChoice;
-use crate::terminal;
 
 /// Where the load is recorded.
 #[derive(Clone, Debug)]
@@ -33,7 +30,8 @@ impl RecordPlan {
         job: &str,
         clock: MonotonicClock,
     ) -> Result<(RecorderHandle, SharedTap)> {
-        let mut header = header(info, job, clock);
+        let mut header = recording::header(info, clock);
+        header.labels.insert("job".to_owned(), job.to_owned());
         header.payload = self.payload.info();
         let options = RecorderOptions::default().overwrite(self.overwrite);
         let (handle, tap) = Recorder::start(&self.path, &header, options)?;
@@ -65,31 +63,5 @@ impl Tap for SharedTap {
     fn payload(&mut self, place: &PayloadPlace, bytes: usize, copy: &mut dyn FnMut(&mut [u8])) {
         let mut tap = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         tap.payload(place, bytes, copy);
-    }
-}
-
-fn header(info: &ControllerInfo, job: &str, clock: MonotonicClock) -> Header {
-    let namespaces = info.namespaces.iter().map(|namespace| NamespaceInfo {
-        id: namespace.nsid.0,
-        blocks: namespace.blocks,
-        block_bytes: namespace.block_bytes,
-    });
-    Header {
-        device: DeviceIdentity {
-            serial: info.serial.clone(),
-            model: info.model.clone(),
-            firmware: info.firmware.clone(),
-            pci: None,
-        },
-        namespaces: namespaces.collect(),
-        io_queues: u32::from(info.queue_pairs_max),
-        mdts_bytes: info.mdts_bytes.and_then(|bytes| u64::try_from(bytes).ok()),
-        start: Start {
-            unix_ns: terminal::unix_ns(),
-            clock_ns: clock.now_ns(),
-        },
-        tool: terminal::TOOL.to_owned(),
-        labels: [("job".to_owned(), job.to_owned())].into(),
-        ..Header::default()
     }
 }

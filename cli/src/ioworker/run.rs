@@ -72,7 +72,7 @@ pub(super) fn run(
     let mut controller = device.open_as(options, clock)?;
     let _server = match monitor {
         None => None,
-        Some(path) => Some(crate::monitor::start(path, &mut controller, clock)?),
+        Some(path) => Some(crate::monitor::start(path, [&mut controller], clock)?),
     };
     verify::share(&mut job, &mut controller)?;
     let mut result = JobReport {

@@ -1,20 +1,18 @@
-//! The replay to one device.
+//! Traces, and their replay to devices.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context as _, Result};
-use recorder::{Recorder, RecorderOptions};
-use replayer::{
-    End, Mapping, Outlook, Playlist, Position, Progress, Replay, Report, TimerJitter, TraceFacts,
-};
-use traces::{Clock as _, Header, MonotonicClock, Reader, Start};
+use anyhow::{Result, bail};
+use driver::monitor::MonitorServer;
+use replayer::{End, Mapping, Play, Playlist, Position, Report, TraceFacts};
+use traces::{MonotonicClock, Reader};
 
-use super::Choices;
-use super::live::Live;
+use super::drive::Drive;
 use super::resume::{self, Resume};
+use super::{Choices, together};
 use crate::device::Device;
-use crate::{terminal, trace};
+use crate::{recording, trace};
 
 /// Traces, and how they are replayed.
 pub(super) struct Work<'t> {
@@ -81,97 +79,115 @@ impl<'t> Work<'t> {
         self.pass.commands
     }
 
-    /// What a recording of the replay says of itself.
-    fn header_of_replay(&self) -> Header {
-        let mut header = self.list.header().clone();
-        header.tool = terminal::TOOL.to_owned();
-        header.start = Start {
-            unix_ns: terminal::unix_ns(),
-            clock_ns: self.clock.now_ns(),
-        };
-        header.labels.insert("replay of".into(), self.name());
-        header
+    /// All that is to be replayed, from a place on.
+    pub(super) fn play(&self, from: Position) -> Play<'_, 't> {
+        self.list.play(self.choices.passes, from)
+    }
+
+    /// Whether nothing is left to replay after `place`.
+    pub(super) fn is_over(&self, place: &Position) -> bool {
+        let passes = self.choices.passes;
+        passes.is_some_and(|passes| place.passes >= passes)
+    }
+
+    /// The place after a replay from `from` on that ended with `report`.
+    fn place_after(&self, from: &Position, report: &Report) -> Position {
+        match &report.resume_at {
+            Some(reached) => from.after(reached, self.pass.commands),
+            None => Position::after_passes(self.choices.passes.unwrap_or(from.passes)),
+        }
+    }
+
+    /// What a replay to `device` is that fails.
+    pub(super) fn cannot_replay_to(&self, device: &Device) -> String {
+        format!("cannot replay {} to {device}", self.name())
     }
 }
 
-/// Replays to `device`, until it is over or `stopped` is true.
-pub(super) fn one(work: &Work<'_>, device: &Device, stopped: &AtomicBool) -> Result<Report> {
-    let resume = match &work.choices.resume {
+/// Replays to all of `devices` to which something is left to replay, until it is
+/// over or `stopped` is true.
+pub(super) fn all(
+    work: &Work<'_>,
+    devices: &[Device],
+    stopped: &AtomicBool,
+) -> Result<Vec<(Device, Report)>> {
+    let mut resume = match &work.choices.resume {
         None => None,
-        Some(path) => Some(Resume::open(path, &work.paths, work.choices)?),
+        Some(path) => Some(Resume::open(path, &work.paths, devices, work.choices)?),
     };
-    let from = resume
-        .as_ref()
-        .map_or(Position::default(), Resume::position);
-    let live = Live::new(work, from, None);
-    let report = to(work, device, (from, stopped), &live, &mut || {})?;
-    let at = report
-        .resume_at
-        .map(|commands| from.after(commands, work.pass.commands));
-    match (&resume, at) {
-        (Some(resume), Some(at)) => resume.note(at)?,
-        (Some(resume), None) if report.end == End::Complete => resume.remove()?,
-        (None, Some(_)) if report.end != End::Complete => {
+    let mut drives = Vec::new();
+    let server = match prepare(work, devices, &mut resume, &mut drives) {
+        Ok(server) => server,
+        Err(error) => {
+            drives.into_iter().for_each(Drive::shut_down);
+            return Err(error);
+        }
+    };
+    let who = drives.iter().map(|it| (it.index, it.from.clone()));
+    let who: Vec<_> = who.collect();
+    let results = together::replay(work, drives, stopped);
+    drop(server);
+    let ended = who.iter().zip(&results).filter_map(|((index, from), it)| {
+        let report = it.as_ref().ok()?;
+        Some((*index, work.place_after(from, report)))
+    });
+    let ended: Vec<_> = ended.collect();
+    match &mut resume {
+        Some(resume) if !ended.is_empty() => resume.end(ended, |place| work.is_over(place))?,
+        None if results.iter().flatten().any(|it| it.end != End::Complete) => {
             log::info!("it could go on from there another time: {}", resume::HINT);
         }
         _ => {}
     }
-    Ok(report)
+    let reports = together::reports(results)?.into_iter();
+    let devices = who.iter().filter_map(|(index, _)| devices.get(*index));
+    Ok(devices.cloned().zip(reports).collect())
 }
 
-/// Replays to `device` from a place on; `ready` is called before the first
-/// command.
-pub(super) fn to(
+/// Brings the devices up into `drives`, with all that goes with them, before the
+/// first command is sent to any.
+fn prepare(
     work: &Work<'_>,
-    device: &Device,
-    (from, stopped): (Position, &AtomicBool),
-    live: &Live,
-    ready: &mut dyn FnMut(),
-) -> Result<Report> {
-    let Work {
-        choices,
-        clock,
-        list,
-        ..
-    } = work;
-    let options = choices.options_for(device.is_real());
-    let mut controller = device.open(*clock)?;
-    let cannot = || format!("cannot replay {} to {device}", work.name());
-    let outlook = Outlook::new(&work.facts, &options, controller.info()).with_context(cannot)?;
-    log::info!("{device}: {outlook}");
-    let _server = match &choices.monitor {
+    devices: &[Device],
+    resume: &mut Option<Resume>,
+    drives: &mut Vec<Drive>,
+) -> Result<Option<MonitorServer>> {
+    let choices = work.choices;
+    for (index, device) in devices.iter().enumerate() {
+        let from = resume.as_ref().map(|resume| resume.position(index));
+        let from = from.unwrap_or_default();
+        if work.is_over(&from) {
+            log::info!("{device}: nothing is left to replay");
+            continue;
+        }
+        drives.push(Drive::open(work, (index, device), from)?);
+    }
+    if drives.is_empty() {
+        bail!("nothing is left to replay: {}", resume::ANEW);
+    }
+    if let Some(resume) = resume {
+        for drive in drives.iter() {
+            resume.meet(drive.index, &drive.controller.info().serial)?;
+        }
+    }
+    let server = match &choices.monitor {
         None => None,
-        Some(path) => Some(crate::monitor::start(path, &mut controller, *clock)?),
-    };
-    let mut show = |progress: &Progress| live.show(progress);
-    let replay = Replay::new(&work.facts, options)
-        .stop_on(stopped)
-        .on_progress(&mut show)
-        .on_ready(ready)
-        .with_timer(TimerJitter::measure(clock));
-    let records = list.play(choices.passes, from);
-    let report = match &choices.record {
-        None => replay.run_ahead(&mut controller, clock, records),
         Some(path) => {
-            let mut header = work.header_of_replay();
-            header.payload = choices.payload.info();
-            let recording = RecorderOptions::default().overwrite(choices.overwrite);
-            let (handle, tap) = Recorder::start(path, &header, recording)?;
-            let report = replay
-                .with_tap(tap)
-                .run_ahead(&mut controller, clock, records);
-            // The replay's report is worth having without its recording.
-            if let Err(error) = handle.stop() {
-                log::error!("{error}");
-            }
-            report
+            let controllers = drives.iter_mut().map(|drive| &mut drive.controller);
+            Some(crate::monitor::start(path, controllers, work.clock)?)
         }
     };
-    live.end();
-    let report = report.with_context(cannot)?;
-    // The report tells of a device that has gone; it need not be told twice.
-    if let Err(error) = controller.shutdown() {
-        log::warn!("{error}");
+    if let Some(path) = &choices.record {
+        let paths = drives
+            .iter()
+            .map(|it| recording::numbered(path, it.index + 1));
+        let paths: Vec<_> = paths.collect();
+        for path in &paths {
+            recording::check(path, choices.overwrite)?;
+        }
+        for (drive, path) in drives.iter_mut().zip(paths) {
+            drive.record(work, path)?;
+        }
     }
-    Ok(report)
+    Ok(server)
 }

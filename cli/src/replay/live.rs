@@ -17,11 +17,10 @@ impl Live {
     /// The line of a replay of `work`, one of several where it is told whose.
     pub(super) fn new(
         work: &Work<'_>,
-        from: Position,
+        from: &Position,
         whose: Option<(&MultiProgress, &Device)>,
     ) -> Self {
-        let done = from.passes.saturating_mul(work.pass_commands());
-        let done = done.saturating_add(from.commands);
+        let done = from.commands(work.pass_commands());
         let has_end = work.choices.passes.is_some();
         let bar = if has_end {
             ProgressBar::new(work.facts.commands.saturating_sub(done))

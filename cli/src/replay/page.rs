@@ -13,9 +13,9 @@ use crate::terminal::TOOL;
 use crate::trace::duration;
 
 /// Writes the page.
-pub(super) fn write(path: &Path, name: &str, devices: &[Device], reports: &[Report]) -> Result<()> {
+pub(super) fn write(path: &Path, name: &str, reports: &[(Device, Report)]) -> Result<()> {
     let mut sections = Vec::new();
-    for (device, report) in devices.iter().zip(reports) {
+    for (device, report) in reports {
         sections.push(section(&device.to_string(), report)?);
     }
     let page = html! {

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use nvme::Registers;
 use recorder::{
     Recorder, RecorderError, RecorderOptions, RecordingSummary, RingTap, Window, WindowCount,
@@ -23,7 +23,7 @@ use super::desk::{Client, Desk, Running};
 use super::observer::Observer;
 use super::payload::PayloadChoice;
 use super::steer::{Closing, Holding};
-use crate::terminal;
+use crate::{recording, terminal};
 
 /// What happens to traces that are there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,24 +62,11 @@ pub(crate) struct RecordPlan {
 }
 
 impl RecordPlan {
-    /// The file of session `number`, from 1: `day.vtr`, `day-2.vtr`, ...
-    fn path_of(&self, number: u32) -> PathBuf {
-        if number <= 1 {
-            return self.path.clone();
-        }
-        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
-        let name = match self.path.extension() {
-            Some(extension) => format!("{stem}-{number}.{}", extension.to_string_lossy()),
-            None => format!("{stem}-{number}"),
-        };
-        self.path.with_file_name(name)
-    }
-
     /// The file of the session after session `number`, and that one's number.
-    fn next_after(&self, number: u32) -> (PathBuf, u32) {
-        let paths = (number + 1..).map(|number| (self.path_of(number), number));
+    fn next_after(&self, number: usize) -> (PathBuf, usize) {
+        let paths = (number + 1..).map(|number| (recording::numbered(&self.path, number), number));
         let is_free =
-            |(path, _): &(PathBuf, u32)| self.existing == Existing::Overwrite || !path.exists();
+            |(path, _): &(PathBuf, usize)| self.existing == Existing::Overwrite || !path.exists();
         let mut free = paths.filter(is_free);
         // There are more numbers than files in a directory.
         free.next().unwrap_or_else(|| (self.path.clone(), number))
@@ -87,23 +74,7 @@ impl RecordPlan {
 
     /// Says early what would otherwise be found when a guest attaches.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.existing == Existing::Refuse && self.path.exists() {
-            bail!(
-                "{} exists: name another file, such as {}, or give --overwrite",
-                self.path.display(),
-                self.next_after(0).0.display()
-            );
-        }
-        let parent = self
-            .path
-            .parent()
-            .filter(|path| !path.as_os_str().is_empty());
-        if let Some(parent) = parent
-            && !parent.is_dir()
-        {
-            bail!("{} is not a directory: create it first", parent.display());
-        }
-        Ok(())
+        recording::check(&self.path, self.existing != Existing::Refuse)
     }
 }
 
@@ -113,7 +84,7 @@ pub(crate) struct Recorded<M: Snapshot + Parallel> {
     plan: Option<RecordPlan>,
     /// Whether the guest sees a limit to the size of a transfer.
     transfers_are_limited: bool,
-    sessions: u32,
+    sessions: usize,
     pub(super) desk: Arc<Desk>,
     pub(super) closing: Option<Closing>,
     pub(super) holding: Option<Holding>,
@@ -420,62 +391,32 @@ impl<M: Snapshot + Parallel + Send + 'static> Function for Recorded<M> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-
-    fn plan(path: &Path) -> RecordPlan {
-        RecordPlan {
-            path: path.to_owned(),
-            existing: Existing::Refuse,
-            resolution: Resolution::default(),
-            payload: PayloadChoice::None,
-            labels: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn later_sessions_get_a_number() {
-        let named = plan(Path::new("out/day.vtr"));
-        assert_eq!(named.path_of(1), Path::new("out/day.vtr"));
-        assert_eq!(named.path_of(2), Path::new("out/day-2.vtr"));
-        assert_eq!(plan(Path::new("day")).path_of(3), Path::new("day-3"));
-    }
-
-    #[test]
-    fn a_file_that_exists_is_not_overwritten_unasked() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let mut named = plan(file.path());
-        let error = named.check().unwrap_err().to_string();
-        assert!(error.contains("--overwrite"), "{error}");
-        assert!(error.contains("-2, "), "{error}");
-        for existing in [Existing::Overwrite, Existing::Keep] {
-            named.existing = existing;
-            named.check().unwrap();
-        }
-    }
 
     #[test]
     fn traces_that_are_there_stay() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
-        let mut named = plan(&at("day.vtr"));
+        let mut plan = RecordPlan {
+            path: at("day.vtr"),
+            existing: Existing::Refuse,
+            resolution: Resolution::default(),
+            payload: PayloadChoice::None,
+            labels: Vec::new(),
+        };
         for there in ["day.vtr", "day-2.vtr", "day-4.vtr"] {
             std::fs::write(at(there), "").unwrap();
         }
+        plan.check().unwrap_err();
         for existing in [Existing::Refuse, Existing::Keep] {
-            named.existing = existing;
-            assert_eq!(named.next_after(0), (at("day-3.vtr"), 3));
-            assert_eq!(named.next_after(3), (at("day-5.vtr"), 5));
+            plan.existing = existing;
+            assert_eq!(plan.next_after(0), (at("day-3.vtr"), 3));
+            assert_eq!(plan.next_after(3), (at("day-5.vtr"), 5));
         }
-        named.existing = Existing::Overwrite;
-        assert_eq!(named.next_after(0), (at("day.vtr"), 1));
-        assert_eq!(named.next_after(1), (at("day-2.vtr"), 2));
-    }
-
-    #[test]
-    fn a_directory_that_is_missing_is_named() {
-        let error = plan(Path::new("/nonexistent/day.vtr")).check().unwrap_err();
-        assert!(error.to_string().contains("/nonexistent"), "{error}");
+        plan.check().unwrap();
+        plan.existing = Existing::Overwrite;
+        assert_eq!(plan.next_after(0), (at("day.vtr"), 1));
+        assert_eq!(plan.next_after(1), (at("day-2.vtr"), 2));
+        plan.check().unwrap();
     }
 }

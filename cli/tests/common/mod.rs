@@ -20,7 +20,11 @@ pub(crate) struct Served {
 impl Served {
     /// Serves `disk`, which may bring more arguments.
     pub(crate) fn start(disk: &[&str]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), disk)
+    }
+
+    /// The same, in a directory that may hold something already.
+    pub(crate) fn start_in(directory: tempfile::TempDir, disk: &[&str]) -> Self {
         let child = vssd()
             .arg("serve")
             .args(disk)
