@@ -99,6 +99,11 @@ impl<'s> Disk<'s> {
             serve = serve.with("--overlay", overlay);
         }
         let number = self.traces.len();
+        // A thread for each of the guest's processors takes over from one, and one from
+        // several.
+        if number % 3 == 1 {
+            serve = serve.workers(2);
+        }
         let trace = self.scratch.path(&format!("{}.{number}.vtr", self.name));
         self.server = Some(serve.record(&trace).start());
         self.traces.push(trace);
