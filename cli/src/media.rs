@@ -12,13 +12,15 @@ use vssd::media::{Null, Qcow2, Ram, RawFile, RawFileOptions, Uring};
 
 use crate::disk::Disk;
 
-/// How a raw image is read and written.
+/// How a raw image is read and written: many requests at a time, through io_uring,
+/// or one after the other.
+//
+// The variants have no text of their own, as `--help` would be twice as long with
+// it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Aio {
-    /// Many requests at a time, through io_uring.
     #[default]
     Uring,
-    /// One request after the other.
     Sync,
 }
 
@@ -29,8 +31,12 @@ pub(crate) enum ImageFormat {
     Qcow2,
 }
 
+/// Where `--help` lists how a disk is opened.
+pub(crate) const DISK: &str = "The disk";
+
 /// How a disk is opened.
 #[derive(Debug, Default, Args)]
+#[command(next_help_heading = DISK)]
 pub(crate) struct MediaArguments {
     /// How a raw image is read and written: many requests at a time (uring), or
     /// one after the other (sync).

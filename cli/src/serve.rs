@@ -7,20 +7,20 @@ mod live;
 mod metrics;
 mod observer;
 pub(crate) mod payload;
+mod plan;
 mod recorded;
 mod sockets;
 mod stats;
 mod steer;
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use tempfile::TempDir;
-use traces::{MonotonicClock, Resolution, Tap};
+use traces::{MonotonicClock, Tap};
 use vssd::counters::CountingTap;
 use vssd::front::ServeError;
 use vssd::lanes::Lanes;
@@ -32,19 +32,21 @@ use vssd::{Controller, ControllerConfig, FileStore, Media, OptionalCommand};
 use crate::Answer;
 use crate::device::size;
 use crate::disk::{Disk, parse_bytes};
-use crate::media::{MediaArguments, Opened};
+use crate::media::{DISK, MediaArguments, Opened};
 use crate::stop;
-use crate::trace::parse_resolution;
 use control::StatePlace;
 use desk::Desk;
 use front::{Front, Server};
 use live::LiveArguments;
 use metrics::Metrics;
 use observer::Observer;
-use payload::PayloadChoice;
-use recorded::{Existing, RecordPlan, Recorded};
+pub(crate) use plan::Label;
+use plan::RecordArguments;
+use recorded::Recorded;
 use sockets::{SocketArguments, Sockets};
 
+/// Where `--help` lists what the drive is.
+const DRIVE: &str = "The drive";
 /// The guest memory in the options that are printed, MiB.
 const GUEST_MIB: u32 = 4096;
 
@@ -64,9 +66,9 @@ pub(crate) struct ServeArguments {
     #[arg(long, value_name = "SOCKET")]
     vhost_user: Option<PathBuf>,
     #[command(flatten)]
-    sockets: SocketArguments,
-    #[command(flatten)]
     drive: DriveArguments,
+    #[command(flatten)]
+    sockets: SocketArguments,
 }
 
 impl ServeArguments {
@@ -86,7 +88,7 @@ impl ServeArguments {
             );
         }
         let for_one = [
-            ("--record", self.drive.record.is_some()),
+            ("--record", self.drive.recording.record.is_some()),
             ("--control", self.drive.live.control.is_some()),
             ("--metrics", self.drive.live.metrics.is_some()),
         ];
@@ -100,83 +102,43 @@ impl ServeArguments {
 /// What a virtual SSD is to be.
 #[derive(Debug, Args)]
 pub(crate) struct DriveArguments {
-    /// Create the image, sparse, where it does not exist.
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
-    create: Option<u64>,
     /// Be an NVMe drive on this socket; by default one in a directory of its own.
     #[arg(long, value_name = "SOCKET")]
     vfio_user: Option<PathBuf>,
-    /// Record every command into this trace.
-    #[arg(long, value_name = "FILE")]
-    record: Option<PathBuf>,
-    /// Overwrite a trace that exists.
-    #[arg(long, requires = "record")]
-    overwrite: bool,
-    /// Keep traces that exist: record into the next free one of day.vtr, day-2.vtr, ...
-    #[arg(long, requires = "record", conflicts_with = "overwrite")]
-    keep: bool,
-    /// Keep times to 1ns, 100ns or 1us: the coarser, the smaller the trace.
-    #[arg(long, value_name = "TIME", requires = "record", default_value = "1ns",
-          value_parser = parse_resolution)]
-    resolution: Resolution,
-    /// Record what is written, too: hashes of its blocks, or the data.
-    #[arg(long, value_name = "KIND", requires = "record", default_value = "none")]
-    payload: PayloadChoice,
-    /// Say something about the recording, such as os=windows11; may be repeated.
-    #[arg(long, value_name = "NAME=VALUE", requires = "record")]
-    label: Vec<Label>,
+    /// Create the image, sparse, where it does not exist.
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, help_heading = DISK)]
+    create: Option<u64>,
+    /// Refuse writes.
+    #[arg(long, help_heading = DISK)]
+    read_only: bool,
     /// What drive it is: a profile of your own, or a built-in one (`vssd profile`
     /// lists them). The options below go before what it says.
-    #[arg(long, value_name = "FILE|NAME", default_value = "qemu")]
+    #[arg(long, value_name = "FILE|NAME", default_value = "qemu", help_heading = DRIVE)]
     profile: PathBuf,
     /// Serial number; by default the profile's, or one that follows from the
     /// disk's path.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", help_heading = DRIVE)]
     serial: Option<String>,
     /// Model number; by default the profile's.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", help_heading = DRIVE)]
     model: Option<String>,
     /// Bytes of a logical block, 512 or 4096; by default the profile's.
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", help_heading = DRIVE)]
     block_size: Option<u32>,
-    /// Refuse writes.
-    #[arg(long)]
-    read_only: bool,
     /// Keep what the drive remembers beside its data (namespaces, formats, saved
     /// features, counters) in this file; by default the disk's path with .vssd
     /// behind it.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = DRIVE)]
     state: Option<PathBuf>,
     /// Remember nothing, and start as a new drive.
-    #[arg(long, conflicts_with = "state")]
+    #[arg(long, conflicts_with = "state", help_heading = DRIVE)]
     no_state: bool,
     #[command(flatten)]
     media: MediaArguments,
     #[command(flatten)]
+    recording: RecordArguments,
+    #[command(flatten)]
     live: LiveArguments,
-}
-
-/// A `--label`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Label {
-    /// Left of the equals sign.
-    pub(crate) name: String,
-    /// Right of it.
-    pub(crate) value: String,
-}
-
-impl FromStr for Label {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once('=') {
-            Some((name, value)) if !name.is_empty() => Ok(Self {
-                name: name.to_owned(),
-                value: value.to_owned(),
-            }),
-            _ => Err("write NAME=VALUE, such as os=windows11".into()),
-        }
-    }
 }
 
 impl DriveArguments {
@@ -185,12 +147,7 @@ impl DriveArguments {
         Self {
             create: None,
             vfio_user: Some(socket),
-            record,
-            overwrite: true,
-            keep: false,
-            resolution: Resolution::default(),
-            payload: PayloadChoice::None,
-            label: Vec::new(),
+            recording: RecordArguments::over(record),
             serial: None,
             profile: BUILT_IN[0].name.into(),
             model: None,
@@ -252,7 +209,7 @@ impl DriveArguments {
 
     /// These arguments, with a label on the recording.
     pub(crate) fn labelled(mut self, name: &str, value: &str) -> Self {
-        self.label.push(Label {
+        self.recording.label.push(Label {
             name: name.to_owned(),
             value: value.to_owned(),
         });
@@ -276,21 +233,6 @@ impl DriveArguments {
                 "--serial, --model and --block-size do not go with the profile {}",
                 self.profile.display()
             )
-        })
-    }
-
-    fn plan(&self) -> Option<RecordPlan> {
-        let path = self.record.clone()?;
-        Some(RecordPlan {
-            path,
-            existing: if self.keep {
-                Existing::Keep
-            } else {
-                Existing::from_overwrite(self.overwrite)
-            },
-            resolution: self.resolution,
-            payload: self.payload,
-            labels: self.label.clone(),
         })
     }
 
@@ -401,7 +343,7 @@ impl Serving {
         sockets: Sockets,
     ) -> Result<Self> {
         let bytes = media.info().bytes;
-        let plan = arguments.plan();
+        let plan = arguments.recording.plan();
         if let Some(plan) = &plan {
             plan.check()?;
         }

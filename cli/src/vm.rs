@@ -29,8 +29,6 @@ pub(crate) struct VmArguments {
     /// The disk: an image, raw or qcow2; a drive; ram:SIZE; or null:SIZE.
     #[arg(long)]
     disk: Disk,
-    #[command(flatten)]
-    drive: DriveArguments,
     /// The guest's system.
     #[arg(long, default_value = "linux")]
     os: Os,
@@ -56,6 +54,8 @@ pub(crate) struct VmArguments {
     /// Further arguments for QEMU.
     #[arg(last = true, value_name = "QEMU ARGUMENT")]
     qemu: Vec<String>,
+    #[command(flatten)]
+    drive: DriveArguments,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

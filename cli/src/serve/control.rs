@@ -23,7 +23,7 @@ use vssd::media::Qcow2;
 use super::Label;
 use super::desk::{Ask, Desk, Running};
 use super::payload::PayloadChoice;
-use super::recorded::{Existing, RecordPlan};
+use super::plan::{Existing, RecordPlan};
 use super::stats;
 use crate::live::{Recorded, Snapped};
 

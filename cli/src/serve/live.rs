@@ -10,6 +10,7 @@ use vssd::counters::Counters;
 
 /// How a drive is looked at and steered while it works.
 #[derive(Debug, Default, Args)]
+#[command(next_help_heading = "While it works")]
 pub(crate) struct LiveArguments {
     /// Answer `vssd ctl` and `vssd top` on this socket, which only its owner can
     /// connect to.

@@ -2,17 +2,13 @@
 //! is steered from outside while it works.
 
 use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Result;
 use nvme::Registers;
 use recorder::{
     Recorder, RecorderError, RecorderOptions, RecordingSummary, RingTap, Window, WindowCount,
 };
-use traces::{
-    Clock as _, DeviceIdentity, Header, MonotonicClock, NamespaceInfo, Resolution, Start,
-};
+use traces::{Clock as _, DeviceIdentity, Header, MonotonicClock, NamespaceInfo, Start};
 use vssd::front::{CmbFile, DoorbellFile, Function};
 use vssd::lanes::Lanes;
 use vssd::media::{Parallel, Snapshot};
@@ -22,61 +18,9 @@ use super::Label;
 use super::desk::{Client, Desk, Running};
 use super::observer::Observer;
 use super::payload::PayloadChoice;
+use super::plan::{Existing, RecordPlan};
 use super::steer::{Closing, Holding};
-use crate::{recording, terminal};
-
-/// What happens to traces that are there already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Existing {
-    /// The server does not start over the first one; later sessions take the next
-    /// number that is free.
-    Refuse,
-    /// They are overwritten.
-    Overwrite,
-    /// They stay: each session takes the next number that is free.
-    Keep,
-}
-
-impl Existing {
-    pub(super) const fn from_overwrite(overwrite: bool) -> Self {
-        if overwrite {
-            Self::Overwrite
-        } else {
-            Self::Refuse
-        }
-    }
-}
-
-/// Where recordings go.
-#[derive(Clone, Debug)]
-pub(crate) struct RecordPlan {
-    /// The first session's file; later ones get a number.
-    pub(crate) path: PathBuf,
-    pub(crate) existing: Existing,
-    /// How exactly times are kept.
-    pub(crate) resolution: Resolution,
-    /// How much of what is written is recorded.
-    pub(crate) payload: PayloadChoice,
-    /// What the user says of the recording.
-    pub(crate) labels: Vec<Label>,
-}
-
-impl RecordPlan {
-    /// The file of the session after session `number`, and that one's number.
-    fn next_after(&self, number: usize) -> (PathBuf, usize) {
-        let paths = (number + 1..).map(|number| (recording::numbered(&self.path, number), number));
-        let is_free =
-            |(path, _): &(PathBuf, usize)| self.existing == Existing::Overwrite || !path.exists();
-        let mut free = paths.filter(is_free);
-        // There are more numbers than files in a directory.
-        free.next().unwrap_or_else(|| (self.path.clone(), number))
-    }
-
-    /// Says early what would otherwise be found when a guest attaches.
-    pub(crate) fn check(&self) -> Result<()> {
-        recording::check(&self.path, self.existing != Existing::Refuse)
-    }
-}
+use crate::terminal;
 
 /// A controller that is recorded, and that does what it is asked from outside.
 pub(crate) struct Recorded<M: Snapshot + Parallel> {
@@ -386,37 +330,5 @@ impl<M: Snapshot + Parallel + Send + 'static> Function for Recorded<M> {
             name: name.to_owned(),
             since_unix_ns: terminal::unix_ns(),
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn traces_that_are_there_stay() {
-        let directory = tempfile::tempdir().unwrap();
-        let at = |name: &str| directory.path().join(name);
-        let mut plan = RecordPlan {
-            path: at("day.vtr"),
-            existing: Existing::Refuse,
-            resolution: Resolution::default(),
-            payload: PayloadChoice::None,
-            labels: Vec::new(),
-        };
-        for there in ["day.vtr", "day-2.vtr", "day-4.vtr"] {
-            std::fs::write(at(there), "").unwrap();
-        }
-        plan.check().unwrap_err();
-        for existing in [Existing::Refuse, Existing::Keep] {
-            plan.existing = existing;
-            assert_eq!(plan.next_after(0), (at("day-3.vtr"), 3));
-            assert_eq!(plan.next_after(3), (at("day-5.vtr"), 5));
-        }
-        plan.check().unwrap();
-        plan.existing = Existing::Overwrite;
-        assert_eq!(plan.next_after(0), (at("day.vtr"), 1));
-        assert_eq!(plan.next_after(1), (at("day-2.vtr"), 2));
-        plan.check().unwrap();
     }
 }

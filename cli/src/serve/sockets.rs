@@ -14,22 +14,24 @@ use vssd::worker::IdlePolicy;
 const GROUPS: &str = "/etc/group";
 
 /// When a thread that serves a guest sleeps.
+//
+// The variants have no text of their own, as `--help` would be twice as long with
+// it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum Poll {
-    /// Never: the lowest latency, for a whole core.
     Busy,
-    /// After a while without a command.
     #[default]
     Adaptive,
-    /// At once: the fewest cycles, for a wake-up with each command.
     Interrupt,
 }
 
 /// How guests are served.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Sockets and threads")]
 pub(super) struct SocketArguments {
-    /// When to sleep: never, after a while without a command, or until the next one
-    /// comes. An NVMe guest cannot map its doorbells then: each is a message.
+    /// When to sleep: never (busy: the lowest latency, for a whole core), after a while
+    /// without a command (adaptive), or until the next one comes (interrupt: the fewest
+    /// cycles; an NVMe guest cannot map its doorbells then, and each is a message).
     #[arg(long, value_name = "MODE", default_value = "adaptive")]
     poll: Poll,
     /// Serve with so many threads, where the guest keeps one busy by several queues.
