@@ -307,9 +307,19 @@ impl Rings {
         self.sort_out();
     }
 
+    /// Has the driver see what was used so far.
+    #[inline]
+    fn show(&mut self, memory: &DmaTable) {
+        for &index in &self.fresh {
+            if let Some(ring) = self.rings.get_mut(usize::from(index)) {
+                ring.show(memory);
+            }
+        }
+    }
+
     /// Notifies the driver, once for each virtqueue that has something to tell.
     #[inline]
-    fn signal(&mut self, memory: &DmaTable) {
+    pub(crate) fn signal(&mut self, memory: &DmaTable) {
         while let Some(index) = self.fresh.pop() {
             if let Some(ring) = self.ring_mut(index) {
                 ring.signal(memory);

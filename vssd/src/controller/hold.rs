@@ -68,8 +68,10 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
                 Hold::Going | Hold::Still(_) => {}
             }
         }
-        self.device.raise_interrupts();
-        if self.device.changed {
+        let device = &mut self.device;
+        device.queues.rings.signal(&device.memory);
+        device.raise_interrupts();
+        if device.changed {
             self.save();
         }
         done

@@ -421,8 +421,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("cntrl");
         // Of root's any group, of others' the one that they have.
-        let is_root = rustix::process::geteuid().is_root();
-        let own = fs::metadata(dir.path()).unwrap().gid();
+        let made = fs::metadata(dir.path()).unwrap();
+        let (is_root, own) = (made.uid() == 0, made.gid());
         let group = if is_root { 12_345 } else { own };
         let options = Options {
             group: Some(group),

@@ -249,10 +249,13 @@ impl InflightLog {
         self.set(at::LAST_HEAD, head);
     }
 
-    /// Strikes out a request that was used.
+    /// Strikes out requests that were used, of which the driver sees the last below
+    /// `used_index`.
     #[inline]
-    pub(crate) fn settle(&mut self, head: u16, used_index: u16) {
-        self.set_in_flight(head, false);
+    pub(crate) fn settle<'h>(&mut self, heads: impl IntoIterator<Item = &'h u16>, used_index: u16) {
+        for &head in heads {
+            self.set_in_flight(head, false);
+        }
         self.set(at::USED_INDEX, used_index);
     }
 
@@ -306,7 +309,7 @@ mod tests {
             first.begin(head);
         }
         first.retire(1);
-        first.settle(1, 1);
+        first.settle(&[1], 1);
         drop(first);
         let mut second = log(&file);
         assert_eq!(second.recover(1), [2, 7, 5]);
@@ -324,7 +327,7 @@ mod tests {
             first.begin(head);
         }
         first.retire(3);
-        first.settle(3, 1);
+        first.settle(&[3], 1);
         // Used index 2 and 3 were stored, and the server died.
         first.retire(6);
         first.retire(4);

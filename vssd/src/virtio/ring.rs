@@ -15,6 +15,11 @@ use crate::memory::{Access, Part, SegmentBuffer};
 /// The most entries of a queue.
 pub(crate) const ENTRIES_MAX: u16 = 1024;
 
+/// The most requests that are used before the driver sees them. The cache line of the
+/// index goes to the driver's processor and back each time that it is stored, which
+/// takes longer than to execute a request.
+const BATCH: u16 = 8;
+
 /// Where a virtqueue is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -80,6 +85,10 @@ pub(crate) struct Ring {
     seen: u16,
     /// The next entry of the used ring.
     used_index: u16,
+    /// The used index that the driver sees.
+    shown: u16,
+    /// The requests between these two, the first descriptor of each.
+    batch: [u16; BATCH as usize],
     /// The used index up to which the driver was notified.
     told: u16,
     event_idx: bool,
@@ -109,6 +118,8 @@ impl Ring {
             next: 0,
             seen: 0,
             used_index: 0,
+            shown: 0,
+            batch: [0; BATCH as usize],
             told: 0,
             event_idx: false,
             slots: Box::default(),
@@ -185,6 +196,7 @@ impl Ring {
         self.event_idx = event_idx;
         // What stands there is ours; a queue that was reset has 0.
         self.used_index = self.used.load(memory, INDEX).unwrap_or(0);
+        self.shown = self.used_index;
         self.told = self.used_index;
         self.next = base;
         self.again.clear();
@@ -327,8 +339,9 @@ impl Ring {
         Ok(Some(head))
     }
 
-    /// Gives a request back to the driver. Whether the driver may want to know:
-    /// not where the request is none that is being served.
+    /// Gives a request back to the driver, which sees it after [`Ring::show`], or once
+    /// there are some. Whether the driver may want to know: not where the request is
+    /// none that is being served.
     #[inline]
     pub(crate) fn complete(
         &mut self,
@@ -362,18 +375,37 @@ impl Ring {
         if let Some(log) = &mut self.log {
             log.retire(head);
         }
+        let waiting = self.used_index.wrapping_sub(self.shown);
+        if let Some(place) = self.batch.get_mut(usize::from(waiting)) {
+            *place = head;
+        }
         self.used_index = self.used_index.wrapping_add(1);
-        // Release: who sees the index sees the entry, the status and the data.
-        self.used.store(memory, INDEX, self.used_index);
-        if let Some(log) = &mut self.log {
-            log.settle(head, self.used_index);
+        if waiting.saturating_add(1) >= BATCH {
+            self.show(memory);
         }
         Ok(true)
     }
 
-    /// Notifies the driver of what was used since it was last, where it wants
-    /// to be (`Virtio 1.2 §2.7.7`).
+    /// Has the driver see all requests that were used.
+    #[inline]
+    pub(crate) fn show(&mut self, memory: &DmaTable) {
+        let waiting = self.used_index.wrapping_sub(self.shown);
+        if waiting == 0 {
+            return;
+        }
+        // Release: who sees the index sees the entries, the status and the data.
+        self.used.store(memory, INDEX, self.used_index);
+        if let Some(log) = &mut self.log {
+            let heads = self.batch.iter().take(usize::from(waiting));
+            log.settle(heads, self.used_index);
+        }
+        self.shown = self.used_index;
+    }
+
+    /// Shows the driver what was used, and notifies it of that, where it wants to
+    /// be (`Virtio 1.2 §2.7.7`).
     pub(crate) fn signal(&mut self, memory: &DmaTable) {
+        self.show(memory);
         if self.told == self.used_index {
             return;
         }

@@ -27,7 +27,10 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// Gives each virtqueue a turn, and notifies the driver. Returns how many
     /// requests were taken.
     pub(crate) fn serve_rings(&mut self, budget: u32) -> u32 {
-        let count = self.device.queues.rings.served.len();
+        let device = &mut self.device;
+        // What the medium has done is not kept back until more is taken.
+        device.queues.rings.show(&device.memory);
+        let count = device.queues.rings.served.len();
         let mut done = 0_u32;
         for _ in 0..count {
             let left = budget.saturating_sub(done);
