@@ -30,7 +30,8 @@ const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-leve
 const SECONDS: u64 = 60;
 
 /// Runs one target, or all of them one after the other, each for some time or a
-/// number of inputs. What is found goes into the target's corpus.
+/// number of inputs. It begins with the target's corpus, and keeps what it finds among
+/// what was built: what is to stay is copied into the corpus by hand.
 pub(crate) fn run(only: Option<&str>, seconds: Option<u64>, runs: Option<u64>) -> Result<()> {
     let targets: Vec<&str> = match only {
         None => TARGETS.to_vec(),
@@ -57,14 +58,15 @@ pub(crate) fn run(only: Option<&str>, seconds: Option<u64>, runs: Option<u64>) -
     };
     for name in targets {
         let corpus = directory.join("corpus").join(name);
+        let found = built.join("found").join(name);
         let artifacts = directory.join("artifacts").join(name);
-        for path in [&corpus, &artifacts] {
+        for path in [&corpus, &found, &artifacts] {
             std::fs::create_dir_all(path)
                 .with_context(|| format!("cannot make {}", path.display()))?;
         }
         check(
             Command::new(built.join(&triple).join("release").join(name))
-                .arg(&corpus)
+                .args([&found, &corpus])
                 .arg(format!("-artifact_prefix={}/", artifacts.display()))
                 .args(["-timeout=10", "-max_len=4096", "-print_final_stats=1"])
                 .arg(&limit),
