@@ -1,6 +1,6 @@
 //! A server dies, and the next one goes on.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use super::driver::{Driver, Request, SIZE};
 use super::{OK, kind};
@@ -8,10 +8,24 @@ use crate::front::Function;
 use crate::host::Held;
 use crate::media::Ram;
 use crate::virtio::InflightFile;
+use crate::virtio::layout::BlockStatus;
+
+/// What a server leaves: the driver's memory, the file, and what was asked for.
+type Remains = (OwnedFd, OwnedFd, Vec<Request>);
 
 /// Four writes to blocks 0 to 3, of which `done` are answered, and the death of
-/// the server. What is left: the driver's memory, and the file.
-fn die(done: usize) -> (std::os::fd::OwnedFd, std::os::fd::OwnedFd, Vec<Request>) {
+/// the server.
+fn die(done: usize) -> Remains {
+    let (mut driver, file, requests) = asked();
+    driver.controller.media_mut().release = done;
+    driver.controller.poll(64);
+    assert_eq!(driver.used().len(), done);
+    let memory = driver.memory.try_clone().unwrap();
+    (memory, file, requests)
+}
+
+/// A server with four writes under way.
+fn asked() -> (Driver<Held>, OwnedFd, Vec<Request>) {
     let file = InflightFile::create(1, SIZE).unwrap();
     let mapped = InflightFile::map(file.as_fd(), 0, (1, SIZE)).unwrap();
     let memory = Driver::new(Held::default()).memory;
@@ -30,11 +44,25 @@ fn die(done: usize) -> (std::os::fd::OwnedFd, std::os::fd::OwnedFd, Vec<Request>
         driver.offer(requests[index].head);
     }
     driver.controller.poll(64);
-    driver.controller.media_mut().release = done;
-    driver.controller.poll(64);
-    assert_eq!(driver.used().len(), done);
-    let memory = driver.memory.try_clone().unwrap();
-    (memory, file, requests)
+    (driver, file, requests)
+}
+
+#[test]
+fn what_the_driver_was_not_shown_is_served_again() {
+    for used in 0..=4 {
+        let (mut driver, file, requests) = asked();
+        let (rings, memory) = driver.controller.rings();
+        for request in requests.iter().take(used) {
+            rings.complete(0, request.head, BlockStatus::Ok, memory);
+        }
+        assert!(driver.used().is_empty(), "the turn goes on");
+        let mapped = InflightFile::map(file.as_fd(), 0, (1, SIZE)).unwrap();
+        let mut next = Driver::attach(Ram::new(1 << 20).unwrap(), driver.memory);
+        next.start(0, Some(&mapped), false);
+        next.controller.poll(64);
+        assert_eq!(next.commands().len(), 4, "{used} were used");
+        assert_eq!(next.used().len(), 4);
+    }
 }
 
 #[test]
