@@ -13,6 +13,7 @@ use imago::file::File;
 
 use super::super::Extent;
 use super::super::bell::Bell;
+use super::grow::grow;
 
 /// How many requests go on at a time.
 const THREADS: usize = 4;
@@ -149,6 +150,17 @@ impl Desk {
         })
     }
 
+    /// Makes the image `bytes` bytes large, where another has not done so; waits for
+    /// the tasks that threads have begun.
+    pub(super) fn grow(&self, bytes: u64) -> io::Result<()> {
+        // An image that was made to confuse it may make the library panic.
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            let mut image = self.pool.shared.image.write().map_err(|_| broken())?;
+            grow(&mut image, bytes)
+        }));
+        done.unwrap_or_else(|_| Err(no_sense()))
+    }
+
     pub(super) fn submit(&self, slot: usize, task: Task) {
         let to = Arc::clone(&self.returns);
         let shared = &self.pool.shared;
@@ -224,7 +236,7 @@ fn work(shared: &Shared) {
         let done = catch_unwind(AssertUnwindSafe(|| {
             run(shared, task, &mut buffer, &mut syncing)
         }));
-        let result = done.unwrap_or_else(|_| Err(io::Error::other("the image makes no sense")));
+        let result = done.unwrap_or_else(|_| Err(no_sense()));
         let answer = Answer {
             slot,
             buffer,
@@ -238,8 +250,15 @@ fn work(shared: &Shared) {
     }
 }
 
+fn broken() -> io::Error {
+    io::Error::other("the image was given up after an earlier failure")
+}
+
+fn no_sense() -> io::Error {
+    io::Error::other("the image makes no sense")
+}
+
 fn run(shared: &Shared, task: Task, kept: &mut Vec<u8>, syncing: &mut bool) -> io::Result<()> {
-    let broken = || io::Error::other("the image was given up after an earlier failure");
     // Nobody else may use the image while a discard gives clusters back, and the
     // library loses what is written to a new cluster while a part of it is zeroed.
     if let Task::Discard(extents) = &task {
