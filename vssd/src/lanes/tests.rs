@@ -18,7 +18,7 @@ use super::*;
 use crate::ControllerConfig;
 use crate::front::Function as _;
 use crate::host::{BASE, Host, PAGE, PAGES, Pair, io};
-use crate::media::{RawFileOptions, Uring};
+use crate::media::{Ram, RawFileOptions, Uring};
 
 type Several<M> = Lanes<M, Shared, MonotonicClock>;
 
@@ -282,6 +282,53 @@ fn past_the_page_cache_nobody_waits_for_one_who_stands_still() {
     let mut clients: Vec<_> = (1..=6).map(|id| Client::new(&mut host, id)).collect();
     let departures = work(&mut host, &mut clients, 4000, 6);
     assert!(departures > 20, "{departures}");
+}
+
+/// Grows while queues are away and commands are in flight, works in what is new, and
+/// finds what was there before.
+fn grows<M: Parallel + Send + 'static>(medium: M) {
+    let mut host = host_on(2, EAGER, medium, Shared::default());
+    let mut clients: Vec<_> = (1..=6).map(|id| Client::new(&mut host, id)).collect();
+    work(&mut host, &mut clients, 2000, 7);
+    let mut random = Rng::with_seed(8);
+    while !host.controller.are_out() {
+        host.controller.poll(64);
+    }
+    for client in &mut clients {
+        (0..4).for_each(|_| client.ask(&mut host, &mut random));
+        host.ring(&client.pair);
+    }
+    let old = host.controller.controller().media().info().bytes;
+    let grown = host.controller.home().grow(2 * old).unwrap().unwrap();
+    let block_bytes = u64::try_from(BLOCK).unwrap();
+    assert_eq!(grown.blocks, 2 * old / block_bytes);
+    work(&mut host, &mut clients, 1000, 9);
+    let mut before = Vec::new();
+    for client in &mut clients {
+        let blocks = vec![0; client.blocks.len()];
+        before.push((client.base, std::mem::replace(&mut client.blocks, blocks)));
+        client.base += old / block_bytes;
+    }
+    // So that it is lanes who find what is new.
+    while !host.controller.are_out() {
+        host.controller.poll(64);
+    }
+    work(&mut host, &mut clients, 2000, 10);
+    for (client, before) in clients.iter_mut().zip(before) {
+        (client.base, client.blocks) = before;
+    }
+    work(&mut host, &mut clients, 2000, 11);
+}
+
+#[test]
+fn a_medium_grows_while_lanes_work_on_it() {
+    grows(Ram::new(1 << 20).unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let options = RawFileOptions {
+        create: Some(1 << 20),
+        read_only: false,
+    };
+    grows(Uring::open(&dir.path().join("disk"), options).unwrap());
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::state::FileStore;
 use crate::zoned::Injury;
 use crate::{ControllerConfig, Media, ZonedConfig};
 
-fn drive(directory: &Path, config: ControllerConfig) -> Host<RawFile> {
+pub(super) fn drive(directory: &Path, config: ControllerConfig) -> Host<RawFile> {
     let options = RawFileOptions {
         create: Some(16 * MIB),
         read_only: false,
