@@ -18,13 +18,18 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// Serves `disk`, which may bring more arguments.
+    /// Serves `disk`, which may bring more arguments, as an NVMe drive.
     pub(crate) fn start(disk: &[&str]) -> Self {
+        Self::start_as("--vfio-user", disk)
+    }
+
+    /// Serves `disk` by way of `front`.
+    pub(crate) fn start_as(front: &str, disk: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let child = vssd()
             .arg("serve")
             .args(disk)
-            .args(["--vfio-user", "s"])
+            .args([front, "s"])
             .current_dir(directory.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
