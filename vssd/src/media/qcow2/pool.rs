@@ -179,8 +179,17 @@ impl Desk {
 
     /// The next answer, if there is one.
     pub(super) fn answer(&self) -> Option<Answer> {
-        self.returns.bell.hear();
-        self.answers.try_recv().ok()
+        if let Ok(answer) = self.answers.try_recv() {
+            return Some(answer);
+        }
+        let bell = &self.returns.bell;
+        bell.hear();
+        let answer = self.answers.try_recv().ok();
+        if answer.is_some() {
+            // There may be more, and whoever asks may sleep before he has them.
+            bell.ring();
+        }
+        answer
     }
 
     /// The next answer, of which there is one to come.
@@ -318,4 +327,46 @@ fn run(shared: &Shared, task: Task, kept: &mut Vec<u8>, syncing: &mut bool) -> i
         *syncing = false;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    use super::super::files::{self, Gate};
+    use super::*;
+
+    fn is_told(desk: &Desk) -> bool {
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        poll(&mut [PollFd::new(desk, PollFlags::IN)], Some(&now)).unwrap() > 0
+    }
+
+    /// Whoever takes one answer only sleeps with a good conscience.
+    #[test]
+    fn an_answer_that_is_left_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk");
+        files::create(&path, 1 << 20, None).unwrap();
+        let (image, _file) = files::open(&path, true, Gate::new(false)).unwrap();
+        let desk = Desk::open(FormatAccess::new(image)).unwrap();
+        for slot in [1, 2] {
+            let answer = Answer {
+                slot,
+                buffer: Vec::new(),
+                result: Ok(()),
+                syncing: false,
+            };
+            desk.returns.answers.send(answer).unwrap();
+            desk.returns.bell.ring();
+        }
+        for slot in [1, 2] {
+            assert!(is_told(&desk));
+            assert_eq!(desk.answer().unwrap().slot, slot);
+        }
+        assert!(desk.answer().is_none());
+        assert!(!is_told(&desk));
+    }
 }
