@@ -14,9 +14,10 @@ pub(super) fn grow(image: &mut FormatAccess<File>, bytes: u64) -> io::Result<()>
     if old >= bytes {
         return Ok(());
     }
-    // The table of the tables that say where data is moves. The library has no barrier
-    // between the table and the header that names it; with all else on disk before, the
-    // two are there at once, and nothing is written to where the table was until then.
+    // The table of the tables that say where data is moves, and the library has no
+    // barrier between the new one and the header that names it: a loss of power between
+    // the two may cost the image. With all else on disk before, there is little between
+    // them, and nothing is written to where the old one was until both are on disk.
     image.flush()?;
     image.sync()?;
     image.resize_grow(bytes, PreallocateMode::None)?;
