@@ -103,6 +103,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         }
         let device = &mut self.device;
         let there = device.namespaces.media().bytes;
+        device.namespaces.clear();
         for saved in state.namespaces {
             let nsid = NamespaceId(saved.nsid);
             let end = saved.offset.checked_add(saved.bytes);
@@ -118,7 +119,6 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             };
             let mut namespace = device.namespaces.blank(nsid, extent);
             fill(&mut namespace, saved)?;
-            device.namespaces.delete(nsid);
             device.namespaces.put(namespace);
         }
         // An image that has grown makes room for the one who has all of it.

@@ -316,6 +316,11 @@ impl Namespaces {
         Some(nsid)
     }
 
+    /// Removes all.
+    pub(crate) fn clear(&mut self) {
+        self.list.fill_with(|| None);
+    }
+
     /// Removes a namespace; its part of the medium is returned.
     pub(crate) fn delete(&mut self, nsid: NamespaceId) -> Option<Extent> {
         let namespace = self.list.get_mut(Self::index(nsid))?.take()?;

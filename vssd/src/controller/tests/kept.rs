@@ -79,6 +79,24 @@ fn namespaces_features_and_damage_survive_a_restart() {
     assert!(status.same_code(Status::UNRECOVERED_READ_ERROR));
 }
 
+/// A new drive has one namespace; this one has another.
+#[test]
+fn a_namespace_that_was_removed_stays_away_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let start = || drive(directory.path(), ControllerConfig::default());
+    let mut host = start();
+    let half = 8 * MIB / 512;
+    host.controller
+        .resize_namespace(NamespaceId(1), half)
+        .unwrap();
+    let two = host.controller.add_namespace(half, 0).unwrap();
+    host.controller.remove_namespace(NamespaceId(1)).unwrap();
+    drop(host);
+    let host = start();
+    let there: Vec<_> = host.controller.namespaces().map(|it| it.nsid).collect();
+    assert_eq!(there, [two]);
+}
+
 #[test]
 fn states_of_other_drives_and_other_files_are_refused() {
     let directory = tempfile::tempdir().unwrap();
