@@ -12,7 +12,8 @@ use traces::Resolution;
 
 use crate::Answer;
 use crate::device::size;
-use crate::live::{RecordStatus, Recorded, Snapped, Stats};
+use crate::disk::parse_bytes;
+use crate::live::{RecordStatus, Recorded, Resized, Snapped, Stats};
 use crate::serve::Label;
 use crate::serve::payload::PayloadChoice;
 use crate::trace::{duration, parse_resolution};
@@ -20,7 +21,7 @@ use crate::trace::{duration, parse_resolution};
 /// How long a server may take: longer than it gives a medium.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Steer a virtual SSD that is being served: recordings, snapshots, numbers.
+/// Steer a virtual SSD that is being served: recordings, snapshots, its size, numbers.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example: record a minute of a guest that runs, then keep its disk as it is now.
@@ -60,6 +61,23 @@ Example: vssd ctl /tmp/ctl.sock snapshot disk-2.qcow2")]
     Snapshot {
         /// The image to make; there is none yet.
         file: PathBuf,
+    },
+    /// Make the drive larger, while the guest works.
+    #[command(after_help = "\
+An image or memory grows; a real drive (a logical volume, say) has grown before, and
+SIZE is what it has. The namespace that has all of the drive grows with it, and the
+guest is told: Linux sees the new size at once, by NVMe and by virtio. Partitions and
+file systems are the guest's to grow. Nothing becomes smaller. If the server was
+started with --create, give that the new size the next time.
+
+Example: vssd ctl /tmp/ctl.sock resize 128G")]
+    Resize {
+        /// The size that it is to have, such as 128G.
+        #[arg(value_parser = parse_bytes)]
+        size: u64,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -117,6 +135,14 @@ pub(crate) fn run(arguments: &CtlArguments) -> Result<Answer> {
             let params = json!({"file": absolute(file)?});
             let snapped: Snapped = ask(&mut server, "snapshot", &params)?;
             println!("{}", told(&snapped));
+        }
+        Action::Resize { size, json } => {
+            let params = json!({"bytes": size});
+            if *json {
+                print_json(&server.call("resize", &params)?);
+            } else {
+                println!("{}", grown(&ask(&mut server, "resize", &params)?));
+            }
         }
     }
     Ok(Answer::Yes)
@@ -198,6 +224,24 @@ fn told(snapped: &Snapped) -> String {
         duration(snapped.paused_ns),
         snapped.file,
         snapped.serial
+    )
+}
+
+fn grown(resized: &Resized) -> String {
+    let space = match &resized.namespace {
+        Some(namespace) => format!(
+            "namespace {} has {} blocks of {} bytes, and the guest is told",
+            namespace.nsid, namespace.blocks, namespace.block_bytes
+        ),
+        None => "no namespace has grown with it: what is new is space for another (`vssd device \
+                 namespace create`)"
+            .to_owned(),
+    };
+    format!(
+        "{} has {} now, and had {}\n{space}",
+        resized.disk,
+        size(resized.bytes),
+        size(resized.before_bytes)
     )
 }
 

@@ -116,3 +116,24 @@ pub(crate) struct Snapped {
     /// How long the drive stood still.
     pub(crate) paused_ns: u64,
 }
+
+/// A drive that has grown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Resized {
+    /// The image that is written to, or what the disk is else.
+    pub(crate) disk: String,
+    /// Its size before, and now.
+    pub(crate) before_bytes: u64,
+    pub(crate) bytes: u64,
+    /// The namespace that has all of the drive, and grew with it; none where what is new
+    /// is space for another.
+    pub(crate) namespace: Option<ResizedNamespace>,
+}
+
+/// A namespace, as it is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ResizedNamespace {
+    pub(crate) nsid: u32,
+    pub(crate) blocks: u64,
+    pub(crate) block_bytes: u32,
+}

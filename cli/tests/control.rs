@@ -1,39 +1,20 @@
 //! A drive that is looked at and steered while a driver works on it.
 
 mod common;
+#[path = "common/ctl.rs"]
+mod ctl;
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use common::{Served, vssd};
+use ctl::{complains, says};
 use serde_json::Value;
 use traces::{CommandRecord, Reader, Record};
-
-/// A `vssd` in the directory of `served`, to its end.
-fn run(served: &Served, words: &[&str]) -> Output {
-    let mut command = vssd();
-    command.args(words).current_dir(served.directory.path());
-    command.output().unwrap()
-}
-
-/// What it prints, where it is to succeed.
-fn says(served: &Served, words: &[&str]) -> String {
-    let output = run(served, words);
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{words:?}: {error}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// What it complains of, where it is to fail.
-fn complains(served: &Served, words: &[&str]) -> String {
-    let output = run(served, words);
-    assert_eq!(output.status.code(), Some(2), "{words:?}");
-    String::from_utf8(output.stderr).unwrap()
-}
 
 /// A load on the drive, in the background.
 fn load(served: &Served, words: &[&str]) -> Child {
@@ -183,7 +164,7 @@ fn a_server_that_was_killed_keeps_its_traces_and_goes_on() {
     served.child.wait().unwrap();
     let directory = std::mem::replace(&mut served.directory, tempfile::tempdir().unwrap());
 
-    let mut again = Served::start_in(directory, &disk);
+    let mut again = Served::start_in(directory, "--vfio-user", &disk);
     assert!(load(&again, &["--count", "300"]).wait().unwrap().success());
     stop(&mut again);
     assert_eq!(commands(&again, "day.vtr").len(), 700);
@@ -401,35 +382,47 @@ fn top_prints_a_second_as_text() {
 
 /// A worker that waits for a virtio client, without end, is reached.
 #[test]
-fn a_virtio_disk_without_a_guest_is_recorded() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut server = vssd()
-        .args(["serve", "ram:16M", "--vhost-user", "v", "--control", "c"])
-        .current_dir(directory.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    for _ in 0..600 {
-        if directory.path().join("c").exists() {
-            break;
-        }
-        wait_a_moment();
-    }
-    let ctl = |words: &[&str]| {
-        let output = vssd()
-            .arg("ctl")
-            .arg("c")
-            .args(words)
-            .current_dir(directory.path())
-            .output()
-            .unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    };
-    assert!(ctl(&["record", "start", "a.vtr"]).contains("recording into a.vtr"));
-    assert!(ctl(&["record", "stop"]).contains("recorded 0 commands"));
-    drop(server.kill());
-    drop(server.wait());
-    let reader = Reader::open(directory.path().join("a.vtr")).unwrap();
+fn a_virtio_disk_without_a_guest_is_recorded_and_grows() {
+    let served = Served::start_as("--vhost-user", &["ram:16M", "--control", "c"]);
+    let said = says(&served, &["ctl", "c", "record", "start", "a.vtr"]);
+    assert!(said.contains("recording into a.vtr"), "{said}");
+    let said = says(&served, &["ctl", "c", "resize", "32M"]);
+    assert!(said.contains("ram has 32 MiB now"), "{said}");
+    let said = says(&served, &["ctl", "c", "record", "stop"]);
+    assert!(said.contains("recorded 0 commands"), "{said}");
+    let reader = Reader::open(served.file("a.vtr")).unwrap();
     assert!(!reader.is_recovered());
+}
+
+#[test]
+fn a_drive_grows_under_load_and_nothing_is_lost() {
+    for disk in [&["ram:16M"][..], &["disk.qcow2", "--create", "16M"]] {
+        let more = ["--control", "c", "--workers", "2"];
+        let served = Served::start(&[disk, &more].concat());
+        let verified = [
+            "--read",
+            "50",
+            "--time",
+            "60s",
+            "--set",
+            "verify=true",
+            "--workers",
+            "2",
+        ];
+        let load = load(&served, &verified);
+        says(&served, &["ctl", "c", "record", "start", "a.vtr"]);
+        for size in ["17M", "18M", "64M"] {
+            wait_for_commands(&served, 500);
+            let said = says(&served, &["ctl", "c", "resize", size]);
+            assert!(said.contains("namespace 1 has"), "{said}");
+        }
+        wait_for_commands(&served, 500);
+        says(&served, &["ctl", "c", "record", "stop"]);
+        interrupt(&load);
+        let output = load.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}");
+        assert!(said.contains(" and right; 0 were wrong"), "{said}");
+        assert!(commands(&served, "a.vtr").len() > 1500);
+    }
 }

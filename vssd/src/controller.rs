@@ -20,6 +20,7 @@ use crate::command::{Command, is_directed, is_simple};
 use crate::device::{Device, Parts, Role};
 use crate::lifecycle::Change;
 use crate::media::Submission;
+use crate::namespace::Namespace;
 use crate::registers::AMS_WEIGHTED;
 use crate::ticket::Ticket;
 use crate::{
@@ -40,6 +41,16 @@ pub struct NamespaceSummary {
     pub blocks: u64,
     /// Size of a block's data, bytes.
     pub block_bytes: u32,
+}
+
+impl NamespaceSummary {
+    const fn of(namespace: &Namespace) -> Self {
+        Self {
+            nsid: namespace.nsid,
+            blocks: namespace.blocks,
+            block_bytes: namespace.block_bytes,
+        }
+    }
 }
 
 /// One NVMe function, whose namespaces are parts of `M`, observed by `T`, in the time of
@@ -407,11 +418,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         let namespaces = self.device.namespaces.iter();
         namespaces
             .filter(|namespace| namespace.attached)
-            .map(|namespace| NamespaceSummary {
-                nsid: namespace.nsid,
-                blocks: namespace.blocks,
-                block_bytes: namespace.block_bytes,
-            })
+            .map(NamespaceSummary::of)
     }
 
     /// What the controller was made to be.

@@ -54,6 +54,16 @@ pub enum VssdError {
         /// The size of a block, bytes.
         block_bytes: u32,
     },
+    /// A medium is not as large as it was to be made.
+    #[error("cannot grow {media} to {bytes} bytes: {source}")]
+    Grow {
+        /// The medium.
+        media: String,
+        /// The size it was to have, bytes.
+        bytes: u64,
+        /// What keeps it from that, and what can be done.
+        source: io::Error,
+    },
     /// Memory for a RAM medium could not be had.
     #[error("cannot reserve {bytes} bytes of memory for a RAM disk: {source}")]
     Ram {
@@ -110,4 +120,15 @@ pub enum VssdError {
         /// The size it was to have, bytes.
         wanted: u64,
     },
+}
+
+impl VssdError {
+    /// [`VssdError::Grow`], of the medium called `media`.
+    pub(crate) fn not_grown(media: &str, bytes: u64, source: io::Error) -> Self {
+        Self::Grow {
+            media: media.to_owned(),
+            bytes,
+            source,
+        }
+    }
 }

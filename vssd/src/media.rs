@@ -35,7 +35,7 @@ use std::os::fd::BorrowedFd;
 
 use nvme::Status;
 
-use crate::{Segments, Ticket};
+use crate::{Segments, Ticket, VssdError};
 
 /// What a medium is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,8 +196,21 @@ pub trait Media {
     /// What it is, for a person: a path, or `ram`.
     fn name(&self) -> &str;
 
-    /// What it is, for the controller. It does not change.
+    /// What it is, for the controller. Only [`Media::grow`] changes it.
     fn info(&self) -> MediaInfo;
+
+    /// Makes it `bytes` bytes large, which is not less than it is. What is new reads
+    /// as zeroes, but for a drive, which has there what it has. Each handle on it is
+    /// told: the first one does it, and the others take note.
+    ///
+    /// # Errors
+    ///
+    /// [`VssdError::Grow`], which says what can be done instead; the medium is as it
+    /// was.
+    fn grow(&mut self, bytes: u64) -> Result<(), VssdError> {
+        let fixed = io::Error::other("its size is fixed: serve a larger one");
+        Err(VssdError::not_grown(self.name(), bytes, fixed))
+    }
 
     /// Starts `request`, and hands `ticket` back once it is done.
     ///

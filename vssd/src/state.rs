@@ -103,7 +103,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         }
         let device = &mut self.device;
         let there = device.namespaces.media().bytes;
-        let alone = state.namespaces.len() == 1;
+        device.namespaces.clear();
         for saved in state.namespaces {
             let nsid = NamespaceId(saved.nsid);
             let end = saved.offset.checked_add(saved.bytes);
@@ -119,22 +119,10 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             };
             let mut namespace = device.namespaces.blank(nsid, extent);
             fill(&mut namespace, saved)?;
-            // An image that has grown makes room for the one who has all of it.
-            if alone && namespace.extent.bytes == state.bytes && there > state.bytes {
-                namespace.extent.bytes = there;
-                if namespace.zones.is_none() {
-                    let format = device
-                        .config
-                        .formats
-                        .get(usize::from(namespace.settings.index));
-                    namespace.blocks = format.map_or(namespace.blocks, |format| {
-                        format.blocks_in(namespace.extent.bytes)
-                    });
-                }
-            }
-            device.namespaces.delete(nsid);
             device.namespaces.put(namespace);
         }
+        // An image that has grown makes room for the one who has all of it.
+        device.namespaces.take_growth(state.bytes);
         device.features.restore(&state.features);
         device.health = state.health;
         if !state.clean {

@@ -200,6 +200,9 @@ pub(crate) trait Attachment: AsFd {
     /// A sleep has ended.
     fn woke(&mut self, _function: &mut dyn Function) {}
 
+    /// The function was nudged: it may be another than the client knows.
+    fn nudged(&mut self, _function: &mut dyn Function) {}
+
     /// Handles what the client wants; returns how many requests that were. It
     /// does not wait.
     fn service(&mut self, function: &mut dyn Function) -> Result<usize, Self::Error>;
@@ -260,6 +263,7 @@ pub(crate) fn drive<F: Attachment>(
         }
         if stop.take_nudge() {
             function.nudged();
+            front.nudged(function);
         }
         let done = function.poll(BUDGET);
         let now_ns = function.now_ns();

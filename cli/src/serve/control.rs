@@ -7,6 +7,7 @@
 //! | `record_start` | `file`, and `overwrite`, `resolution_ns`, `payload`, `labels` | as `record_status` |
 //! | `record_stop` | none | what the trace has: [`Recorded`] |
 //! | `snapshot` | `file` | what stays, and where it goes on: [`Snapped`] |
+//! | `resize` | `bytes` | how large it was and is: [`Resized`](crate::live::Resized) |
 //!
 //! Paths are the server's. One change goes on at a time.
 
@@ -78,6 +79,12 @@ struct SnapshotTo {
     file: PathBuf,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResizeTo {
+    bytes: u64,
+}
+
 impl Methods for Control {
     fn call(&self, method: &str, params: &Value) -> Result<Value, Refusal> {
         match method {
@@ -86,11 +93,12 @@ impl Methods for Control {
             "record_start" => self.record_start(parsed(method, params)?),
             "record_stop" => self.record_stop(),
             "snapshot" => self.snapshot(&parsed::<SnapshotTo>(method, params)?.file),
+            "resize" => self.resize(parsed::<ResizeTo>(method, params)?.bytes),
             _ => Err(Refusal::new(
                 Refusal::METHOD_NOT_FOUND,
                 format!(
                     "there is no method {method}: call stats, record_status, record_start, \
-                     record_stop or snapshot"
+                     record_stop, snapshot or resize"
                 ),
             )),
         }
@@ -226,6 +234,12 @@ impl Control {
         let answer = recorded.map_err(no).and_then(|recorded| told(&recorded));
         super::recorded::tell_end(ended);
         answer
+    }
+
+    fn resize(&self, bytes: u64) -> Result<Value, Refusal> {
+        let _alone = self.alone()?;
+        let resized = self.desk.ask(|reply| Ask::Grow(bytes, reply));
+        told(&resized.and_then(|resized| resized).map_err(no)?)
     }
 
     fn snapshot(&self, file: &Path) -> Result<Value, Refusal> {

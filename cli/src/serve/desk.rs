@@ -22,6 +22,7 @@ use vssd::worker::StopHandle;
 
 use super::Label;
 use super::payload::PayloadChoice;
+use crate::live::Resized;
 
 /// How long a worker may take for an answer. It has limits of its own for what
 /// waits for a medium.
@@ -45,6 +46,8 @@ pub(crate) enum Ask {
     GoOn(Box<Qcow2>, Option<PathBuf>, Sender<Option<Box<dyn Send>>>),
     /// Go on as before.
     Release,
+    /// Be so many bytes large.
+    Grow(u64, Sender<Result<Resized, Refused>>),
 }
 
 /// Why the worker does not do it, for a person.

@@ -14,8 +14,9 @@ use vssd::FileStore;
 use vssd::front::Function as _;
 use vssd::media::{Parallel, Qcow2, Snapshot};
 
-use super::desk::{Ask, Closed, DiskState};
+use super::desk::{Ask, Closed, DiskState, Refused};
 use super::recorded::Recorded;
+use crate::live::{Resized, ResizedNamespace};
 
 /// How long a recording that is closed waits for commands in flight, nanoseconds.
 const CLOSING_NS_MAX: u64 = 5_000_000_000;
@@ -33,7 +34,7 @@ pub(super) struct Closing {
 /// A medium that is to stand still, or does.
 pub(super) struct Holding {
     /// Who waits for it; none once it does.
-    reply: Option<Sender<Result<(), String>>>,
+    reply: Option<Sender<Result<(), Refused>>>,
     pub(super) until_ns: u64,
 }
 
@@ -68,6 +69,7 @@ impl<M: Snapshot + Parallel + Send + 'static> Recorded<M> {
                     drop(reply.send(self.go_on_in(*top, store.as_deref())));
                 }
                 Ask::Release => self.release(),
+                Ask::Grow(bytes, reply) => drop(reply.send(self.grow(bytes))),
             }
         }
         self.attend();
@@ -82,6 +84,27 @@ impl<M: Snapshot + Parallel + Send + 'static> Recorded<M> {
             read_only: info.read_only,
             serial: controller.config().serial.clone(),
         }
+    }
+
+    /// Has the drive, and the namespace that has all of it, be `bytes` bytes large. What
+    /// goes on goes on; the medium is one again meanwhile.
+    fn grow(&mut self, bytes: u64) -> Result<Resized, Refused> {
+        let controller = self.drive.home();
+        let before_bytes = controller.media().info().bytes;
+        let grown = controller.grow(bytes);
+        let namespace = grown.map_err(|error| error.to_string())?;
+        let disk = controller.media().name().to_owned();
+        log::info!("{disk} has {bytes} bytes now");
+        Ok(Resized {
+            disk,
+            before_bytes,
+            bytes,
+            namespace: namespace.map(|namespace| ResizedNamespace {
+                nsid: namespace.nsid.0,
+                blocks: namespace.blocks,
+                block_bytes: namespace.block_bytes,
+            }),
+        })
     }
 
     /// Has the recording take no command that is fetched later.

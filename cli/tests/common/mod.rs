@@ -18,17 +18,22 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// Serves `disk`, which may bring more arguments.
+    /// Serves `disk`, which may bring more arguments, as an NVMe drive.
     pub(crate) fn start(disk: &[&str]) -> Self {
-        Self::start_in(tempfile::tempdir().unwrap(), disk)
+        Self::start_as("--vfio-user", disk)
+    }
+
+    /// Serves `disk` by way of `front`.
+    pub(crate) fn start_as(front: &str, disk: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), front, disk)
     }
 
     /// The same, in a directory that may hold something already.
-    pub(crate) fn start_in(directory: tempfile::TempDir, disk: &[&str]) -> Self {
+    pub(crate) fn start_in(directory: tempfile::TempDir, front: &str, disk: &[&str]) -> Self {
         let child = vssd()
             .arg("serve")
             .args(disk)
-            .args(["--vfio-user", "s"])
+            .args([front, "s"])
             .current_dir(directory.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -233,8 +233,14 @@ impl Options {
         extra: &[String],
         iommu: bool,
     ) -> Result<(), KitError> {
-        // A panic ends the run at once, and with it everyone's wait.
-        let mut words = vec!["console=ttyS0", "panic=-1", COUNT_EMPTY_FLUSHES];
+        // A panic ends the run at once, and with it everyone's wait. On a busy host the
+        // emulated timer is late, which the kernel takes for a broken one.
+        let mut words = vec![
+            "console=ttyS0",
+            "panic=-1",
+            "no_timer_check",
+            COUNT_EMPTY_FLUSHES,
+        ];
         match root {
             Root::Drive => words.push("root=first-drive"),
             Root::Tools => words.push("root=/dev/vda"),

@@ -157,7 +157,7 @@ impl SystemPartition {
             (
                 "loader/entries/vssd.conf",
                 "title vssd\nlinux /vmlinuz\ninitrd /initramfs.img\n\
-                 options console=ttyS0 panic=-1\n",
+                 options console=ttyS0 panic=-1 no_timer_check\n",
             ),
         ] {
             let copy = scratch.path("text");

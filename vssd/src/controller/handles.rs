@@ -4,9 +4,9 @@
 use traces::{Clock, Tap};
 
 use super::Controller;
-use crate::Media;
 use crate::media::Sink;
 use crate::ticket::Ticket;
+use crate::{Media, VssdError};
 
 /// Further handles on a medium.
 #[derive(Debug)]
@@ -53,6 +53,13 @@ impl<M: Media> Handles<M> {
     /// Drops those that have no request.
     pub(super) fn drop_idle(&mut self) {
         self.all.retain(|handle| handle.pending() > 0);
+    }
+
+    /// As [`Media::grow`].
+    pub(super) fn grow(&mut self, bytes: u64) -> Result<(), VssdError> {
+        self.all
+            .iter_mut()
+            .try_for_each(|handle| handle.grow(bytes))
     }
 
     pub(super) fn pending(&self) -> usize {

@@ -4,9 +4,11 @@
 use nvme::{Lba, NamespaceId, Status};
 use traces::{Clock, Tap};
 
-use crate::namespace::{FormatSettings, NewNamespace};
+use crate::controller::NamespaceSummary;
+use crate::device::Device;
+use crate::namespace::{FormatSettings, Namespace, NewNamespace};
 use crate::zoned::Injury;
-use crate::{Controller, Media};
+use crate::{Controller, Media, VssdError};
 
 impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// Adds a namespace of `blocks` blocks in the LBA format `format` (an index
@@ -66,6 +68,34 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         Ok(())
     }
 
+    /// Makes the medium `bytes` bytes large, and with it the namespace that has all
+    /// of it, which is returned, and of which the host is told. Where there is none,
+    /// or one that cannot be resized, what is new is space for other namespaces.
+    /// What is in flight goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`VssdError::Grow`], where `bytes` is less than there is, or no whole blocks;
+    /// where a format or a sanitize operation goes on; and what the medium says.
+    pub fn grow(&mut self, bytes: u64) -> Result<Option<NamespaceSummary>, VssdError> {
+        if let Some(why) = self.device.keeps_from_growing(bytes) {
+            let source = std::io::Error::other(why);
+            return Err(VssdError::not_grown(self.media.name(), bytes, source));
+        }
+        self.media.grow(bytes)?;
+        self.handles.grow(bytes)?;
+        let namespaces = &mut self.device.namespaces;
+        let before = namespaces.media().bytes;
+        namespaces.set_media(self.media.info());
+        self.device.changed = true;
+        let nsid = namespaces.take_growth(before);
+        if let Some(nsid) = nsid.filter(|_| before < bytes) {
+            self.device.note_namespace(nsid);
+        }
+        let namespace = nsid.and_then(|nsid| self.device.namespaces.get(nsid));
+        Ok(namespace.map(NamespaceSummary::of))
+    }
+
     /// Has the zone at `zone` fail, as worn zones do, and tells the host.
     ///
     /// # Errors
@@ -87,5 +117,29 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         self.device.note_zones();
         self.device.changed = true;
         Ok(())
+    }
+}
+
+impl<T: Tap, C: Clock> Device<T, C> {
+    /// Why the medium is not to be `bytes` bytes large; none where it may.
+    fn keeps_from_growing(&self, bytes: u64) -> Option<String> {
+        let there = self.namespaces.media().bytes;
+        let block_bytes = self.config.block_bytes;
+        if bytes < there {
+            return Some(format!(
+                "it has {there}, and is not made smaller: what stands at its end would be lost; \
+                 copy what is to stay to a smaller image"
+            ));
+        }
+        if !bytes.is_multiple_of(u64::from(block_bytes)) {
+            return Some(format!(
+                "it is made of blocks of {block_bytes}: give a multiple of that"
+            ));
+        }
+        let is_formatted = |namespace: &Namespace| namespace.formatting.is_some();
+        if self.sanitize.is_due() || self.namespaces.iter().any(is_formatted) {
+            return Some("it is being erased: try again when that has ended".to_owned());
+        }
+        None
     }
 }

@@ -1,5 +1,6 @@
 mod coverage;
 mod fuzz;
+mod growth;
 mod io;
 mod kept;
 mod memory;

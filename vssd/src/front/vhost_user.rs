@@ -27,7 +27,8 @@
 //! threads of its own that sleep on eventfds, and a lock for each batch.
 //!
 //! While there is work, the worker looks at the rings, and has guests not kick;
-//! before it sleeps, it asks to be kicked. There is no migration (no log of
+//! before it sleeps, it asks to be kicked. That the drive has another size is told by
+//! the channel that a client may send for it. There is no migration (no log of
 //! dirty pages), and no packed virtqueues.
 
 mod config;

@@ -18,7 +18,7 @@ use super::*;
 use crate::ControllerConfig;
 use crate::front::Function as _;
 use crate::host::{BASE, Host, PAGE, PAGES, Pair, io};
-use crate::media::{RawFileOptions, Uring};
+use crate::media::{Ram, RawFileOptions, Uring};
 
 type Several<M> = Lanes<M, Shared, MonotonicClock>;
 
@@ -207,7 +207,11 @@ fn disturb<M: Parallel + Send + 'static>(
     }
 }
 
-/// Works until `commands` have completed; how often queues were seen away.
+/// Times that queues are to be seen away.
+const DEPARTURES: u32 = 20;
+
+/// Works until `commands` have completed and queues were away often enough, which may
+/// take more commands on a busy machine; how often they were seen away.
 fn work<M: Parallel + Send + 'static>(
     host: &mut Host<M, Several<M>>,
     clients: &mut [Client],
@@ -217,10 +221,13 @@ fn work<M: Parallel + Send + 'static>(
     let mut random = Rng::with_seed(seed);
     let spare = host.pages(1);
     let (mut reaped, mut departures, mut were_out) = (0, 0, false);
-    let mut disturbances = 60;
-    while reaped < commands || clients.iter().any(|client| !client.in_flight.is_empty()) {
+    let is_done = |reaped, departures| {
+        reaped >= commands && (departures > DEPARTURES || reaped > 100 * commands)
+    };
+    while !is_done(reaped, departures) || clients.iter().any(|client| !client.in_flight.is_empty())
+    {
         for client in &mut *clients {
-            if reaped < commands {
+            if !is_done(reaped, departures) {
                 for _ in 0..random.u8(..4) {
                     client.ask(host, &mut random);
                 }
@@ -232,8 +239,7 @@ fn work<M: Parallel + Send + 'static>(
         let are_out = host.controller.are_out();
         departures += u32::from(are_out && !were_out);
         were_out = are_out;
-        if disturbances > 0 && random.u16(..200) == 0 {
-            disturbances -= 1;
+        if !is_done(reaped, departures) && random.u16(..200) == 0 {
             disturb(host, &mut random, spare);
         }
         if !are_out {
@@ -251,7 +257,7 @@ fn all_commands_complete_once_and_right_while_queues_come_and_go() {
         let mut host = host(threads, EAGER, store);
         let mut clients: Vec<_> = (1..=6).map(|id| Client::new(&mut host, id)).collect();
         let departures = work(&mut host, &mut clients, 20_000, seed);
-        assert!(departures > 20, "{departures}");
+        assert!(departures > DEPARTURES, "{departures}");
         host.controller.home();
         let commands = log.take();
         let mut sequence: Vec<_> = commands.iter().map(|record| record.sequence).collect();
@@ -281,7 +287,54 @@ fn past_the_page_cache_nobody_waits_for_one_who_stands_still() {
     let mut host = host_on(2, EAGER, medium, Shared::default());
     let mut clients: Vec<_> = (1..=6).map(|id| Client::new(&mut host, id)).collect();
     let departures = work(&mut host, &mut clients, 4000, 6);
-    assert!(departures > 20, "{departures}");
+    assert!(departures > DEPARTURES, "{departures}");
+}
+
+/// Grows while queues are away and commands are in flight, works in what is new, and
+/// finds what was there before.
+fn grows<M: Parallel + Send + 'static>(medium: M) {
+    let mut host = host_on(2, EAGER, medium, Shared::default());
+    let mut clients: Vec<_> = (1..=6).map(|id| Client::new(&mut host, id)).collect();
+    work(&mut host, &mut clients, 2000, 7);
+    let mut random = Rng::with_seed(8);
+    while !host.controller.are_out() {
+        host.controller.poll(64);
+    }
+    for client in &mut clients {
+        (0..4).for_each(|_| client.ask(&mut host, &mut random));
+        host.ring(&client.pair);
+    }
+    let old = host.controller.controller().media().info().bytes;
+    let grown = host.controller.home().grow(2 * old).unwrap().unwrap();
+    let block_bytes = u64::try_from(BLOCK).unwrap();
+    assert_eq!(grown.blocks, 2 * old / block_bytes);
+    work(&mut host, &mut clients, 1000, 9);
+    let mut before = Vec::new();
+    for client in &mut clients {
+        let blocks = vec![0; client.blocks.len()];
+        before.push((client.base, std::mem::replace(&mut client.blocks, blocks)));
+        client.base += old / block_bytes;
+    }
+    // So that it is lanes who find what is new.
+    while !host.controller.are_out() {
+        host.controller.poll(64);
+    }
+    work(&mut host, &mut clients, 2000, 10);
+    for (client, before) in clients.iter_mut().zip(before) {
+        (client.base, client.blocks) = before;
+    }
+    work(&mut host, &mut clients, 2000, 11);
+}
+
+#[test]
+fn a_medium_grows_while_lanes_work_on_it() {
+    grows(Ram::new(1 << 20).unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let options = RawFileOptions {
+        create: Some(1 << 20),
+        read_only: false,
+    };
+    grows(Uring::open(&dir.path().join("disk"), options).unwrap());
 }
 
 #[test]

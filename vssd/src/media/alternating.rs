@@ -1,7 +1,7 @@
 //! Several handles on a medium, for tests of it: each request goes to the next.
 
 use super::{Media, MediaInfo, Parallel, Request, Sink, Submission};
-use crate::Ticket;
+use crate::{Ticket, VssdError};
 
 #[derive(Debug)]
 pub(crate) struct Alternating<M> {
@@ -24,6 +24,21 @@ impl<M: Parallel> Media for Alternating<M> {
 
     fn info(&self) -> MediaInfo {
         self.handles[0].info()
+    }
+
+    /// As their owner does it, who drops those that have nothing first.
+    fn grow(&mut self, bytes: u64) -> Result<(), VssdError> {
+        let count = self.handles.len();
+        let mut first = self.handles.remove(0);
+        self.handles.retain(|handle| handle.pending() > 0);
+        let grown = first.grow(bytes);
+        let all = self.handles.iter_mut();
+        let grown = grown.and_then(|()| all.into_iter().try_for_each(|it| it.grow(bytes)));
+        while self.handles.len() + 1 < count {
+            self.handles.push(first.another().unwrap());
+        }
+        self.handles.insert(0, first);
+        grown
     }
 
     fn submit(&mut self, ticket: Ticket, request: Request<'_>) -> Submission {

@@ -33,6 +33,8 @@ pub(crate) enum Action {
     Flush,
     Poll(u32),
     LetGo,
+    /// By so many blocks, and writes what is new.
+    Grow(u64, u8),
 }
 
 /// Random actions on a medium of `blocks` blocks.
@@ -56,6 +58,7 @@ fn actions(blocks: u64) -> impl Strategy<Value = Vec<Action>> {
         1 => Just(Action::Flush),
         3 => (0..40_u32).prop_map(Action::Poll),
         1 => Just(Action::LetGo),
+        1 => (1..300_u64, any::<u8>()).prop_map(|(more, fill)| Action::Grow(more, fill)),
     ];
     prop::collection::vec(action, 1..120)
 }
@@ -251,6 +254,7 @@ impl<M: Media> Tester<M> {
                     .let_go(&mut |ticket, outcome| back.push((ticket, outcome)));
                 self.take(back);
             }
+            Action::Grow(more, fill) => self.grow(more, fill),
             Action::Flush => self.submit(NvmOpcode::FLUSH, &[], false, None, Ok(())),
             Action::Read(at, count, scattered) => {
                 self.submit(NvmOpcode::READ, &[of(at, count)], scattered, None, Ok(()));
@@ -287,6 +291,24 @@ impl<M: Media> Tester<M> {
                 self.submit(opcode, &extents, false, None, Ok(()));
             }
         }
+    }
+
+    /// Grows by `more` blocks, with whatever is under way; writes across the end that
+    /// was, and the last block.
+    fn grow(&mut self, more: u64, fill: u8) {
+        let old = self.media.info().bytes;
+        let new = old + more * BLOCK;
+        if let Err(error) = self.media.grow(new) {
+            // The kernel says how large a drive is.
+            assert!(error.to_string().contains("it is a drive of"), "{error}");
+            assert_eq!(self.media.info().bytes, old);
+            return;
+        }
+        assert_eq!(self.media.info().bytes, new);
+        self.model.resize(usize::try_from(new).unwrap(), 0);
+        self.act(&Action::Read(old / BLOCK - 1, more.min(128) + 1, false));
+        self.act(&Action::Write(old / BLOCK - 1, 2, false, false, fill));
+        self.act(&Action::Write(new / BLOCK - 1, 1, false, false, fill));
     }
 
     /// Has the model take `data`, or zeroes.

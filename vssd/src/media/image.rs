@@ -1,5 +1,6 @@
 //! Opening a disk image: made where it is wanted, locked, measured.
 
+use std::cmp::Ordering;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd};
@@ -51,18 +52,14 @@ impl Image {
         }
         let opened = open.open(path);
         let opened = opened.map_err(|error| unwritable(error, !options.read_only));
-        let mut file = opened.map_err(failed("open the disk image"))?;
+        let file = opened.map_err(failed("open the disk image"))?;
         Self::lock(&file, path, !options.read_only)?;
         let metadata = file.metadata().map_err(failed("look at the disk image"))?;
-        let there = if metadata.is_file() {
-            metadata.len()
-        } else if metadata.file_type().is_block_device() {
-            file.seek(SeekFrom::End(0))
-                .map_err(failed("find the size of the drive"))?
-        } else {
+        if !metadata.is_file() && !metadata.file_type().is_block_device() {
             let source = io::Error::other("it is neither a regular file nor a block device");
             return Err(failed("use as a disk image")(source));
-        };
+        }
+        let there = size(&file).map_err(failed("find the size of"))?;
         let bytes = match options.create {
             Some(bytes) if there == 0 && metadata.is_file() => {
                 file.set_len(bytes)
@@ -116,6 +113,38 @@ impl Image {
         }
     }
 
+    /// Makes the image `bytes` bytes large, where somebody else has not done so; a
+    /// drive is as large as the kernel says.
+    pub(super) fn grow(&mut self, bytes: u64) -> Result<(), VssdError> {
+        let refused = |source| VssdError::not_grown(&self.name, bytes, source);
+        let there = size(&self.file).map_err(refused)?;
+        let why = match there.cmp(&bytes) {
+            Ordering::Equal => None,
+            Ordering::Greater => Some(format!("it has {there} by now: give that size")),
+            Ordering::Less if self.is_device => Some(format!(
+                "it is a drive of {there}: grow it first (lvextend, for one), and give the size \
+                 that it has then"
+            )),
+            Ordering::Less if self.read_only => Some(format!(
+                "it has {there}, and is served read-only: grow the file, or serve it without \
+                 --read-only"
+            )),
+            // What is new becomes durable with the guest's next flush, as what is
+            // written there does.
+            Ordering::Less => {
+                self.file.set_len(bytes).map_err(refused)?;
+                None
+            }
+        };
+        match why {
+            Some(why) => Err(refused(io::Error::other(why))),
+            None => {
+                self.bytes = bytes;
+                Ok(())
+            }
+        }
+    }
+
     /// The same image, and its lock, which is held until both are gone.
     pub(super) fn another(&self) -> io::Result<Self> {
         Ok(Self {
@@ -135,6 +164,11 @@ impl Image {
             .custom_flags(flags)
             .open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
     }
+}
+
+/// How large a file or a block device is, bytes.
+fn size(mut file: &File) -> io::Result<u64> {
+    file.seek(SeekFrom::End(0))
 }
 
 fn wait_a_moment() {
@@ -203,3 +237,6 @@ pub(super) fn media_error(error: &io::Error, reading: bool) -> MediaError {
         _ => MediaError::Write,
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use super::lock::{self, Locked};
 use super::{Media, MediaInfo, Null, Parallel, Qcow2, Ram, Request, Sink, Submission};
-use crate::Ticket;
+use crate::{Ticket, VssdError};
 
 /// An image that another can build on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,6 +167,13 @@ impl<M: Media> Media for Layered<M> {
         match &self.layer {
             Layer::First(image) => image.info(),
             Layer::Top(image) => image.info(),
+        }
+    }
+
+    fn grow(&mut self, bytes: u64) -> Result<(), VssdError> {
+        match &mut self.layer {
+            Layer::First(image) => image.grow(bytes),
+            Layer::Top(image) => image.grow(bytes),
         }
     }
 

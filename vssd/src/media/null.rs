@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Media, MediaInfo, Parallel, Request, Submission};
-use crate::Ticket;
+use crate::{Ticket, VssdError};
 
 /// A medium that takes every write and leaves the memory of every read as it
 /// is: it shows what the path to it costs.
@@ -31,6 +31,11 @@ impl Media for Null {
             read_only: false,
             volatile_cache: true,
         }
+    }
+
+    fn grow(&mut self, bytes: u64) -> Result<(), VssdError> {
+        self.bytes = bytes;
+        Ok(())
     }
 
     #[inline]

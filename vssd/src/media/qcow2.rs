@@ -12,6 +12,7 @@
 )]
 
 mod files;
+mod grow;
 mod header;
 mod overlay;
 mod pool;
@@ -259,6 +260,17 @@ impl Media for Qcow2 {
             read_only: self.read_only,
             volatile_cache: true,
         }
+    }
+
+    fn grow(&mut self, bytes: u64) -> Result<(), VssdError> {
+        let refused = |source| VssdError::not_grown(&self.name, bytes, source);
+        if self.read_only {
+            let why = "it is served read-only: serve it without --read-only";
+            return Err(refused(io::Error::other(why)));
+        }
+        self.pool.grow(bytes).map_err(refused)?;
+        self.bytes = bytes;
+        Ok(())
     }
 
     fn submit(&mut self, ticket: Ticket, request: Request<'_>) -> Submission {

@@ -6,7 +6,7 @@
 #![expect(
     unsafe_code,
     reason = "several threads have handles on the memory, which is lent as slices; space is given \
-              back by madvise, which takes raw addresses"
+              back by madvise, which takes raw addresses, and grows by mremap, which changes them"
 )]
 
 use std::io;
@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
+use memmap2::{Advice, MmapOptions, MmapRaw, RemapOptions, UncheckedAdvice};
 
 use super::{Extent, Media, MediaError, MediaInfo, Outcome, Parallel, Request, Submission};
 use crate::{Segments, Ticket, VssdError};
@@ -262,6 +262,21 @@ impl Media for Ram {
         }
     }
 
+    fn grow(&mut self, bytes: u64) -> Result<(), VssdError> {
+        if bytes == self.info().bytes {
+            return Ok(());
+        }
+        let refused = |source| VssdError::not_grown("ram", bytes, source);
+        let len =
+            usize::try_from(bytes).map_err(|_| refused(io::ErrorKind::InvalidInput.into()))?;
+        let memory = Arc::get_mut(&mut self.memory)
+            .ok_or_else(|| refused(io::Error::other("other threads work on it: try again")))?;
+        let options = RemapOptions::new().may_move(true);
+        // SAFETY: no file ends before the memory does, as there is none; and nobody
+        // has a part of it, as this is the only handle, and is borrowed.
+        unsafe { memory.map.remap(len, options) }.map_err(refused)
+    }
+
     #[inline]
     fn submit(&mut self, ticket: Ticket, request: Request<'_>) -> Submission {
         let outcome = self.run(request);
@@ -315,6 +330,20 @@ mod tests {
             thread.join().unwrap();
         }
         assert!(!ram.is_shared());
+    }
+
+    #[test]
+    fn it_does_not_grow_under_another_thread() {
+        let mut ram = Ram::new(1 << 20).unwrap();
+        let other = ram.another().unwrap();
+        let error = ram.grow(2 << 20).unwrap_err().to_string();
+        assert!(error.contains("try again"), "{error}");
+        assert_eq!(ram.info().bytes, 1 << 20);
+        drop(other);
+        ram.grow(2 << 20).unwrap();
+        let none = ram.grow(u64::MAX).unwrap_err().to_string();
+        assert!(none.contains("cannot grow ram to"), "{none}");
+        assert_eq!(ram.info().bytes, 2 << 20);
     }
 
     #[test]

@@ -270,6 +270,10 @@ impl Media for RawFile {
         }
     }
 
+    fn grow(&mut self, bytes: u64) -> Result<(), VssdError> {
+        self.image.grow(bytes)
+    }
+
     fn submit(&mut self, ticket: Ticket, request: Request<'_>) -> Submission {
         let writes = matches!(
             request,

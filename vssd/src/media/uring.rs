@@ -320,6 +320,10 @@ impl Media for Uring {
         }
     }
 
+    fn grow(&mut self, bytes: u64) -> Result<(), VssdError> {
+        self.image.grow(bytes)
+    }
+
     fn submit(&mut self, ticket: Ticket, request: Request<'_>) -> Submission {
         let writes = matches!(
             request,

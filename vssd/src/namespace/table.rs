@@ -97,6 +97,11 @@ impl Namespaces {
         self.media
     }
 
+    /// The medium has grown.
+    pub(crate) const fn set_media(&mut self, media: MediaInfo) {
+        self.media = media;
+    }
+
     /// The LBA formats.
     pub(crate) fn formats(&self) -> &[BlockFormat] {
         &self.formats
@@ -292,6 +297,28 @@ impl Namespaces {
             namespace.classify();
         }
         Ok(())
+    }
+
+    /// Has the namespace that had all of a medium of `before` bytes, if one had and can
+    /// be resized, have all of it as it is now. Which one that is.
+    pub(crate) fn take_growth(&mut self, before: u64) -> Option<NamespaceId> {
+        // Less than a granule is no space for another.
+        let has_all =
+            |namespace: &&Namespace| before.saturating_sub(namespace.extent.bytes) < GRANULE;
+        let whole = self.iter().find(has_all)?;
+        let (nsid, there) = (whole.nsid, whole.blocks);
+        let block_bytes = u64::from(whole.block_bytes);
+        let bytes = self.media.bytes.saturating_sub(self.media.bytes % GRANULE);
+        let blocks = bytes.checked_div(block_bytes)?;
+        if blocks > there {
+            self.resize(nsid, blocks).ok()?;
+        }
+        Some(nsid)
+    }
+
+    /// Removes all.
+    pub(crate) fn clear(&mut self) {
+        self.list.fill_with(|| None);
     }
 
     /// Removes a namespace; its part of the medium is returned.

@@ -140,8 +140,15 @@ impl Function for Dial {
     }
 }
 
-/// A front whose requests are bytes; the end of the stream is its end.
-struct Bytes(UnixStream);
+/// A front whose requests are bytes; the end of the stream is its end. It counts how
+/// often it is told of a nudge.
+struct Bytes(UnixStream, Arc<AtomicU64>);
+
+impl Bytes {
+    fn new(stream: UnixStream) -> Self {
+        Self(stream, Arc::default())
+    }
+}
 
 impl AsFd for Bytes {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -154,6 +161,10 @@ impl Attachment for Bytes {
 
     fn events(&self) -> PollFlags {
         PollFlags::IN
+    }
+
+    fn nudged(&mut self, _function: &mut dyn Function) {
+        self.1.fetch_add(1, Ordering::Relaxed);
     }
 
     fn service(&mut self, _function: &mut dyn Function) -> Result<usize, Self::Error> {
@@ -179,7 +190,7 @@ fn polls_in_a_tenth_of_a_second(mut dial: Dial) -> u64 {
             busy_ns: 0,
             ..IdlePolicy::default()
         };
-        let ended = drive(&mut dial, &mut Bytes(front), &handle, policy);
+        let ended = drive(&mut dial, &mut Bytes::new(front), &handle, policy);
         assert!(matches!(ended, Ended::Stopped));
     });
     std::thread::sleep(Duration::from_millis(100));
@@ -245,7 +256,7 @@ fn the_socket_has_its_turn_while_the_controller_is_busy() {
     let stop = StopHandle::new().unwrap();
     let worker = std::thread::spawn(move || {
         let mut dial = Dial::new(true, false, 1);
-        drive(&mut dial, &mut Bytes(front), &stop, IdlePolicy::BUSY)
+        drive(&mut dial, &mut Bytes::new(front), &stop, IdlePolicy::BUSY)
     });
     client.write_all(&[0; 100]).unwrap();
     drop(client);
@@ -259,7 +270,12 @@ fn the_end_of_the_client_wakes_a_worker_that_sleeps_without_end() {
     let stop = StopHandle::new().unwrap();
     let worker = std::thread::spawn(move || {
         let mut dial = Dial::new(false, true, 0);
-        drive(&mut dial, &mut Bytes(front), &stop, IdlePolicy::default())
+        drive(
+            &mut dial,
+            &mut Bytes::new(front),
+            &stop,
+            IdlePolicy::default(),
+        )
     });
     drop(client);
     assert!(matches!(worker.join().unwrap(), Ended::Detached("the end")));
@@ -285,12 +301,14 @@ fn a_nudge_reaches_a_worker_that_sleeps_without_end_and_lets_it_sleep_again() {
     let mut dial = Dial::new(false, true, 0);
     let (polls, nudges) = (Arc::clone(&dial.polls), Arc::clone(&dial.nudges));
     let handle = stop.clone();
+    let mut front = Bytes::new(front);
+    let told = Arc::clone(&front.1);
     let worker = std::thread::spawn(move || {
         let policy = IdlePolicy {
             busy_ns: 0,
             ..IdlePolicy::default()
         };
-        drive(&mut dial, &mut Bytes(front), &handle, policy)
+        drive(&mut dial, &mut front, &handle, policy)
     });
     for number in 1..=100 {
         stop.nudge();
@@ -301,6 +319,7 @@ fn a_nudge_reaches_a_worker_that_sleeps_without_end_and_lets_it_sleep_again() {
     stop.stop();
     assert!(matches!(worker.join().unwrap(), Ended::Stopped));
     assert_eq!(nudges.load(Ordering::Relaxed), 100);
+    assert_eq!(told.load(Ordering::Relaxed), 100);
 }
 
 #[test]

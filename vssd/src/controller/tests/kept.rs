@@ -16,7 +16,7 @@ use crate::state::FileStore;
 use crate::zoned::Injury;
 use crate::{ControllerConfig, Media, ZonedConfig};
 
-fn drive(directory: &Path, config: ControllerConfig) -> Host<RawFile> {
+pub(super) fn drive(directory: &Path, config: ControllerConfig) -> Host<RawFile> {
     let options = RawFileOptions {
         create: Some(16 * MIB),
         read_only: false,
@@ -77,6 +77,24 @@ fn namespaces_features_and_damage_survive_a_restart() {
     let read = io(NvmOpcode::READ, 4, 1, page, 0);
     let status = host.status(&mut pair, read);
     assert!(status.same_code(Status::UNRECOVERED_READ_ERROR));
+}
+
+/// A new drive has one namespace; this one has another.
+#[test]
+fn a_namespace_that_was_removed_stays_away_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let start = || drive(directory.path(), ControllerConfig::default());
+    let mut host = start();
+    let half = 8 * MIB / 512;
+    host.controller
+        .resize_namespace(NamespaceId(1), half)
+        .unwrap();
+    let two = host.controller.add_namespace(half, 0).unwrap();
+    host.controller.remove_namespace(NamespaceId(1)).unwrap();
+    drop(host);
+    let host = start();
+    let there: Vec<_> = host.controller.namespaces().map(|it| it.nsid).collect();
+    assert_eq!(there, [two]);
 }
 
 #[test]

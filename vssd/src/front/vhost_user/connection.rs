@@ -10,7 +10,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
-use vhost::vhost_user::message::{FrontendReq, VhostUserHeaderFlag};
+use vhost::vhost_user::message::{BackendReq, FrontendReq, VhostUserHeaderFlag};
 use vm_memory::ByteValued;
 
 /// Request, flags and size, each 32 bits in the machine's order.
@@ -40,7 +40,7 @@ pub(super) enum ConnectionError {
          raise the limit (ulimit -n)"
     )]
     NoRoomForFds,
-    #[error("the client does not take its replies")]
+    #[error("the client does not take what it is sent")]
     Deaf,
     #[error("socket: {0}")]
     System(#[from] Errno),
@@ -202,13 +202,7 @@ impl Connection {
         payload: &[u8],
         fd: Option<BorrowedFd<'_>>,
     ) -> Result<(), ConnectionError> {
-        let size = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-        let flags = VERSION | VhostUserHeaderFlag::REPLY.bits();
-        let mut bytes = Vec::with_capacity(HEADER_BYTES.saturating_add(payload.len()));
-        for word in [u32::from(request), flags, size] {
-            bytes.extend_from_slice(&word.to_ne_bytes());
-        }
-        bytes.extend_from_slice(payload);
+        let bytes = message(request.into(), VhostUserHeaderFlag::REPLY.bits(), payload);
         let Some(fd) = fd else {
             self.outbox.extend_from_slice(&bytes);
             self.flush()?;
@@ -236,6 +230,38 @@ impl Connection {
         }
         Ok(true)
     }
+}
+
+/// The channel by which the server tells a client something of its own accord. What
+/// comes back by it is not read, as no reply is asked for.
+#[derive(Debug)]
+pub(super) struct BackendChannel(UnixStream);
+
+impl BackendChannel {
+    /// The channel that the client has sent.
+    pub(super) fn new(fd: OwnedFd) -> Self {
+        Self(fd.into())
+    }
+
+    /// Tells the client that configuration space has changed.
+    pub(super) fn config_changed(&self) -> Result<(), ConnectionError> {
+        let bytes = message(BackendReq::CONFIG_CHANGE_MSG.into(), 0, &[]);
+        if send(&self.0, &bytes, None)? != bytes.len() {
+            return Err(ConnectionError::Deaf);
+        }
+        Ok(())
+    }
+}
+
+/// A message as it is sent.
+fn message(request: u32, flags: u32, payload: &[u8]) -> Vec<u8> {
+    let size = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    let mut bytes = Vec::with_capacity(HEADER_BYTES.saturating_add(payload.len()));
+    for word in [request, VERSION | flags, size] {
+        bytes.extend_from_slice(&word.to_ne_bytes());
+    }
+    bytes.extend_from_slice(payload);
+    bytes
 }
 
 /// Sends what the socket takes of `bytes`; 0 where it takes nothing now.

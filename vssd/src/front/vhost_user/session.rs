@@ -1,5 +1,6 @@
 //! One client: what it asks for, and what was agreed on.
 
+mod configuration;
 mod inflight;
 mod vrings;
 
@@ -7,19 +8,18 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::PollFlags;
 use vhost::vhost_user::message::{
-    FrontendReq, VhostUserConfig, VhostUserMemory, VhostUserMemoryRegion,
-    VhostUserProtocolFeatures as Protocol, VhostUserSingleMemoryRegion, VhostUserU64,
-    VhostUserVirtioFeatures, VhostUserVringState,
+    FrontendReq, VhostUserMemory, VhostUserMemoryRegion, VhostUserProtocolFeatures as Protocol,
+    VhostUserSingleMemoryRegion, VhostUserU64, VhostUserVirtioFeatures, VhostUserVringState,
 };
 use vm_memory::ByteValued;
 
 use super::config;
-use super::connection::{Connection, ConnectionError, Message};
+use super::connection::{BackendChannel, Connection, ConnectionError, Message};
 use super::kicks::Kicks;
 use super::memory::{ClientMemory, REGIONS_MAX};
 use crate::BlockDevice;
 use crate::front::Function;
-use crate::virtio::layout::{BlockConfig, feature};
+use crate::virtio::layout::feature;
 use crate::virtio::{ENTRIES_MAX, InflightFile};
 use crate::worker::{Attachment, Rest};
 
@@ -31,8 +31,6 @@ const REFUSALS_SHOWN: u32 = 8;
 const WIND_DOWN_NS: u64 = 2_000_000_000;
 /// In a queue's number, with the descriptors of queues: there is none.
 const NO_FD: u64 = 1 << 8;
-/// The most bytes of configuration space that a client asks for.
-const CONFIG_BYTES_MAX: u32 = 256;
 
 /// Protocol features that are offered.
 const PROTOCOL: Protocol = Protocol::MQ
@@ -40,7 +38,9 @@ const PROTOCOL: Protocol = Protocol::MQ
     .union(Protocol::CONFIG)
     .union(Protocol::INFLIGHT_SHMFD)
     .union(Protocol::RESET_DEVICE)
-    .union(Protocol::CONFIGURE_MEM_SLOTS);
+    .union(Protocol::CONFIGURE_MEM_SLOTS)
+    .union(Protocol::BACKEND_REQ)
+    .union(Protocol::STATUS);
 
 /// What the client said of a queue.
 #[derive(Clone, Copy, Debug, Default)]
@@ -97,6 +97,12 @@ pub(super) struct Session {
     kicks: Kicks,
     queues: Vec<Queue>,
     inflight: Option<InflightFile>,
+    /// By which the client is told of changes, where it wants to know.
+    backend: Option<BackendChannel>,
+    /// The blocks that the client was told of last.
+    blocks_told: Option<u64>,
+    /// The device status that the client has set (`Virtio 1.2 §2.1`).
+    status: u8,
     later: Option<Later>,
     refusals: u32,
 }
@@ -139,6 +145,10 @@ impl Attachment for Session {
         function.look();
     }
 
+    fn nudged(&mut self, function: &mut dyn Function) {
+        self.tell_change(function);
+    }
+
     /// Handles what has come. A client that does not take its replies, or waits
     /// for one, is not read from.
     fn service(&mut self, function: &mut dyn Function) -> Result<usize, ConnectionError> {
@@ -173,6 +183,9 @@ impl Session {
             kicks: Kicks::new(count)?,
             queues: vec![Queue::default(); count.into()],
             inflight: None,
+            backend: None,
+            blocks_told: None,
+            status: 0,
             later: None,
             refusals: 0,
         })
@@ -316,13 +329,9 @@ impl Session {
             F::GET_FEATURES => number(offered(&device(function)?)),
             F::SET_FEATURES => self.set_features(function, parsed_number(&message)?),
             F::SET_OWNER => Ok(Answer::Done),
-            F::RESET_DEVICE | F::RESET_OWNER => {
-                self.halt_all(function);
-                Ok(Answer::Later(Later::Reset {
-                    request,
-                    reply: wants,
-                }))
-            }
+            F::RESET_DEVICE | F::RESET_OWNER => Ok(self.reset(function, request, wants)),
+            F::SET_STATUS => self.set_status(function, &message, wants),
+            F::GET_STATUS => number(self.status.into()),
             F::GET_PROTOCOL_FEATURES => number(PROTOCOL.bits()),
             F::SET_PROTOCOL_FEATURES => {
                 let wanted = parsed_number(&message)?;
@@ -342,8 +351,9 @@ impl Session {
                 self.find_queues(function);
                 Ok(Answer::Done)
             }
-            F::GET_CONFIG => get_config(function, &message),
-            F::SET_CONFIG => set_config(function, &message),
+            F::GET_CONFIG => self.get_config(function, &message),
+            F::SET_CONFIG => configuration::set_config(function, &message),
+            F::SET_BACKEND_REQ_FD => self.set_backend(function, message),
             F::GET_INFLIGHT_FD => self.get_inflight(message),
             F::SET_INFLIGHT_FD => self.set_inflight(message),
             F::SET_VRING_NUM => {
@@ -494,31 +504,4 @@ fn device(function: &dyn Function) -> Result<BlockDevice, String> {
          other"
             .to_owned()
     })
-}
-
-fn get_config(function: &dyn Function, message: &Message) -> Result<Answer, String> {
-    let (asked, _) = parsed::<VhostUserConfig>(message)?;
-    let (offset, size) = (asked.offset, asked.size);
-    // What cannot be answered is answered with nothing.
-    let end = offset.checked_add(size);
-    if end.is_none_or(|end| end > CONFIG_BYTES_MAX) {
-        return Ok(Answer::Reply(Vec::new(), None));
-    }
-    let [offset, size] = [offset, size].map(|n| usize::try_from(n).unwrap_or(0));
-    let mut reply = asked.as_slice().to_vec();
-    reply.extend(config::read(&device(function)?, offset, size));
-    Ok(Answer::Reply(reply, None))
-}
-
-/// Only the write cache can be switched.
-fn set_config(function: &mut dyn Function, message: &Message) -> Result<Answer, String> {
-    let (asked, data) = parsed::<VhostUserConfig>(message)?;
-    let (offset, size) = (asked.offset, asked.size);
-    match data {
-        [value] if usize::try_from(offset) == Ok(BlockConfig::WRITEBACK) => {
-            function.set_write_cache(*value != 0);
-            Ok(Answer::Done)
-        }
-        _ => Err(format!("{size} bytes at {offset} cannot be written")),
-    }
 }

@@ -1,6 +1,7 @@
 //! The front with a client that is not ours: the frontend of the crate `vhost`,
 //! which virtual machine monitors use.
 
+mod changes;
 mod client;
 mod messages;
 

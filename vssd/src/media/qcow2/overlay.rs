@@ -10,6 +10,7 @@ use imago::qcow2::Qcow2 as Driver;
 use imago::{DenyImplicitOpenGate, FormatAccess, FormatDriverBuilder, ShallowMapping};
 
 use super::files::{self, Gate};
+use super::grow::grow;
 use super::{Qcow2, header};
 use crate::VssdError;
 
@@ -23,7 +24,7 @@ impl Qcow2 {
     /// # Errors
     ///
     /// [`VssdError::Qcow2`] where the overlay is one of another image, or the
-    /// image has another size than it had, and what [`Qcow2::open`] says.
+    /// image is larger than it was, and what [`Qcow2::open`] says.
     pub fn open_overlay(path: &Path, base: &Path, raw: bool) -> Result<Self, VssdError> {
         let bytes = base_bytes(base, raw).map_err(failed(base))?;
         if !path.exists() {
@@ -32,7 +33,8 @@ impl Qcow2 {
         }
         check_base(path, base).map_err(failed(path))?;
         let overlay = Self::open(path, false, true)?;
-        if overlay.bytes != bytes {
+        // It may have grown since.
+        if overlay.bytes < bytes {
             let source = io::Error::other(format!(
                 "it is for a base of {} bytes, but {} has {bytes} now: bring that back to its \
                  size, or drop the changes (delete the overlay)",
@@ -45,7 +47,7 @@ impl Qcow2 {
     }
 
     /// Writes what the overlay at `path` has changed into the image that it
-    /// builds on; the path of that, and how many bytes were written or zeroed.
+    /// builds on, which grows where the overlay has; the path of that, and how many bytes were written or zeroed.
     /// The overlay stays as it is, so that what was interrupted is done again.
     ///
     /// # Errors
@@ -140,7 +142,7 @@ fn commit(path: &Path) -> io::Result<(PathBuf, u64)> {
             "it builds on nothing: there is nowhere to commit to",
         ));
     };
-    let base = if is_qcow2 {
+    let mut base = if is_qcow2 {
         FormatAccess::new(files::open(&base_path, true, Gate::new(true))?.0)
     } else {
         files::open_raw(&base_path)?
@@ -152,13 +154,19 @@ fn commit(path: &Path) -> io::Result<(PathBuf, u64)> {
         .open(DenyImplicitOpenGate::default())?;
     let overlay = FormatAccess::new(overlay);
     let bytes = overlay.size();
-    if base.size() != bytes {
+    if base.size() > bytes {
         return Err(io::Error::other(format!(
             "it has {bytes} bytes, but its base {} has {}: bring that back to its size",
             base_path.display(),
             base.size()
         )));
     }
+    grow(&mut base, bytes).map_err(|error| {
+        io::Error::other(format!(
+            "it has {bytes} bytes, and its base {} cannot be grown to that: {error}",
+            base_path.display()
+        ))
+    })?;
     let mut buffer = Vec::new();
     let (mut at, mut written) = (0, 0);
     while at < bytes {

@@ -13,6 +13,7 @@ use imago::file::File;
 
 use super::super::Extent;
 use super::super::bell::Bell;
+use super::grow::grow;
 
 /// How many requests go on at a time.
 const THREADS: usize = 4;
@@ -149,6 +150,17 @@ impl Desk {
         })
     }
 
+    /// Makes the image `bytes` bytes large, where another has not done so; waits for
+    /// the tasks that threads have begun.
+    pub(super) fn grow(&self, bytes: u64) -> io::Result<()> {
+        // An image that was made to confuse it may make the library panic.
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            let mut image = self.pool.shared.image.write().map_err(|_| broken())?;
+            grow(&mut image, bytes)
+        }));
+        done.unwrap_or_else(|_| Err(no_sense()))
+    }
+
     pub(super) fn submit(&self, slot: usize, task: Task) {
         let to = Arc::clone(&self.returns);
         let shared = &self.pool.shared;
@@ -167,8 +179,17 @@ impl Desk {
 
     /// The next answer, if there is one.
     pub(super) fn answer(&self) -> Option<Answer> {
-        self.returns.bell.hear();
-        self.answers.try_recv().ok()
+        if let Ok(answer) = self.answers.try_recv() {
+            return Some(answer);
+        }
+        let bell = &self.returns.bell;
+        bell.hear();
+        let answer = self.answers.try_recv().ok();
+        if answer.is_some() {
+            // There may be more, and whoever asks may sleep before he has them.
+            bell.ring();
+        }
+        answer
     }
 
     /// The next answer, of which there is one to come.
@@ -224,7 +245,7 @@ fn work(shared: &Shared) {
         let done = catch_unwind(AssertUnwindSafe(|| {
             run(shared, task, &mut buffer, &mut syncing)
         }));
-        let result = done.unwrap_or_else(|_| Err(io::Error::other("the image makes no sense")));
+        let result = done.unwrap_or_else(|_| Err(no_sense()));
         let answer = Answer {
             slot,
             buffer,
@@ -238,8 +259,15 @@ fn work(shared: &Shared) {
     }
 }
 
+fn broken() -> io::Error {
+    io::Error::other("the image was given up after an earlier failure")
+}
+
+fn no_sense() -> io::Error {
+    io::Error::other("the image makes no sense")
+}
+
 fn run(shared: &Shared, task: Task, kept: &mut Vec<u8>, syncing: &mut bool) -> io::Result<()> {
-    let broken = || io::Error::other("the image was given up after an earlier failure");
     // Nobody else may use the image while a discard gives clusters back, and the
     // library loses what is written to a new cluster while a part of it is zeroed.
     if let Task::Discard(extents) = &task {
@@ -299,4 +327,46 @@ fn run(shared: &Shared, task: Task, kept: &mut Vec<u8>, syncing: &mut bool) -> i
         *syncing = false;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    use super::super::files::{self, Gate};
+    use super::*;
+
+    fn is_told(desk: &Desk) -> bool {
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        poll(&mut [PollFd::new(desk, PollFlags::IN)], Some(&now)).unwrap() > 0
+    }
+
+    /// Whoever takes one answer only sleeps with a good conscience.
+    #[test]
+    fn an_answer_that_is_left_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk");
+        files::create(&path, 1 << 20, None).unwrap();
+        let (image, _file) = files::open(&path, true, Gate::new(false)).unwrap();
+        let desk = Desk::open(FormatAccess::new(image)).unwrap();
+        for slot in [1, 2] {
+            let answer = Answer {
+                slot,
+                buffer: Vec::new(),
+                result: Ok(()),
+                syncing: false,
+            };
+            desk.returns.answers.send(answer).unwrap();
+            desk.returns.bell.ring();
+        }
+        for slot in [1, 2] {
+            assert!(is_told(&desk));
+            assert_eq!(desk.answer().unwrap().slot, slot);
+        }
+        assert!(desk.answer().is_none());
+        assert!(!is_told(&desk));
+    }
 }

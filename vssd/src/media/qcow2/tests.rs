@@ -357,6 +357,77 @@ fn an_overlay_goes_with_its_base_only() {
 }
 
 #[test]
+fn an_overlay_that_has_grown_has_its_base_grow_when_it_is_committed() {
+    for is_qcow2 in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let [base, overlay] = ["base", "overlay.qcow2"].map(|name| dir.path().join(name));
+        if is_qcow2 {
+            drop(create(&base, MIB));
+        } else {
+            std::fs::write(&base, pattern(5, MIB / 512)).unwrap();
+        }
+        let mut tester = Tester::new(Qcow2::open_overlay(&overlay, &base, false).unwrap());
+        if !is_qcow2 {
+            tester.model = pattern(5, MIB / 512);
+        }
+        tester.act(&Action::Grow(4000, 9));
+        tester.check_all();
+        let model = tester.model.clone();
+        drop(tester);
+        judge(&overlay, &model);
+        let mut tester = Tester::new(Qcow2::open_overlay(&overlay, &base, false).unwrap());
+        tester.model.clone_from(&model);
+        tester.check_all();
+        drop(tester);
+        Qcow2::commit(&overlay).unwrap();
+        if is_qcow2 {
+            judge(&base, &model);
+        } else {
+            assert!(std::fs::read(&base).unwrap() == model);
+        }
+    }
+}
+
+/// What an image builds on may have more than it: that is not to be seen.
+#[test]
+fn an_image_that_grows_does_not_show_more_of_its_base() {
+    let dir = tempfile::tempdir().unwrap();
+    let [base, path] = ["base", "disk.qcow2"].map(|name| dir.path().join(name));
+    std::fs::write(&base, pattern(5, 4 * MIB / 512)).unwrap();
+    let below = BaseImage {
+        path: base,
+        is_qcow2: false,
+    };
+    // An end in the middle of a cluster.
+    let bytes = MIB + 512;
+    Qcow2::create_on(&path, bytes, &below).unwrap();
+    let mut tester = Tester::new(Qcow2::open(&path, false, true).unwrap());
+    let shown = usize::try_from(bytes).unwrap();
+    tester
+        .model
+        .copy_from_slice(&pattern(5, 4 * MIB / 512)[..shown]);
+    tester.check_all();
+    tester.act(&Action::Grow(3000, 9));
+    tester.act(&Action::Grow(9000, 10));
+    tester.check_all();
+    let model = tester.model.clone();
+    drop(tester);
+    judge(&path, &model);
+    let mut reader = Qcow2::open(&path, true, true).unwrap();
+    let error = reader.grow(64 * MIB).unwrap_err().to_string();
+    assert!(error.contains("without --read-only"), "{error}");
+    // More than a table of tables has room for.
+    drop(reader);
+    let mut medium = Qcow2::open(&path, false, true).unwrap();
+    let there = medium.info().bytes;
+    let error = medium.grow(1 << 62).unwrap_err().to_string();
+    assert!(error.contains("cannot grow"), "{error}");
+    assert_eq!(medium.info().bytes, there);
+    drop(medium);
+    judge(&path, &model);
+}
+
+#[test]
 fn qemu_and_we_keep_off_each_others_images() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("disk.qcow2");

@@ -296,3 +296,32 @@ fn it_keeps_the_contract() {
     contract::gives_up_what_is_abandoned(create(&dir.path().join("one"), MIB));
     contract::lets_go_of_memory(create(&dir.path().join("two"), MIB));
 }
+
+#[test]
+fn a_file_that_others_have_changed_is_not_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk");
+    let mut medium = create(&path, MIB);
+    let outside = File::options().write(true).open(&path).unwrap();
+    outside.set_len(3 * MIB).unwrap();
+    let error = medium.grow(2 * MIB).unwrap_err().to_string();
+    assert!(error.contains("it has 3145728 by now"), "{error}");
+    assert_eq!(
+        (medium.info().bytes, outside.metadata().unwrap().len()),
+        (MIB, 3 * MIB)
+    );
+    medium.grow(3 * MIB).unwrap();
+    assert_eq!(medium.info().bytes, 3 * MIB);
+    drop(medium);
+    // Who only reads takes what others have made of it.
+    let options = RawFileOptions {
+        create: None,
+        read_only: true,
+    };
+    let mut reader = RawFile::open(&path, options).unwrap();
+    let error = reader.grow(4 * MIB).unwrap_err().to_string();
+    assert!(error.contains("without --read-only"), "{error}");
+    outside.set_len(4 * MIB).unwrap();
+    reader.grow(4 * MIB).unwrap();
+    assert_eq!(reader.info().bytes, 4 * MIB);
+}

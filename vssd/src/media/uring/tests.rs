@@ -13,6 +13,7 @@ use traces::Clock as _;
 
 use super::super::alternating::Alternating;
 use super::super::contract::{self, Action, Tester, pattern, ticket};
+use super::super::image::tests::losetup;
 use super::*;
 use crate::media::RawFile;
 use crate::memory::OwnBuffer;
@@ -431,14 +432,6 @@ fn a_block_device_matches_the_model_and_is_not_shared_with_a_mount() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("disk");
     File::create(&path).unwrap().set_len(4 * MIB).unwrap();
-    let losetup = |arguments: &[&str]| {
-        let output = std::process::Command::new("losetup")
-            .args(arguments)
-            .output()
-            .ok()?;
-        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        output.status.success().then_some(text)
-    };
     let Some(device) = losetup(&["--find", "--show", path.to_str().unwrap()]) else {
         return;
     };

@@ -43,7 +43,9 @@ fn message() -> impl Strategy<Value = Spec> {
     let words = prop::collection::vec(word(), 0..6);
     let queues = prop_oneof![
         2 => 1..41_u32,
-        3 => prop::sample::select(vec![2, 5, 8, 9, 10, 11, 12, 13, 18, 24, 31, 32, 37, 38]),
+        3 => prop::sample::select(vec![
+            2, 5, 8, 9, 10, 11, 12, 13, 18, 21, 24, 31, 32, 37, 38, 39, 40,
+        ]),
     ];
     (queues, any::<bool>(), words, 0..3_usize, any::<bool>())
 }
@@ -125,13 +127,14 @@ proptest! {
         // A client that is content with refusals, and gets further thus.
         let start: [Spec; 3] = [
             (2, false, vec![1 << 32 | 1 << 30], 0, false),
-            (16, false, vec![0x3208], 0, false),
+            (16, false, vec![0x1_3228], 0, false),
             (37, true, vec![0, 0, PAGES * 4096, 0, 0], 1, true),
         ];
         for message in start.iter().chain(&messages) {
             send(&client, message, &files);
             let handled = session.service(&mut drive);
             drive.poll(64);
+            session.nudged(&mut drive);
             session.rest(&mut drive);
             session.woke(&mut drive);
             let mut replies = [0; 4096];
