@@ -126,16 +126,16 @@ impl AsFd for StopHandle {
 }
 
 /// When a worker sleeps. The default has the first command after a short pause
-/// wait for a quarter of a millisecond on average, and after one of ten seconds
+/// wait for a quarter of a millisecond on average, and after one of two seconds
 /// for a millisecond: a drive that nobody uses wakes 500 times a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdlePolicy {
     /// How long to look for work without a pause after the last, nanoseconds.
     pub busy_ns: u64,
-    /// The longest sleep of an enabled controller, nanoseconds.
+    /// The longest sleep of an enabled controller after a short pause, nanoseconds.
     pub sleep_ns_max: u64,
-    /// The longest sleep once there was no work for [`IdlePolicy::LONG_NS`],
-    /// nanoseconds.
+    /// The longest sleep after a long pause, nanoseconds: a sleep may take a
+    /// thousandth of the pause.
     pub long_sleep_ns_max: u64,
 }
 
@@ -165,16 +165,10 @@ impl IdlePolicy {
         long_sleep_ns_max: 2_000_000,
     };
 
-    /// From here on a pause is a long one: people went for coffee.
-    pub const LONG_NS: u64 = 10_000_000_000;
-
     /// How long to sleep after so long a pause.
     fn sleep_ns(self, idle_ns: u64) -> u64 {
-        if idle_ns < Self::LONG_NS {
-            (idle_ns / 4).min(self.sleep_ns_max)
-        } else {
-            self.long_sleep_ns_max
-        }
+        let short = (idle_ns / 4).min(self.sleep_ns_max);
+        short.max(idle_ns / 1_000).min(self.long_sleep_ns_max)
     }
 }
 
