@@ -30,7 +30,7 @@ const SAMPLE: usize = 2_048;
 /// than one part in this many before a model was searched for.
 const HOPELESS: u64 = 32;
 /// Numbers that take less than one bit in so many together are small enough.
-const SMALL: u64 = 16;
+const SMALL: u64 = 2;
 
 /// The transforms that may suit a column; the last one suits any values.
 fn transforms(column: Column) -> &'static [Transform] {
