@@ -197,6 +197,11 @@ impl Listener {
         Ok(listener)
     }
 
+    /// How it is served.
+    pub(crate) fn options(&self) -> Options {
+        self.options
+    }
+
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path

@@ -24,7 +24,6 @@ use crate::worker::{self, StopHandle};
 #[derive(Debug)]
 pub struct Server {
     listener: Listener,
-    options: Options,
 }
 
 impl Server {
@@ -36,7 +35,7 @@ impl Server {
     /// [`BindError`], which says what to do.
     pub fn bind(path: &Path, options: Options) -> Result<Self, BindError> {
         let listener = Listener::bind(path, options)?;
-        Ok(Self { listener, options })
+        Ok(Self { listener })
     }
 
     /// The socket's path.
@@ -56,7 +55,7 @@ impl Server {
         function: &mut dyn Function,
         stop: &StopHandle,
     ) -> Result<(), ServeError> {
-        let options = self.options;
+        let options = self.listener.options();
         self.listener
             .serve_each(function, stop, |client, function| {
                 serve(client, function, stop, options);
