@@ -62,8 +62,7 @@ impl Image {
         let there = size(&file).map_err(failed("find the size of"))?;
         let bytes = match options.create {
             Some(bytes) if there == 0 && metadata.is_file() => {
-                file.set_len(bytes)
-                    .map_err(failed("set the size of the disk image"))?;
+                set_size(&file, bytes).map_err(failed("set the size of the disk image"))?;
                 bytes
             }
             Some(bytes) if there != bytes => {
@@ -132,7 +131,7 @@ impl Image {
             // What is new becomes durable with the guest's next flush, as what is
             // written there does.
             Ordering::Less => {
-                self.file.set_len(bytes).map_err(refused)?;
+                set_size(&self.file, bytes).map_err(refused)?;
                 None
             }
         };
@@ -169,6 +168,20 @@ impl Image {
 /// How large a file or a block device is, bytes.
 fn size(mut file: &File) -> io::Result<u64> {
     file.seek(SeekFrom::End(0))
+}
+
+/// Sets the size of a file.
+fn set_size(file: &File, bytes: u64) -> io::Result<()> {
+    file.set_len(bytes).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => io::Error::new(
+            error.kind(),
+            format!(
+                "{error}; this file system has no file of {bytes} bytes (ext4 none of 16 TiB): \
+                 name a qcow2 image (NAME.qcow2), or use XFS"
+            ),
+        ),
+        _ => error,
+    })
 }
 
 fn wait_a_moment() {

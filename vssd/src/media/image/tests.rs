@@ -11,6 +11,20 @@ pub(in crate::media) fn losetup(arguments: &[&str]) -> Option<String> {
     output.status.success().then_some(text)
 }
 
+/// Where the file system has files as large as any, there is nothing to say.
+#[test]
+fn who_wants_too_large_an_image_learns_of_another_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = RawFileOptions {
+        create: Some(i64::MAX.unsigned_abs() / 4096 * 4096),
+        read_only: false,
+    };
+    if let Err(error) = Image::open(&dir.path().join("disk"), options) {
+        let text = error.to_string();
+        assert!(text.contains("NAME.qcow2"), "{text}");
+    }
+}
+
 #[test]
 fn a_drive_is_as_large_as_the_kernel_says() {
     let file = tempfile::NamedTempFile::new().unwrap();
