@@ -160,7 +160,7 @@ impl BlockHeader {
 }
 
 /// Reads little-endian fields off the front of a slice.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Fields<'a> {
     rest: &'a [u8],
 }

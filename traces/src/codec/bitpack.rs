@@ -81,7 +81,7 @@ pub(crate) fn extremes(group: &[u64]) -> (u64, u64) {
 }
 
 /// Reads values group by group.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Groups<'a> {
     fields: Fields<'a>,
 }

@@ -1,7 +1,7 @@
 //! A binary arithmetic coder, and the plain bits that go beside it.
 
 /// Bits that may be coded without making room anew.
-pub(super) const BITS_MAX: usize = 64;
+const BITS_MAX: usize = 64;
 /// The most bytes that a bit settles.
 const BYTES_A_BIT: usize = 4;
 
@@ -10,6 +10,7 @@ pub(super) trait Coder {
     /// Makes room for [`BITS_MAX`] more bits, so that coding one is a few
     /// instructions and no call.
     fn make_room(&mut self) {}
+
     /// Codes a bit that is 1 with a chance of `chance` in 65,536; gives back
     /// the bit.
     fn bit(&mut self, chance: u32, bit: bool) -> bool;

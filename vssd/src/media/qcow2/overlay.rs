@@ -47,8 +47,9 @@ impl Qcow2 {
     }
 
     /// Writes what the overlay at `path` has changed into the image that it
-    /// builds on, which grows where the overlay has; the path of that, and how many bytes were written or zeroed.
-    /// The overlay stays as it is, so that what was interrupted is done again.
+    /// builds on, which grows where the overlay has; the path of that, and how many
+    /// bytes were written or zeroed. The overlay stays as it is, so that what was
+    /// interrupted is done again.
     ///
     /// # Errors
     ///
