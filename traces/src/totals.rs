@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::NamespaceInfo;
 use crate::codec::{BlockBuffer, Mark};
 use crate::payload::PayloadTotals;
+use crate::{CommandRecord, NamespaceInfo};
 
 /// What a trace holds altogether, and how it ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,8 +82,13 @@ impl Counter {
         // Widens.
         self.totals.commands += block.commands.len() as u64;
         let mut counts = [[0_u64; 256]; 2];
-        for command in &block.commands {
-            counts[usize::from(!command.is_admin())][usize::from(command.opcode)] += 1;
+        let kind = |command: &CommandRecord| (command.is_admin(), command.opcode);
+        // Mostly several of a kind follow each other.
+        let runs = (block.commands).chunk_by(|one, next| kind(one) == kind(next));
+        for run in runs {
+            if let Some((is_admin, opcode)) = run.first().map(kind) {
+                counts[usize::from(!is_admin)][usize::from(opcode)] += run.len() as u64;
+            }
         }
         for (io, counts) in counts.iter().enumerate() {
             for (opcode, &count) in (0_u8..=u8::MAX).zip(counts) {

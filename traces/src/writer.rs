@@ -151,6 +151,9 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// [`TraceError::Io`] where a full block could not be written (it is dropped,
     /// see [`Writer::whole_bytes`]), [`TraceError::TooManyRanges`].
+    // Inlined, so that a record which was made for this goes to where it stays
+    // and nowhere else.
+    #[inline]
     pub fn command(
         &mut self,
         record: &CommandRecord,
@@ -173,6 +176,7 @@ impl<W: Write> Writer<W> {
     }
 
     /// Cuts off what the resolution does not keep.
+    #[inline]
     fn cut_times(&self, command: &mut CommandRecord) {
         let resolution = self.options.resolution;
         command.submit_ns = resolution.floor(command.submit_ns);
@@ -181,6 +185,7 @@ impl<W: Write> Writer<W> {
         }
     }
 
+    #[cold]
     fn add_ranges(
         &mut self,
         record: &CommandRecord,

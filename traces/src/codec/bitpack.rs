@@ -24,22 +24,53 @@ pub(crate) fn encode_group(values: &[u64], min: u64, max: u64, out: &mut Vec<u8>
     }
 }
 
+/// Values that are packed at a time: these take as many bytes as one takes bits.
+const EIGHT: usize = 8;
+
 fn pack(values: &[u64], min: u64, width: u32, out: &mut Vec<u8>) {
-    let mut word = 0_u64;
-    let mut filled = 0;
-    for &value in values {
-        let bits = value - min;
-        word |= bits << filled;
-        filled += width;
-        if filled >= u64::BITS {
-            out.extend_from_slice(&word.to_le_bytes());
-            filled -= u64::BITS;
-            // What did not fit; a shift by the whole width leaves nothing.
-            word = bits.checked_shr(width - filled).unwrap_or(0);
-        }
+    let pack = PACK[width as usize];
+    let (eights, rest) = values.as_chunks();
+    pack(eights, min, out);
+    if !rest.is_empty() {
+        let mut last = [min; EIGHT];
+        last[..rest.len()].copy_from_slice(rest);
+        let bytes = (rest.len() * width as usize).div_ceil(8);
+        let end = out.len() + bytes;
+        pack(&[last], min, out);
+        out.truncate(end);
     }
-    let rest = word.to_le_bytes();
-    out.extend_from_slice(&rest[..filled.div_ceil(8) as usize]);
+}
+
+/// Appends groups of eight values, less the smallest.
+type Pack = fn(&[[u64; EIGHT]], u64, &mut Vec<u8>);
+
+/// [`pack_eights`] for each width, with which all shifts are known.
+const PACK: [Pack; 65] = {
+    macro_rules! widths {
+        ($($width:literal)*) => { [$(pack_eights::<$width>),*] };
+    }
+    widths! {
+        0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32
+        33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62
+        63 64
+    }
+};
+
+fn pack_eights<const WIDTH: usize>(values: &[[u64; EIGHT]], min: u64, out: &mut Vec<u8>) {
+    out.reserve(values.len() * WIDTH);
+    for eight in values {
+        let mut words = [0_u64; EIGHT];
+        for (place, value) in eight.iter().enumerate() {
+            let bits = value - min;
+            let (word, shift) = (place * WIDTH / 64, place * WIDTH % 64);
+            words[word] |= bits << shift;
+            if shift + WIDTH > 64 {
+                words[word + 1] = bits >> (64 - shift);
+            }
+        }
+        let bytes: [u8; EIGHT * 8] = zerocopy::transmute!(words.map(u64::to_le_bytes));
+        out.extend_from_slice(&bytes[..WIDTH]);
+    }
 }
 
 /// Appends all values, group by group.
@@ -75,7 +106,17 @@ pub(crate) fn extremes(group: &[u64]) -> (u64, u64) {
     if differs == 0 {
         return (first, first);
     }
-    group.iter().fold((u64::MAX, 0), |(min, max), value| {
+    // Lanes that do not wait for each other.
+    let (fours, rest) = group.as_chunks::<4>();
+    let (mut min, mut max) = ([first; 4], [first; 4]);
+    for four in fours {
+        for ((min, max), value) in min.iter_mut().zip(&mut max).zip(four) {
+            *min = (*min).min(*value);
+            *max = (*max).max(*value);
+        }
+    }
+    let all = min.iter().chain(&max).chain(rest);
+    all.fold((first, first), |(min, max), value| {
         (min.min(*value), max.max(*value))
     })
 }

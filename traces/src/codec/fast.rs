@@ -3,6 +3,9 @@
 //! Commands are gathered in order of sequence into tiles of 128, small enough
 //! for the first-level cache, and each column of a tile is packed at once.
 
+mod rows;
+
+use self::rows::{Rows, SHARED, WORDS, words};
 use super::BlockBuffer;
 use super::bitpack::{GROUP, encode_group, extremes};
 use super::column::{Codec, Column, FIELD_COLUMNS, fields, write_column, write_constant};
@@ -16,21 +19,34 @@ use crate::format::{BlockHeader, zigzag};
 pub(crate) struct Scratch {
     order: Vec<u32>,
     columns: Vec<ColumnWriter>,
-    lba_ends: ColumnWriter,
     tile: Tile,
 }
 
+/// The columns of a tile that differ from command to command in most, and one
+/// that was gathered.
 #[derive(Debug)]
 struct Tile {
-    columns: [[u64; GROUP]; FIELD_COLUMNS],
-    lba_ends: [u64; GROUP],
+    sequence: [u64; GROUP],
+    submit: [u64; GROUP],
+    latency: [u64; GROUP],
+    cid: [u64; GROUP],
+    lba: [u64; GROUP],
+    /// How the LBAs follow on those before.
+    stream: [u64; GROUP],
+    other: [u64; GROUP],
 }
 
 impl Default for Tile {
     fn default() -> Self {
+        let zeroes = [0; GROUP];
         Self {
-            columns: [[0; GROUP]; FIELD_COLUMNS],
-            lba_ends: [0; GROUP],
+            sequence: zeroes,
+            submit: zeroes,
+            latency: zeroes,
+            cid: zeroes,
+            lba: zeroes,
+            stream: zeroes,
+            other: zeroes,
         }
     }
 }
@@ -49,50 +65,33 @@ impl ColumnWriter {
         self.constant = None;
     }
 
-    /// Adds a group; the first of a block has `first` set.
+    /// Adds a group, the smallest and the largest of which are known; the first of
+    /// a block has `first` set.
     #[inline]
-    fn group(&mut self, values: &[u64], first: bool) {
-        let (min, max) = extremes(values);
+    fn group(&mut self, values: &[u64], (min, max): (u64, u64), first: bool) {
         if min == max && first {
             self.constant = Some((min, 1));
             return;
         }
-        if let Some((value, groups)) = self.constant {
-            if min == max && min == value {
-                self.constant = Some((value, groups + 1));
+        if let Some((value, groups)) = &mut self.constant {
+            if min == max && min == *value {
+                *groups += 1;
                 return;
             }
-            for _ in 0..groups {
-                encode_group(&[], value, value, &mut self.bytes);
-            }
-            self.constant = None;
+            self.end_constant();
         }
         encode_group(values, min, max, &mut self.bytes);
     }
 
-    /// Adds a group of `len` zeroes; as [`ColumnWriter::group`] would.
-    #[inline]
-    fn zeroes(&mut self, len: usize, first: bool) {
-        match &mut self.constant {
-            Some((0, groups)) if !first => *groups += 1,
-            _ => self.group(&[0; GROUP][..len], first),
+    /// Writes the groups that were all of one value.
+    #[cold]
+    fn end_constant(&mut self) {
+        if let Some((value, groups)) = self.constant.take() {
+            for _ in 0..groups {
+                encode_group(&[], value, value, &mut self.bytes);
+            }
         }
     }
-}
-
-/// The columns before this one are those of a plain read or write that went
-/// well; the others are 0 then.
-const PLAIN_COLUMNS: usize = Column::Cdw13.index();
-
-/// Whether every column from [`PLAIN_COLUMNS`] on is 0.
-#[inline]
-fn is_plain(command: &CommandRecord) -> bool {
-    let [_, _, _, cdw13, cdw14, cdw15] = command.cdw10_15;
-    let [cdw2, cdw3] = command.cdw2_3;
-    let ended = command
-        .completion
-        .is_some_and(|completion| completion.status.field() == 0 && completion.result == 0);
-    ended && cdw13 | cdw14 | cdw15 | cdw2 | cdw3 == 0
 }
 
 fn ends_after_start(command: &CommandRecord) -> bool {
@@ -113,53 +112,67 @@ pub(crate) fn encode(
     let Scratch {
         order,
         columns,
-        lba_ends,
         tile,
     } = scratch;
     block.sort(order);
     columns.resize_with(FIELD_COLUMNS, ColumnWriter::default);
     columns.iter_mut().for_each(ColumnWriter::clear);
-    lba_ends.clear();
 
-    let first = order.first().map(|&index| &block.commands[index as usize]);
-    let rises = order.is_sorted_by_key(|&index| block.commands[index as usize].submit_ns);
-    // One that ends before it starts is no multiple mod 2^64.
-    let may_scale = scale == 1 || block.commands.iter().all(ends_after_start);
-    let bases = Bases::of(first, rises, if may_scale { scale } else { 1 });
-    let mut state = State {
-        sequence: bases.sequence,
-        submit: bases.submit,
-        times: bases.times(),
-        ends: StreamEnds::new(bases.lba),
+    let all = Rows {
+        commands: &block.commands,
+        order,
     };
+    let bases = Bases::of(all, scale);
+    let mut state = State::new(&bases);
     for (number, group) in order.chunks(GROUP).enumerate() {
-        let commands = || group.iter().map(|&index| &block.commands[index as usize]);
-        let plain = commands().all(is_plain);
-        for (row, command) in commands().enumerate() {
-            if plain {
-                state.put::<PLAIN_COLUMNS>(command, row, tile);
-            } else {
-                state.put::<FIELD_COLUMNS>(command, row, tile);
-            }
-            see(&mut header, command);
-        }
-        for (column, (writer, values)) in columns.iter_mut().zip(&tile.columns).enumerate() {
-            if plain && column >= PLAIN_COLUMNS {
-                writer.zeroes(group.len(), number == 0);
-            } else {
-                writer.group(&values[..group.len()], number == 0);
-            }
-        }
-        lba_ends.group(&tile.lba_ends[..group.len()], number == 0);
+        let rows = Rows {
+            commands: &block.commands,
+            order: group,
+        };
+        let differs = state.put(rows, tile, &mut header);
+        let place = (group.len(), number == 0);
+        state.group(tile, place, columns);
+        group_shared(rows, &differs, (&mut tile.other, place), columns);
     }
+    let is_stream = state.is_stream.unwrap_or(false);
 
-    write_columns(columns, lba_ends, &bases, out);
+    write_columns(columns, &bases, is_stream, out);
     if !block.ranges.is_empty() {
         write_ranges(block, order, out);
     }
     out.push(0);
     block.encode_marks(out);
     header
+}
+
+/// Adds a tile's group to each of the columns that have one value in most; `len`
+/// rows, the first of the block where `first` is set.
+fn group_shared(
+    rows: Rows<'_>,
+    differs: &[u64; WORDS],
+    (gathered, (len, first)): (&mut [u64; GROUP], (usize, bool)),
+    columns: &mut [ColumnWriter],
+) {
+    let Some(words) = rows.iter().next().map(words) else {
+        return;
+    };
+    for shared in &SHARED {
+        let writer = &mut columns[shared.column.index()];
+        if shared.of(differs) == 0 {
+            let value = shared.of(&words);
+            writer.group(&[], (value, value), first);
+        } else {
+            (shared.gather)(rows, gathered);
+            let values = &gathered[..len];
+            writer.group(values, extremes(values), first);
+        }
+    }
+}
+
+/// The bits that the values take once the smallest is subtracted.
+fn width(values: &[u64]) -> u32 {
+    let (min, max) = extremes(values);
+    u64::BITS - (max - min).leading_zeros()
 }
 
 /// What the first value of a column is told from.
@@ -185,10 +198,14 @@ enum Times {
 }
 
 impl Bases {
-    fn of(first: Option<&CommandRecord>, rises: bool, scale: u64) -> Self {
+    fn of(rows: Rows<'_>, scale: u64) -> Self {
+        let first = rows.iter().next();
+        let rises = rows.iter().is_sorted_by_key(|command| command.submit_ns);
+        // One that ends before it starts is no multiple mod 2^64.
+        let may_scale = scale == 1 || rows.iter().all(ends_after_start);
         Self {
             rises,
-            scale,
+            scale: if may_scale { scale } else { 1 },
             sequence: first.map_or(0, |first| first.sequence.wrapping_sub(1)),
             submit: first.map_or(0, |first| first.submit_ns),
             lba: first.map_or(0, |first| fields(first)[Column::Lba.index()]),
@@ -226,25 +243,76 @@ struct State {
     submit: u64,
     times: Times,
     ends: StreamEnds,
+    /// Whether LBAs are told from those before: where the first tile is smaller
+    /// so.
+    is_stream: Option<bool>,
 }
 
 impl State {
-    /// Puts the first `LIVE` columns of `command` into the tile.
+    fn new(bases: &Bases) -> Self {
+        Self {
+            sequence: bases.sequence,
+            submit: bases.submit,
+            times: bases.times(),
+            ends: StreamEnds::new(bases.lba),
+            is_stream: None,
+        }
+    }
+
+    /// Adds the tile's group to each of the columns that differ in most; `len`
+    /// rows, the first of the block where `first` is set.
+    fn group(&mut self, tile: &Tile, (len, first): (usize, bool), columns: &mut [ColumnWriter]) {
+        let is_stream = *self
+            .is_stream
+            .get_or_insert_with(|| width(&tile.stream[..len]) < width(&tile.lba[..len]));
+        let lba = if is_stream { &tile.stream } else { &tile.lba };
+        for (column, values) in [
+            (Column::Sequence, &tile.sequence),
+            (Column::Submit, &tile.submit),
+            (Column::Latency, &tile.latency),
+            (Column::Cid, &tile.cid),
+            (Column::Lba, lba),
+        ] {
+            let values = &values[..len];
+            columns[column.index()].group(values, extremes(values), first);
+        }
+    }
+
+    /// Puts the columns that differ in most into the tile, and gives back in what
+    /// the [`words`] of its commands differ.
+    fn put(&mut self, rows: Rows<'_>, tile: &mut Tile, header: &mut BlockHeader) -> [u64; WORDS] {
+        let mut differs = [0; WORDS];
+        let Some(first) = rows.iter().next().map(words) else {
+            return differs;
+        };
+        for (row, command) in rows.iter().enumerate() {
+            let words = words(command);
+            for ((differs, word), first) in differs.iter_mut().zip(words).zip(first) {
+                *differs |= word ^ first;
+            }
+            self.put_row(row, command, tile);
+            see(header, command);
+        }
+        differs
+    }
+
     #[inline]
-    fn put<const LIVE: usize>(&mut self, command: &CommandRecord, row: usize, tile: &mut Tile) {
-        let mut values = fields(command);
-        let queue = values[Column::Queue.index()];
-        let opcode = values[Column::Opcode.index()];
-        let lba = values[Column::Lba.index()];
-        let nlb = values[Column::Blocks.index()];
-        tile.lba_ends[row] = self.ends.encode(queue, opcode, lba, nlb);
-        values[Column::Sequence.index()] = command.sequence.wrapping_sub(self.sequence);
+    fn put_row(&mut self, row: usize, command: &CommandRecord, tile: &mut Tile) {
+        let [low, high, cdw12, ..] = command.cdw10_15.map(u64::from);
+        let lba = high << 32 | low;
+        let (queue, opcode) = (command.queue.0.into(), command.opcode.into());
+        tile.lba[row] = lba;
+        if self.is_stream != Some(false) {
+            tile.stream[row] = self.ends.encode(queue, opcode, lba, cdw12 & 0xffff);
+        }
+        tile.cid[row] = command.cid.0.into();
+        tile.sequence[row] = command.sequence.wrapping_sub(self.sequence);
         let since = command.submit_ns.wrapping_sub(self.submit);
-        let latency = values[Column::Latency.index()];
-        (
-            values[Column::Submit.index()],
-            values[Column::Latency.index()],
-        ) = match self.times {
+        let latency = match &command.completion {
+            Some(completion) => completion.complete_ns.wrapping_sub(command.submit_ns),
+            None => 0,
+        };
+        (tile.submit[row], tile.latency[row]) = match self.times {
             Times::Any => (zigzag(since), latency),
             Times::Rising => (since, latency),
             // Divisions by constants cost a multiplication each.
@@ -253,9 +321,6 @@ impl State {
         };
         self.sequence = command.sequence;
         self.submit = command.submit_ns;
-        for (column, value) in tile.columns.iter_mut().zip(values).take(LIVE) {
-            column[row] = value;
-        }
     }
 }
 
@@ -276,22 +341,15 @@ pub(super) fn see(header: &mut BlockHeader, command: &CommandRecord) {
     }
 }
 
-fn write_columns(
-    columns: &[ColumnWriter],
-    lba_ends: &ColumnWriter,
-    bases: &Bases,
-    out: &mut Vec<u8>,
-) {
+fn write_columns(columns: &[ColumnWriter], bases: &Bases, is_stream: bool, out: &mut Vec<u8>) {
     let [submit, latency] = bases.of_times();
     for (column, writer) in Column::ALL.into_iter().zip(columns) {
-        let (transform, writer) = match column {
-            Column::Sequence => (Applied::new(Transform::Rise, bases.sequence), writer),
-            Column::Submit => (submit, writer),
-            Column::Latency => (latency, writer),
-            Column::Lba if lba_ends.bytes.len() < writer.bytes.len() => {
-                (Applied::new(Transform::StreamEnd, bases.lba), lba_ends)
-            }
-            _ => (Applied::NONE, writer),
+        let transform = match column {
+            Column::Sequence => Applied::new(Transform::Rise, bases.sequence),
+            Column::Submit => submit,
+            Column::Latency => latency,
+            Column::Lba if is_stream => Applied::new(Transform::StreamEnd, bases.lba),
+            _ => Applied::NONE,
         };
         match writer.constant {
             // A column that is not there is all zeroes.
@@ -325,7 +383,7 @@ fn write_ranges(block: &BlockBuffer, order: &[u32], out: &mut Vec<u8>) {
     for (column, values) in columns {
         let mut writer = ColumnWriter::default();
         for (number, group) in values.chunks(GROUP).enumerate() {
-            writer.group(group, number == 0);
+            writer.group(group, extremes(group), number == 0);
         }
         match writer.constant {
             Some((0, _)) => {}
