@@ -34,7 +34,8 @@ fn give(tap: &mut impl Tap) {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        let sequence = number ^ (random & 3);
+        // The four of a group change places with each other.
+        let sequence = number ^ ((number >> 2).wrapping_mul(0x9e37_79b9) >> 8 & 3);
         sqe.set_slba(nvme::Lba(random % (1 << 25) / 8 * 8));
         let submit_ns = sequence * 1_400 + random % 512;
         let mut record = CommandRecord::fetched(sequence, submit_ns, QueueId(1), &sqe);

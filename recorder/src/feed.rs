@@ -121,6 +121,9 @@ impl Feed {
         let mut chunk = chunk.into_iter();
         while let Some(slot) = chunk.next() {
             match slot {
+                Slot::Command(times, words) if words.is_alone() => {
+                    writer.command(&words.command(&times), &[])?;
+                }
                 Slot::Command(times, words) => {
                     let mut command = words.command(&times);
                     rest_of(&words, &mut chunk, &mut command, &mut self.ranges);

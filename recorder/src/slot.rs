@@ -64,21 +64,26 @@ pub(crate) struct Rare {
     cdw14_15: [u32; 2],
 }
 
-/// The first slot of a command; and the second, where it needs one.
+/// The first slot of a command of so many ranges, with `sequence` for its own.
+///
+/// Field by field, from where they stand to where they go: a copy on the way
+/// would be read before what was written to it had reached the cache.
 #[inline]
-pub(crate) fn encode(record: &CommandRecord, ranges: &[DsmRange]) -> (Slot, Option<Rare>) {
-    let [cdw10, cdw11, cdw12, cdw13, cdw14, cdw15] = record.cdw10_15;
-    let [cdw2, cdw3] = record.cdw2_3;
-    let has_rare = (cdw2 | cdw3 | cdw14 | cdw15) != 0;
-    let completion = record.completion.unwrap_or(Completion {
-        complete_ns: 0,
-        status: Status::SUCCESS,
-        result: 0,
-    });
+pub(crate) fn first(record: &CommandRecord, sequence: u64, ranges: usize) -> Slot {
+    let [cdw10, cdw11, cdw12, cdw13, ..] = record.cdw10_15;
+    let (complete_ns, status, result, complete) = match &record.completion {
+        Some(completion) => (
+            completion.complete_ns,
+            completion.status,
+            completion.result,
+            true,
+        ),
+        None => (0, Status::SUCCESS, 0, false),
+    };
     let times = Times {
-        sequence: record.sequence,
+        sequence,
         submit_ns: record.submit_ns,
-        complete_ns: completion.complete_ns,
+        complete_ns,
     };
     let words = Words {
         cdw10,
@@ -86,21 +91,17 @@ pub(crate) fn encode(record: &CommandRecord, ranges: &[DsmRange]) -> (Slot, Opti
         cdw12,
         cdw13,
         nsid: record.nsid,
-        result: completion.result,
+        result,
         queue: record.queue,
         cid: record.cid,
-        status: completion.status,
-        ranges: u16::try_from(ranges.len()).unwrap_or(u16::MAX),
+        status,
+        ranges: u16::try_from(ranges).unwrap_or(u16::MAX),
         opcode: record.opcode,
         flags: record.flags,
-        complete: record.completion.is_some(),
-        has_rare,
+        complete,
+        has_rare: Rare::is_there(record),
     };
-    let rare = has_rare.then_some(Rare {
-        cdw2_3: record.cdw2_3,
-        cdw14_15: [cdw14, cdw15],
-    });
-    (Slot::Command(times, words), rare)
+    Slot::Command(times, words)
 }
 
 /// The slots that hold `ranges`.
@@ -142,6 +143,12 @@ impl Words {
         }
     }
 
+    /// Whether nothing follows.
+    #[inline]
+    pub(crate) fn is_alone(&self) -> bool {
+        !self.has_rare && self.ranges == 0
+    }
+
     /// Whether [`Slot::Rare`] follows.
     pub(crate) fn has_rare(&self) -> bool {
         self.has_rare
@@ -154,6 +161,23 @@ impl Words {
 }
 
 impl Rare {
+    #[inline]
+    fn is_there(record: &CommandRecord) -> bool {
+        let [.., cdw14, cdw15] = record.cdw10_15;
+        let [cdw2, cdw3] = record.cdw2_3;
+        (cdw2 | cdw3 | cdw14 | cdw15) != 0
+    }
+
+    /// Those of a command, where it uses any.
+    #[inline]
+    pub(crate) fn of(record: &CommandRecord) -> Option<Self> {
+        let [.., cdw14, cdw15] = record.cdw10_15;
+        Self::is_there(record).then_some(Self {
+            cdw2_3: record.cdw2_3,
+            cdw14_15: [cdw14, cdw15],
+        })
+    }
+
     /// Puts the rare dwords into `command`.
     pub(crate) fn restore(&self, command: &mut CommandRecord) {
         let [cdw10, cdw11, cdw12, cdw13, ..] = command.cdw10_15;

@@ -10,7 +10,7 @@ use traces::{Branch, CommandRecord, EventRecord, Gap, PayloadPlace, Tap};
 
 use crate::feed::{Feed, Losses};
 use crate::payload::{self, PayloadTap};
-use crate::slot::{self, SLOTS_AN_ENTRY_MAX, Slot};
+use crate::slot::{self, Rare, SLOTS_AN_ENTRY_MAX, Slot};
 use crate::{OnFull, Progress};
 
 /// What taps, thread and handle share.
@@ -262,6 +262,43 @@ impl RingTap {
         debug_assert!(pushed.is_ok(), "room was made before");
     }
 
+    /// As [`Tap::command`], with `sequence` for the record's.
+    #[inline]
+    pub(crate) fn tell(&mut self, record: &CommandRecord, sequence: u64, ranges: &[DsmRange]) {
+        if self.shared.is_closed() {
+            return;
+        }
+        debug_assert!(ranges.len() <= DSM_RANGES_MAX, "a device checks this");
+        let ranges = ranges.get(..DSM_RANGES_MAX).unwrap_or(ranges);
+        let rare = Rare::of(record);
+        let slots = slot::slots(rare.is_some(), ranges.len());
+        if !self.admit(slots, record) {
+            return;
+        }
+        if slots == 1 {
+            self.push(slot::first(record, sequence, 0));
+        } else {
+            self.push_entry(record, sequence, (rare, ranges));
+        }
+        self.look();
+    }
+
+    /// Pushes a command with all its slots, that there is room for.
+    fn push_entry(
+        &mut self,
+        record: &CommandRecord,
+        sequence: u64,
+        (rare, ranges): (Option<Rare>, &[DsmRange]),
+    ) {
+        let slots = slot::slots(rare.is_some(), ranges.len());
+        if let Ok(chunk) = self.ring.write_chunk_uninit(slots) {
+            let entry = std::iter::once(slot::first(record, sequence, ranges.len()))
+                .chain(rare.map(Slot::Rare))
+                .chain(slot::range_slots(ranges));
+            chunk.fill_from_iter(entry);
+        }
+    }
+
     /// Wakes the thread before the ring is full; it polls otherwise.
     #[inline]
     fn look(&mut self) {
@@ -278,25 +315,7 @@ impl RingTap {
 impl Tap for RingTap {
     #[inline]
     fn command(&mut self, record: &CommandRecord, ranges: &[DsmRange]) {
-        if self.shared.is_closed() {
-            return;
-        }
-        debug_assert!(ranges.len() <= DSM_RANGES_MAX, "a device checks this");
-        let ranges = ranges.get(..DSM_RANGES_MAX).unwrap_or(ranges);
-        let (first, rare) = slot::encode(record, ranges);
-        let slots = slot::slots(rare.is_some(), ranges.len());
-        if !self.admit(slots, record) {
-            return;
-        }
-        if slots == 1 {
-            self.push(first);
-        } else if let Ok(chunk) = self.ring.write_chunk_uninit(slots) {
-            let entry = std::iter::once(first)
-                .chain(rare.map(Slot::Rare))
-                .chain(slot::range_slots(ranges));
-            chunk.fill_from_iter(entry);
-        }
-        self.look();
+        self.tell(record, record.sequence, ranges);
     }
 
     fn event(&mut self, record: &EventRecord) {

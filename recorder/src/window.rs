@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use nvme::DsmRange;
 use traces::{Branch, CommandRecord, EventRecord, PayloadPlace, Tap};
 
+use crate::RingTap;
+
 /// Lets the commands through that were fetched from one moment to another.
 ///
 /// What was in flight when it was opened is not let through when it ends: nothing
@@ -18,8 +20,8 @@ use traces::{Branch, CommandRecord, EventRecord, PayloadPlace, Tap};
 /// through, and all of them close together. Whoever closes it sees to it that
 /// nothing is fetched meanwhile.
 #[derive(Debug)]
-pub struct Window<T> {
-    tap: T,
+pub struct Window {
+    tap: RingTap,
     bounds: Arc<Bounds>,
     /// How many commands this part has let through, which no other thread writes.
     ended: Arc<AtomicU64>,
@@ -91,9 +93,10 @@ impl WindowCount {
     }
 }
 
-impl<T: Tap> Window<T> {
+impl Window {
     /// Opens before the command with the sequence number `first` is fetched.
-    pub fn open(tap: T, first: u64) -> Self {
+    #[must_use]
+    pub fn open(tap: RingTap, first: u64) -> Self {
         let count = WindowCount::default();
         Self {
             tap,
@@ -149,7 +152,7 @@ impl<T: Tap> Window<T> {
     pub fn end<'c>(
         mut self,
         unfinished: impl Iterator<Item = (&'c CommandRecord, &'c [DsmRange])>,
-    ) -> (T, u64) {
+    ) -> (RingTap, u64) {
         for (record, ranges) in unfinished {
             self.command(record, ranges);
         }
@@ -158,19 +161,16 @@ impl<T: Tap> Window<T> {
     }
 }
 
-impl<T: Tap> Tap for Window<T> {
-    const ENABLED: bool = T::ENABLED;
-
+impl Tap for Window {
     #[inline]
     fn command(&mut self, record: &CommandRecord, ranges: &[DsmRange]) {
         if !self.has(record.sequence) {
             return;
         }
-        let mut record = *record;
-        record.sequence -= self.bounds.first;
         let ended = self.ended.load(Ordering::Relaxed) + 1;
         self.ended.store(ended, Ordering::Relaxed);
-        self.tap.command(&record, ranges);
+        let sequence = record.sequence - self.bounds.first;
+        self.tap.tell(record, sequence, ranges);
     }
 
     fn event(&mut self, record: &EventRecord) {
@@ -197,7 +197,7 @@ impl<T: Tap> Tap for Window<T> {
     }
 }
 
-impl<T: Branch> Branch for Window<T> {
+impl Branch for Window {
     fn branch(&mut self) -> Self {
         Self {
             tap: self.tap.branch(),

@@ -1,7 +1,7 @@
 //! What observes a drive: a recording that comes and goes, and counters.
 
 use nvme::DsmRange;
-use recorder::{RingTap, Window};
+use recorder::Window;
 use traces::{Branch, CommandRecord, EventRecord, PayloadPlace, Tap};
 use vssd::counters::CountingTap;
 
@@ -9,7 +9,7 @@ use vssd::counters::CountingTap;
 #[derive(Debug, Default)]
 pub(crate) struct Observer {
     /// The recording that goes on.
-    pub(crate) recording: Option<Window<RingTap>>,
+    pub(crate) recording: Option<Window>,
     /// The counters, where somebody may ask for them.
     pub(crate) counters: Option<CountingTap>,
 }

@@ -161,7 +161,7 @@ fn all_parts_of_a_window_open_and_close_together() {
     let mut part = window.branch();
     window.close(1_010);
     assert_eq!(window.outstanding(), 10);
-    let tell_one = |window: &mut Window<RingTap>, sequence| {
+    let tell_one = |window: &mut Window, sequence| {
         let (command, ranges) = command(sequence);
         window.command(&command, &ranges);
     };
