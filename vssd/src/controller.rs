@@ -12,6 +12,7 @@ use self::handles::Handles;
 use self::hold::Hold;
 use nvme::{NamespaceId, NvmOpcode, QueueId, Sqe, Status};
 use traces::{Clock, Event, Tap};
+use zerocopy::FromZeros as _;
 
 use crate::admin::services::firmware::ResetKind;
 use crate::arbitration::Weighted;
@@ -219,8 +220,9 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         let now_ns = self.device.observed_ns();
         let budget = budget.min(u32::from(waiting));
         let mut done = 0;
+        let mut sqe = Sqe::new_zeroed();
         while done < budget {
-            let Some((sqe, ticket)) = self.device.fetch(queue, now_ns) else {
+            let Some(ticket) = self.device.fetch(queue, now_ns, &mut sqe) else {
                 break;
             };
             done += 1;

@@ -31,7 +31,7 @@ use crate::reservation::Notices;
 use crate::sanitize::Sanitize;
 use crate::sequence::Sequence;
 use crate::special::First;
-use crate::ticket::{DsmRanges, Ticket};
+use crate::ticket::{Ticket, TicketPool};
 use crate::transfer::pieces_max;
 use crate::vitals::Vitals;
 use crate::{ControllerConfig, DmaTable, Doorbells, Interrupts};
@@ -89,8 +89,7 @@ pub(crate) struct Device<T, C> {
     pub(crate) changed: bool,
     pub(crate) segments: SegmentBuffer,
     pub(crate) extents: Vec<Extent>,
-    /// Buffers for ranges that no command uses.
-    pub(crate) range_pool: Vec<Box<DsmRanges>>,
+    pub(crate) tickets: TicketPool,
     /// Commands that the medium has, or that wait to be posted.
     in_flight: usize,
     /// Set by the flush of a shutdown.
@@ -165,7 +164,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
             segments: SegmentBuffer::with_capacity(pieces_max(transfer_pages)),
             // Each range has data and, maybe, metadata.
             extents: Vec::with_capacity(2 * nvme::DSM_RANGES_MAX),
-            range_pool: Vec::new(),
+            tickets: TicketPool::default(),
             in_flight: 0,
             flushed: false,
             flush_outcome: Ok(()),
@@ -186,13 +185,24 @@ impl<T: Tap, C: Clock> Device<T, C> {
         if T::ENABLED { self.clock.now_ns() } else { 0 }
     }
 
-    /// Fetches the next command of a queue, seen at `now_ns`.
+    /// Fetches the next command of a queue, seen at `now_ns`, into `sqe`.
     #[inline]
-    pub(crate) fn fetch(&mut self, queue: QueueId, now_ns: u64) -> Option<(Sqe, Ticket)> {
-        let (sqe, completion) = self.queues.fetch(queue, &self.memory, &self.doorbells)?;
-        let record = CommandRecord::fetched(self.sequence.take(), now_ns, queue, &sqe);
-        self.tap.fetched(&record);
-        Some((sqe, Ticket::new(record, completion)))
+    pub(crate) fn fetch(&mut self, queue: QueueId, now_ns: u64, sqe: &mut Sqe) -> Option<Ticket> {
+        let memory = (&self.memory, &self.doorbells);
+        let completion = self.queues.fetch(queue, memory, sqe)?;
+        Some(self.issue((queue, completion), now_ns, sqe))
+    }
+
+    /// The ticket of the next command, which came from the first of `queues` and
+    /// completes to the second.
+    // As [`Window::read_sqe`](crate::memory::Window::read_sqe): the words of the
+    // command go on in registers.
+    #[inline(always)]
+    pub(crate) fn issue(&mut self, queues: (QueueId, QueueId), now_ns: u64, sqe: &Sqe) -> Ticket {
+        let place = (self.sequence.take(), now_ns);
+        let ticket = self.tickets.issue(place, queues, sqe);
+        self.tap.fetched(ticket.record());
+        ticket
     }
 
     /// Notes that the medium has the command `cid` of `queue` now.
@@ -216,7 +226,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
 
     /// Completes a command that a medium had, or notes that its job can go on.
     pub(crate) fn finish_media(&mut self, ticket: Ticket, outcome: Outcome) {
-        if ticket.job.is_some() {
+        if ticket.has_job() {
             self.stepped.push_back((ticket, outcome));
             return;
         }
@@ -351,17 +361,16 @@ impl<T: Tap, C: Clock> Device<T, C> {
         if !self.queues.post(&self.memory, completion, &reply) {
             return Some(ticket);
         }
-        let (mut record, ranges) = ticket.settle();
+        let mut settled = ticket.settle();
         if T::ENABLED {
-            record.completion = Some(Completion {
+            settled.complete(Completion {
                 complete_ns: self.clock.now_ns(),
                 status,
                 result: low(dwords),
             });
-            let ranges = ranges.as_deref().map_or(&[][..], DsmRanges::get);
-            self.tap.command(&record, ranges);
+            self.tap.command(settled.record(), settled.ranges());
         }
-        self.range_pool.extend(ranges);
+        self.tickets.give(settled);
         None
     }
 
@@ -394,17 +403,16 @@ impl<T: Tap, C: Clock> Device<T, C> {
 
     /// Ends a command that will never complete, and tells the observer.
     pub(crate) fn abandon(&mut self, mut ticket: Ticket) {
-        if let Some(running) = ticket.job.take() {
+        if let Some(running) = ticket.take_job() {
             self.abandon_job(running.job);
             self.bounces.give(running.buffer);
         }
         let real = ticket.completion().is_some();
-        let (record, ranges) = ticket.settle();
+        let settled = ticket.settle();
         if T::ENABLED && real {
-            let ranges = ranges.as_deref().map_or(&[][..], DsmRanges::get);
-            self.tap.command(&record, ranges);
+            self.tap.command(settled.record(), settled.ranges());
         }
-        self.range_pool.extend(ranges);
+        self.tickets.give(settled);
     }
 
     /// Ends what a job has beside its command.

@@ -10,7 +10,7 @@ use crate::media::Request;
 use crate::memory::Access;
 use crate::payload;
 use crate::special::parts;
-use crate::ticket::{DsmRanges, Ticket};
+use crate::ticket::Ticket;
 use crate::transfer::DataPointer;
 
 impl<T: Tap, C: Clock> Device<T, C> {
@@ -29,10 +29,10 @@ impl<T: Tap, C: Clock> Device<T, C> {
             deallocate,
         } = command
         {
-            let mut kept = self.range_pool.pop().unwrap_or_else(DsmRanges::new);
+            let mut kept = self.tickets.take_ranges();
             let copied = self.copy_ranges(kept.fill(ranges).as_mut_bytes(), data);
             if let Err(status) = copied {
-                self.range_pool.push(kept);
+                self.tickets.give_ranges(kept);
                 return Err(status);
             }
             let checked = self.gather_extents(nsid, kept.get(), deallocate);

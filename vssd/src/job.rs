@@ -125,7 +125,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         }
         match self.device.bounces.take(bytes) {
             Some(buffer) => {
-                ticket.job = Some(Box::new(Running { job, buffer }));
+                ticket.set_job(Box::new(Running { job, buffer }));
                 self.advance(ticket, Ok(()));
             }
             None => self.device.backlog.push_back((job, bytes, ticket)),
@@ -140,7 +140,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
 
     /// Goes on with a job after the medium has answered.
     pub(crate) fn advance(&mut self, mut ticket: Ticket, mut outcome: Outcome) {
-        while let Some(mut running) = ticket.job.take() {
+        while let Some(mut running) = ticket.take_job() {
             match running.step(&mut self.device, ticket.record(), outcome) {
                 Step::Done(result) => {
                     let Running { job, buffer } = *running;
@@ -149,7 +149,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
                     return;
                 }
                 Step::WaitUntil(until_ns) => {
-                    ticket.job = Some(running);
+                    ticket.set_job(running);
                     self.device.waiting.push(Waiting { until_ns, ticket });
                     return;
                 }
@@ -186,7 +186,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
                         }
                         Op::Flush => Some(Request::Flush),
                     };
-                    ticket.job = Some(running);
+                    ticket.set_job(running);
                     let Some(request) = request else {
                         debug_assert!(false, "a job asked for more than its buffer");
                         outcome = Err(crate::MediaError::Write);
@@ -209,7 +209,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         match device.bounces.take(SANITIZE_CHUNK) {
             Some(buffer) => {
                 let job = Job::Sanitize(job);
-                ticket.job = Some(Box::new(Running { job, buffer }));
+                ticket.set_job(Box::new(Running { job, buffer }));
                 self.advance(ticket, Ok(()));
             }
             None => {
@@ -266,7 +266,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
                 self.device.backlog.push_front((job, bytes, ticket));
                 break;
             };
-            ticket.job = Some(Box::new(Running { job, buffer }));
+            ticket.set_job(Box::new(Running { job, buffer }));
             self.advance(ticket, Ok(()));
             done += 1;
         }

@@ -356,17 +356,17 @@ impl Queues {
         }
     }
 
-    /// Fetches the next command of a submission queue and reserves room for its
-    /// completion, in the queue that is returned with it. None where none
+    /// Fetches the next command of a submission queue into `sqe` and reserves room
+    /// for its completion, in the queue that is returned. None where none
     /// waits, where the completion queue is full, and while either queue is not
     /// mapped.
     #[inline]
     pub(crate) fn fetch(
         &mut self,
         id: QueueId,
-        memory: &DmaTable,
-        doorbells: &Doorbells,
-    ) -> Option<(Sqe, QueueId)> {
+        (memory, doorbells): (&DmaTable, &Doorbells),
+        sqe: &mut Sqe,
+    ) -> Option<QueueId> {
         let sq = self.submission.get_mut(usize::from(id.0))?.as_mut()?;
         if sq.head == sq.tail || sq.closing {
             return None;
@@ -384,15 +384,15 @@ impl Queues {
                 return None;
             }
         }
-        if !cq.window.is_mapped(memory, cq.tail, CQE_BYTES) {
+        if !cq.window.is_mapped(memory, usize::from(cq.tail), CQE_BYTES) {
             return None;
         }
-        let sqe = sq.window.read_sqe(memory, sq.head)?;
+        sq.window.read_sqe(memory, usize::from(sq.head), sqe)?;
         sq.head = next(sq.head, sq.entries);
         sq.fetched = sq.fetched.saturating_add(1);
         cq.free = cq.free.saturating_sub(1);
         cq.reserved = cq.reserved.saturating_add(1);
-        Some((sqe, sq.completion))
+        Some(sq.completion)
     }
 
     /// Posts a completion into room that was reserved. Whether it was posted:
@@ -414,7 +414,7 @@ impl Queues {
             status_phase: U16::new(0),
         };
         cqe.set_status(reply.status, cq.phase);
-        if !cq.window.post_cqe(memory, cq.tail, &cqe) {
+        if !cq.window.post_cqe(memory, usize::from(cq.tail), &cqe) {
             return false;
         }
         cq.tail = next(cq.tail, cq.entries);

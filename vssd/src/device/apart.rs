@@ -83,7 +83,6 @@ impl<T: Tap, C: Clock> Device<T, C> {
         lane.in_flight = 0;
         self.stalled.append(&mut lane.stalled);
         self.strays.append(&mut lane.strays);
-        self.range_pool.append(&mut lane.range_pool);
         // Nobody waits for the rest of a batch any more.
         let waiting = std::mem::take(&mut lane.coalescing);
         waiting.vectors().for_each(|vector| self.notify(vector));

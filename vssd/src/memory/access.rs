@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nvme::{CQE_BYTES, Cqe, PAGE_BYTES, SQE_BYTES, Sqe};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::IntoBytes;
 
 use super::{Access, DmaTable, Hit, Piece, Unmapped};
 
@@ -170,24 +170,26 @@ impl Window {
     }
 
     /// Whether the entry of `entry_bytes` bytes in `slot` is mapped.
-    pub(crate) fn is_mapped(&mut self, table: &DmaTable, slot: u16, entry_bytes: usize) -> bool {
-        self.host(table, usize::from(slot).saturating_mul(entry_bytes))
-            .is_some()
+    pub(crate) fn is_mapped(&mut self, table: &DmaTable, slot: usize, entry_bytes: usize) -> bool {
+        self.host(table, slot.saturating_mul(entry_bytes)).is_some()
     }
 
-    /// Copies the submission queue entry in `slot`; none while it is not
+    /// Copies the submission queue entry in `slot` to `sqe`; none while it is not
     /// mapped.
     ///
     /// The caller has loaded a tail behind `slot` with acquire ordering.
-    #[inline]
-    pub(crate) fn read_sqe(&mut self, table: &DmaTable, slot: u16) -> Option<Sqe> {
-        let host = self.host(table, usize::from(slot).checked_mul(SQE_BYTES)?)?;
+    // Where it is not inlined, its words go through memory, and whoever reads two
+    // of them at once waits until both are there.
+    #[inline(always)]
+    pub(crate) fn read_sqe(&mut self, table: &DmaTable, slot: usize, sqe: &mut Sqe) -> Option<()> {
+        let host = self.host(table, slot.checked_mul(SQE_BYTES)?)?;
         let words = host.cast::<[u64; SQE_BYTES / 8]>();
         // SAFETY: the page is mapped as of this table, which is borrowed here
         // and therefore cannot change; 64-byte slots do not cross pages and are
         // aligned. Volatile, because the guest may write meanwhile.
         let words = unsafe { words.as_ptr().read_volatile() };
-        Sqe::read_from_bytes(words.as_bytes()).ok()
+        *sqe = zerocopy::transmute!(words);
+        Some(())
     }
 
     /// Loads the word `at` bytes into the window, a multiple of 4, with acquire
@@ -222,8 +224,8 @@ impl Window {
     /// tag last and with release ordering. Whether it was written: not while it
     /// is not mapped.
     #[inline]
-    pub(crate) fn post_cqe(&mut self, table: &DmaTable, slot: u16, cqe: &Cqe) -> bool {
-        let Some(host) = usize::from(slot)
+    pub(crate) fn post_cqe(&mut self, table: &DmaTable, slot: usize, cqe: &Cqe) -> bool {
+        let Some(host) = slot
             .checked_mul(CQE_BYTES)
             .and_then(|at| self.host(table, at))
         else {

@@ -84,9 +84,16 @@ impl QueueSpec {
 }
 
 /// The slot behind `slot` in a ring of `entries`.
+#[inline]
 pub(super) const fn next(slot: u16, entries: u16) -> u16 {
-    let next = slot.wrapping_add(1);
-    if next >= entries { 0 } else { next }
+    // Compared at 32 bits: where the upper bits do not count, the compiler reads
+    // what stands beside a slot in memory with it, and such a load waits until
+    // the slot, which was written alone, has reached the cache.
+    if (slot as u32).wrapping_add(1) >= entries as u32 {
+        0
+    } else {
+        slot.wrapping_add(1)
+    }
 }
 
 /// How many slots lie from `from` up to but without `to`, both below `entries`.

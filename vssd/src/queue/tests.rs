@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use memmap2::{MmapOptions, MmapRaw};
 use nvme::{NamespaceId, PAGE_BYTES};
 use proptest::prelude::*;
+use zerocopy::FromZeros as _;
 
 use super::*;
 use crate::Protection;
@@ -179,7 +180,8 @@ fn stress(shadowed: bool) {
                 std::thread::yield_now();
                 continue;
             }
-            while let Some((sqe, completion)) = queues.fetch(ID, &table, &doorbells) {
+            let mut sqe = Sqe::new_zeroed();
+            while let Some(completion) = queues.fetch(ID, (&table, &doorbells), &mut sqe) {
                 let number = sqe.nsid();
                 assert_eq!(sqe.cdw15.get(), !number.0, "a torn command");
                 let reply = Reply {

@@ -4,7 +4,7 @@ use nvme::{DsmAttributes, NamespaceId, NvmOpcode, ReadWriteCdw12, Sqe};
 use zerocopy::little_endian::{U16, U32};
 
 use super::chain::Chain;
-use super::layout::{BlockStatus, Range, RequestHeader, SECTOR, kind};
+use super::layout::{BlockStatus, Range, SECTOR, kind};
 
 /// The namespace that a virtio guest sees.
 pub(crate) const NSID: NamespaceId = NamespaceId(1);
@@ -15,10 +15,10 @@ const _: () = assert!(RANGES_MAX as usize == nvme::DSM_RANGES_MAX);
 pub(crate) const BLOCKS_MAX: u64 = 1 << 16;
 
 /// What a request asks for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// What a command does whose data, if any, is the chain's.
-    Command(Sqe),
+    /// What the command does that was told, whose data, if any, is the chain's.
+    Command,
     /// A discard of so many ranges, which are the chain's data.
     Discard(u16),
     /// Zeroes in one range, which is the chain's data.
@@ -27,25 +27,28 @@ pub(super) enum Asked {
     Identity,
 }
 
-/// What `chain` asks for; how it is answered, where that is nothing a drive of
-/// blocks of `block_bytes` bytes could do.
+/// What `chain` asks for, the command in `sqe` where it is one; how it is answered,
+/// where that is nothing a drive of blocks of `block_bytes` bytes could do.
 #[inline]
-pub(super) fn asked(chain: &Chain, head: u16, block_bytes: u64) -> Result<Asked, BlockStatus> {
+pub(super) fn asked(
+    chain: &Chain,
+    (head, block_bytes): (u16, u64),
+    sqe: &mut Sqe,
+) -> Result<Asked, BlockStatus> {
     let header = chain.header.ok_or(BlockStatus::IoError)?;
+    let span = |bytes| (header.sector.get(), bytes);
+    let of = (head, block_bytes);
     match header.kind.get() {
-        kind::IN if chain.out_bytes == 0 => transfer(
-            NvmOpcode::READ,
-            &header,
-            chain.in_bytes,
-            (head, block_bytes),
-        ),
-        kind::OUT if chain.in_bytes == 0 => transfer(
-            NvmOpcode::WRITE,
-            &header,
-            chain.out_bytes,
-            (head, block_bytes),
-        ),
-        kind::FLUSH => Ok(Asked::Command(command(NvmOpcode::FLUSH, head))),
+        kind::IN if chain.out_bytes == 0 => {
+            transfer(NvmOpcode::READ, span(chain.in_bytes), of, sqe)
+        }
+        kind::OUT if chain.in_bytes == 0 => {
+            transfer(NvmOpcode::WRITE, span(chain.out_bytes), of, sqe)
+        }
+        kind::FLUSH => {
+            *sqe = command(NvmOpcode::FLUSH, head);
+            Ok(Asked::Command)
+        }
         kind::DISCARD => ranges(chain, RANGES_MAX).map(Asked::Discard),
         kind::WRITE_ZEROES => ranges(chain, 1).map(|_| Asked::WriteZeroes),
         kind::GET_ID if chain.out_bytes == 0 && chain.in_bytes > 0 => Ok(Asked::Identity),
@@ -62,13 +65,14 @@ fn command(opcode: NvmOpcode, head: u16) -> Sqe {
     }
 }
 
-/// A command on the blocks from sector `sector` on.
+/// A command on the blocks from sector `sector` on, but for dword 12.
 #[inline]
 fn on_blocks(
     opcode: NvmOpcode,
     (sector, bytes): (u64, u64),
     (head, block_bytes): (u16, u64),
-) -> Option<(Sqe, ReadWriteCdw12)> {
+    sqe: &mut Sqe,
+) -> Option<ReadWriteCdw12> {
     let start = sector.checked_mul(SECTOR)?;
     let blocks = bytes.checked_div(block_bytes)?;
     let whole = start.is_multiple_of(block_bytes) && bytes.is_multiple_of(block_bytes);
@@ -76,25 +80,24 @@ fn on_blocks(
         return None;
     }
     let last = u16::try_from(blocks.checked_sub(1)?).ok()?;
-    let mut sqe = command(opcode, head);
+    *sqe = command(opcode, head);
     let lba = start.checked_div(block_bytes)?;
     let [a, b, c, d, e, f, g, h] = lba.to_le_bytes();
     sqe.cdw10 = U32::from_bytes([a, b, c, d]);
     sqe.cdw11 = U32::from_bytes([e, f, g, h]);
-    Some((sqe, ReadWriteCdw12::new().with_nlb(last)))
+    Some(ReadWriteCdw12::new().with_nlb(last))
 }
 
 #[inline]
 fn transfer(
     opcode: NvmOpcode,
-    header: &RequestHeader,
-    bytes: u64,
+    span: (u64, u64),
     of: (u16, u64),
+    sqe: &mut Sqe,
 ) -> Result<Asked, BlockStatus> {
-    let span = (header.sector.get(), bytes);
-    let (mut sqe, cdw12) = on_blocks(opcode, span, of).ok_or(BlockStatus::IoError)?;
+    let cdw12 = on_blocks(opcode, span, of, sqe).ok_or(BlockStatus::IoError)?;
     sqe.cdw12 = U32::new(cdw12.into_bits());
-    Ok(Asked::Command(sqe))
+    Ok(Asked::Command)
 }
 
 /// How many ranges the data of a chain is: at least one, and at most `most`.
@@ -111,19 +114,22 @@ fn ranges(chain: &Chain, most: u16) -> Result<u16, BlockStatus> {
     Ok(count)
 }
 
-/// The command that writes the zeroes of `range`.
-pub(super) fn write_zeroes(range: &Range, head: u16, block_bytes: u64) -> Result<Sqe, BlockStatus> {
+/// The command that writes the zeroes of `range`, into `sqe`.
+pub(super) fn write_zeroes(
+    range: &Range,
+    of: (u16, u64),
+    sqe: &mut Sqe,
+) -> Result<(), BlockStatus> {
     let flags = range.flags.get();
     if flags & !Range::UNMAP != 0 {
         return Err(BlockStatus::Unsupported);
     }
     let bytes = u64::from(range.sectors.get()).saturating_mul(SECTOR);
     let span = (range.sector.get(), bytes);
-    let (mut sqe, cdw12) = on_blocks(NvmOpcode::WRITE_ZEROES, span, (head, block_bytes))
-        .ok_or(BlockStatus::IoError)?;
+    let cdw12 = on_blocks(NvmOpcode::WRITE_ZEROES, span, of, sqe).ok_or(BlockStatus::IoError)?;
     let cdw12 = cdw12.with_deac(flags & Range::UNMAP != 0);
     sqe.cdw12 = U32::new(cdw12.into_bits());
-    Ok(sqe)
+    Ok(())
 }
 
 /// The command that discards `count` ranges.

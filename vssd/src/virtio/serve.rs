@@ -1,7 +1,7 @@
 //! Serves virtqueues: takes requests, and has them executed as commands.
 
 use nvme::{DsmRange, NvmOpcode, ReadWriteCdw12, Sqe, Status};
-use traces::{Clock, CommandRecord, Tap};
+use traces::{Clock, Tap};
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::chain::Chain;
@@ -13,12 +13,12 @@ use crate::controller::BURST;
 use crate::device::Device;
 use crate::reservation::CommandClass;
 use crate::ticket::DsmRanges;
-use crate::{Controller, Media, Ticket};
+use crate::{Controller, Media};
 
 /// What becomes of a request.
 enum Prepared {
-    /// It is executed as this command, which has ranges where it is a discard.
-    Command(Sqe, Option<Box<DsmRanges>>),
+    /// It is executed as a command, which has ranges where it is a discard.
+    Command(Option<Box<DsmRanges>>),
     /// It is done.
     Done,
 }
@@ -74,9 +74,11 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     #[inline]
     fn request(&mut self, index: u16, (head, chain): (u16, &Chain), now_ns: u64) {
         let device = &mut self.device;
-        let answer = match device.prepare(head, chain) {
-            Ok(Prepared::Command(sqe, ranges)) => {
-                let mut ticket = device.ticket(index, &sqe, now_ns);
+        let mut sqe = Sqe::new_zeroed();
+        let answer = match device.prepare(head, chain, &mut sqe) {
+            Ok(Prepared::Command(ranges)) => {
+                let queue = queue_of(index);
+                let mut ticket = device.issue((queue, queue), now_ns, &sqe);
                 let command = match chain.problem {
                     Some(status) => Err(status),
                     None => device.ring_command(&sqe, ranges.as_deref()),
@@ -123,19 +125,24 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
 impl<T: Tap, C: Clock> Device<T, C> {
     /// Finds out what a request asks for, and does what no command does.
     #[inline]
-    fn prepare(&mut self, head: u16, chain: &Chain) -> Result<Prepared, BlockStatus> {
+    fn prepare(
+        &mut self,
+        head: u16,
+        chain: &Chain,
+        sqe: &mut Sqe,
+    ) -> Result<Prepared, BlockStatus> {
         let namespace = self.namespaces.get(NSID).ok_or(BlockStatus::IoError)?;
         let block_bytes = u64::from(namespace.block_bytes);
-        let asked = request::asked(chain, head, block_bytes)?;
-        if let Asked::Command(sqe) = asked {
-            return Ok(Prepared::Command(sqe, None));
+        let asked = request::asked(chain, (head, block_bytes), sqe)?;
+        if asked == Asked::Command {
+            return Ok(Prepared::Command(None));
         }
         if chain.problem.is_some() {
             return Err(BlockStatus::IoError);
         }
         let data = self.segments.segments(&self.memory);
         match asked {
-            Asked::Command(sqe) => Ok(Prepared::Command(sqe, None)),
+            Asked::Command => Ok(Prepared::Command(None)),
             Asked::Identity => {
                 let mut id = [0; ID_BYTES];
                 for (to, from) in id.iter_mut().zip(self.config.serial.bytes()) {
@@ -147,32 +154,24 @@ impl<T: Tap, C: Clock> Device<T, C> {
             Asked::WriteZeroes => {
                 let mut range = Range::new_zeroed();
                 data.read(range.as_mut_bytes());
-                let sqe = request::write_zeroes(&range, head, block_bytes)?;
-                Ok(Prepared::Command(sqe, None))
+                request::write_zeroes(&range, (head, block_bytes), sqe)?;
+                Ok(Prepared::Command(None))
             }
             Asked::Discard(count) => {
-                let mut kept = self.range_pool.pop().unwrap_or_else(DsmRanges::new);
+                let mut kept = self.tickets.take_ranges();
                 let ranges = kept.fill(count.into());
                 data.read(ranges.as_mut_bytes());
                 let mut ranges = ranges.iter_mut();
                 let legal = ranges
                     .try_for_each(|range: &mut DsmRange| request::to_dsm_range(range, block_bytes));
                 if let Err(status) = legal {
-                    self.range_pool.push(kept);
+                    self.tickets.give_ranges(kept);
                     return Err(status);
                 }
-                Ok(Prepared::Command(request::discard(count, head), Some(kept)))
+                *sqe = request::discard(count, head);
+                Ok(Prepared::Command(Some(kept)))
             }
         }
-    }
-
-    /// The ticket of a command that a request of virtqueue `index` became.
-    #[inline]
-    fn ticket(&mut self, index: u16, sqe: &Sqe, now_ns: u64) -> Ticket {
-        let queue = queue_of(index);
-        let record = CommandRecord::fetched(self.sequence.take(), now_ns, queue, sqe);
-        self.tap.fetched(&record);
-        Ticket::new(record, queue)
     }
 
     /// Decodes and checks a command that a request became, as one of NVMe's.
