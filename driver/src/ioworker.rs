@@ -456,7 +456,8 @@ impl<T: Tap> Ioworker<T> {
             return Err(error.into());
         }
         if let Some(job) = self.jobs.get_mut(usize::from(slot)) {
-            *job = io;
+            // Not as a whole, which would be read before its fields are written.
+            *job = Io { op, lba, blocks };
         }
         Ok(())
     }
