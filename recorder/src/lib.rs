@@ -255,7 +255,7 @@ impl RecorderHandle {
         self.shared.failure()
     }
 
-    /// How far the recording has got, as of a few milliseconds ago.
+    /// How far the recording has got, as of some tens of milliseconds ago.
     #[must_use]
     pub fn progress(&self) -> Progress {
         self.shared.progress()

@@ -14,7 +14,7 @@ use crate::{Output, Progress, RecorderError, RecordingSummary};
 /// To wake costs several microseconds where the tap's core is the only one.
 const POLL_MIN: Duration = Duration::from_millis(4);
 /// How often it is looked at while none come.
-const POLL_MAX: Duration = Duration::from_millis(16);
+const POLL_MAX: Duration = Duration::from_millis(64);
 
 /// Drains the rings into the trace.
 #[derive(Debug)]

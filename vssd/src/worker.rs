@@ -126,8 +126,8 @@ impl AsFd for StopHandle {
 }
 
 /// When a worker sleeps. The default has the first command after a short pause
-/// wait for a quarter of a millisecond on average, and after one of four seconds
-/// for two: a drive that nobody uses wakes 250 times a second.
+/// wait for a quarter of a millisecond on average, and after one of eight seconds
+/// for four: a drive that nobody uses wakes 125 times a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdlePolicy {
     /// How long to look for work without a pause after the last, nanoseconds.
@@ -144,7 +144,7 @@ impl Default for IdlePolicy {
         Self {
             busy_ns: 50_000,
             sleep_ns_max: 500_000,
-            long_sleep_ns_max: 4_000_000,
+            long_sleep_ns_max: 8_000_000,
         }
     }
 }
