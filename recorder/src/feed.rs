@@ -121,6 +121,8 @@ impl Feed {
         let mut chunk = chunk.into_iter();
         while let Some(slot) = chunk.next() {
             match slot {
+                // Nearly all: nothing is added to it, so that it is made where it
+                // stays.
                 Slot::Command(times, words) if words.is_alone() => {
                     writer.command(&words.command(&times), &[])?;
                 }

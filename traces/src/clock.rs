@@ -23,7 +23,7 @@ pub trait Clock {
 ///
 /// Copies share the origin, so their times can be compared. Between readings of the
 /// system's clock, every 100 us, the processor's counter tells the time where it
-/// runs at one rate (x86-64): to some nanoseconds, and three times as fast.
+/// runs at one rate (x86-64): to some nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct MonotonicClock {
     origin_ns: u64,

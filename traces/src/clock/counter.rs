@@ -5,8 +5,8 @@
 //!   counter        |..............|..............|....    tells what passed since
 //! ```
 //!
-//! To ask the system takes 25 ns and more, several times what the counter takes,
-//! and a device asks for each command. How fast the counter runs is seen from the
+//! To ask the system takes longer than to read the counter, and a device asks for
+//! each command. How fast the counter runs is seen from the
 //! system's clock, over and over, so that the two do not part; where they have
 //! parted by a microsecond (the thread came to a processor whose counter stands
 //! elsewhere, the machine slept), the counter is left alone until its rate is

@@ -2,9 +2,8 @@
 //!
 //! Values go in groups of 128. A group is the number of bits that its largest
 //! value takes once the smallest is subtracted, the smallest as a varint, and
-//! the differences, packed from the lowest bit of the first byte up. There is
-//! no branch a value but for a full word, so that a value costs about a
-//! nanosecond.
+//! the differences, packed from the lowest bit of the first byte up. They are
+//! packed by code of their width, with no branch a value.
 
 use crate::error::Flaw;
 use crate::format::{Fields, put_varint};
@@ -15,13 +14,18 @@ pub(crate) const GROUP: usize = 128;
 /// Appends one group of at most [`GROUP`] values, the smallest and the largest
 /// of which are known.
 pub(crate) fn encode_group(values: &[u64], min: u64, max: u64, out: &mut Vec<u8>) {
-    let width = u64::BITS - (max - min).leading_zeros();
+    let width = width(min, max);
     let [width_byte, ..] = width.to_le_bytes();
     out.push(width_byte);
     put_varint(out, min);
     if width > 0 {
         pack(values, min, width, out);
     }
+}
+
+/// The bits that a group takes a value, by its extremes.
+pub(crate) fn width(min: u64, max: u64) -> u32 {
+    u64::BITS - (max - min).leading_zeros()
 }
 
 /// Values that are packed at a time: these take as many bytes as one takes bits.
@@ -85,7 +89,7 @@ pub(crate) fn encode(values: &[u64], out: &mut Vec<u8>) {
 pub(crate) fn encoded_bytes(values: &[u64]) -> usize {
     let bytes = |group: &[u64]| {
         let (min, max) = extremes(group);
-        let width = (u64::BITS - (max - min).leading_zeros()) as usize;
+        let width = width(min, max) as usize;
         1 + varint_bytes(min) + (group.len() * width).div_ceil(8)
     };
     values.chunks(GROUP).map(bytes).sum()

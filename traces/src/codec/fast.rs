@@ -7,7 +7,7 @@ mod rows;
 
 use self::rows::{Rows, SHARED, WORDS, words};
 use super::BlockBuffer;
-use super::bitpack::{GROUP, encode_group, extremes};
+use super::bitpack::{GROUP, encode_group, extremes, width};
 use super::column::{Codec, Column, FIELD_COLUMNS, fields, write_column, write_constant};
 use super::transform::{Applied, StreamEnds, Transform};
 use crate::CommandRecord;
@@ -65,26 +65,26 @@ impl ColumnWriter {
         self.constant = None;
     }
 
-    /// Adds a group, the smallest and the largest of which are known; the first of
-    /// a block has `first` set.
-    #[inline]
-    fn group(&mut self, values: &[u64], (min, max): (u64, u64), first: bool) {
-        if min == max && first {
-            self.constant = Some((min, 1));
-            return;
-        }
-        if let Some((value, groups)) = &mut self.constant {
-            if min == max && min == *value {
-                *groups += 1;
-                return;
-            }
-            self.end_constant();
-        }
-        encode_group(values, min, max, &mut self.bytes);
+    /// Adds a group.
+    fn group(&mut self, values: &[u64]) {
+        self.group_between(values, extremes(values));
     }
 
-    /// Writes the groups that were all of one value.
-    #[cold]
+    /// Adds a group, the smallest and the largest of which are known; its values
+    /// are not looked at where these are the same.
+    #[inline]
+    fn group_between(&mut self, values: &[u64], (min, max): (u64, u64)) {
+        match &mut self.constant {
+            Some((value, groups)) if min == max && min == *value => *groups += 1,
+            None if min == max && self.bytes.is_empty() => self.constant = Some((min, 1)),
+            _ => {
+                self.end_constant();
+                encode_group(values, min, max, &mut self.bytes);
+            }
+        }
+    }
+
+    /// Writes the groups that were all of one value, where there are any.
     fn end_constant(&mut self) {
         if let Some((value, groups)) = self.constant.take() {
             for _ in 0..groups {
@@ -124,18 +124,17 @@ pub(crate) fn encode(
     };
     let bases = Bases::of(all, scale);
     let mut state = State::new(&bases);
-    for (number, group) in order.chunks(GROUP).enumerate() {
+    for group in order.chunks(GROUP) {
         let rows = Rows {
-            commands: &block.commands,
             order: group,
+            ..all
         };
         let differs = state.put(rows, tile, &mut header);
-        let place = (group.len(), number == 0);
-        state.group(tile, place, columns);
-        group_shared(rows, &differs, (&mut tile.other, place), columns);
+        state.group(tile, group.len(), columns);
+        group_shared(rows, &differs, &mut tile.other, columns);
     }
-    let is_stream = state.is_stream.unwrap_or(false);
 
+    let is_stream = state.is_stream.unwrap_or(false);
     write_columns(columns, &bases, is_stream, out);
     if !block.ranges.is_empty() {
         write_ranges(block, order, out);
@@ -145,12 +144,11 @@ pub(crate) fn encode(
     header
 }
 
-/// Adds a tile's group to each of the columns that have one value in most; `len`
-/// rows, the first of the block where `first` is set.
+/// Adds a tile's group to each of the columns that have one value in most.
 fn group_shared(
     rows: Rows<'_>,
     differs: &[u64; WORDS],
-    (gathered, (len, first)): (&mut [u64; GROUP], (usize, bool)),
+    gathered: &mut [u64; GROUP],
     columns: &mut [ColumnWriter],
 ) {
     let Some(words) = rows.iter().next().map(words) else {
@@ -160,19 +158,12 @@ fn group_shared(
         let writer = &mut columns[shared.column.index()];
         if shared.of(differs) == 0 {
             let value = shared.of(&words);
-            writer.group(&[], (value, value), first);
+            writer.group_between(&[], (value, value));
         } else {
             (shared.gather)(rows, gathered);
-            let values = &gathered[..len];
-            writer.group(values, extremes(values), first);
+            writer.group(&gathered[..rows.order.len()]);
         }
     }
-}
-
-/// The bits that the values take once the smallest is subtracted.
-fn width(values: &[u64]) -> u32 {
-    let (min, max) = extremes(values);
-    u64::BITS - (max - min).leading_zeros()
 }
 
 /// What the first value of a column is told from.
@@ -259,12 +250,16 @@ impl State {
         }
     }
 
-    /// Adds the tile's group to each of the columns that differ in most; `len`
-    /// rows, the first of the block where `first` is set.
-    fn group(&mut self, tile: &Tile, (len, first): (usize, bool), columns: &mut [ColumnWriter]) {
+    /// Adds the tile's group of `len` rows to each of the columns that differ in
+    /// most.
+    fn group(&mut self, tile: &Tile, len: usize, columns: &mut [ColumnWriter]) {
+        let width = |values: &[u64; GROUP]| {
+            let (min, max) = extremes(&values[..len]);
+            width(min, max)
+        };
         let is_stream = *self
             .is_stream
-            .get_or_insert_with(|| width(&tile.stream[..len]) < width(&tile.lba[..len]));
+            .get_or_insert_with(|| width(&tile.stream) < width(&tile.lba));
         let lba = if is_stream { &tile.stream } else { &tile.lba };
         for (column, values) in [
             (Column::Sequence, &tile.sequence),
@@ -273,8 +268,7 @@ impl State {
             (Column::Cid, &tile.cid),
             (Column::Lba, lba),
         ] {
-            let values = &values[..len];
-            columns[column.index()].group(values, extremes(values), first);
+            columns[column.index()].group(&values[..len]);
         }
     }
 
@@ -298,20 +292,18 @@ impl State {
 
     #[inline]
     fn put_row(&mut self, row: usize, command: &CommandRecord, tile: &mut Tile) {
-        let [low, high, cdw12, ..] = command.cdw10_15.map(u64::from);
-        let lba = high << 32 | low;
-        let (queue, opcode) = (command.queue.0.into(), command.opcode.into());
+        let values = fields(command);
+        let of = |column: Column| values[column.index()];
+        let lba = of(Column::Lba);
         tile.lba[row] = lba;
         if self.is_stream != Some(false) {
-            tile.stream[row] = self.ends.encode(queue, opcode, lba, cdw12 & 0xffff);
+            let (queue, opcode) = (of(Column::Queue), of(Column::Opcode));
+            tile.stream[row] = self.ends.encode(queue, opcode, lba, of(Column::Blocks));
         }
-        tile.cid[row] = command.cid.0.into();
+        tile.cid[row] = of(Column::Cid);
         tile.sequence[row] = command.sequence.wrapping_sub(self.sequence);
         let since = command.submit_ns.wrapping_sub(self.submit);
-        let latency = match &command.completion {
-            Some(completion) => completion.complete_ns.wrapping_sub(command.submit_ns),
-            None => 0,
-        };
+        let latency = of(Column::Latency);
         (tile.submit[row], tile.latency[row]) = match self.times {
             Times::Any => (zigzag(since), latency),
             Times::Rising => (since, latency),
@@ -382,9 +374,7 @@ fn write_ranges(block: &BlockBuffer, order: &[u32], out: &mut Vec<u8>) {
     ];
     for (column, values) in columns {
         let mut writer = ColumnWriter::default();
-        for (number, group) in values.chunks(GROUP).enumerate() {
-            writer.group(group, extremes(group), number == 0);
-        }
+        values.chunks(GROUP).for_each(|group| writer.group(group));
         match writer.constant {
             Some((0, _)) => {}
             Some((value, _)) => write_constant(column, Applied::NONE, value, out),
