@@ -195,8 +195,7 @@ impl<T: Tap, C: Clock> Device<T, C> {
 
     /// The ticket of the next command, which came from the first of `queues` and
     /// completes to the second.
-    // As [`Window::read_sqe`](crate::memory::Window::read_sqe): the words of the
-    // command go on in registers.
+    // As `Window::read_sqe`: the words of the command go on in registers.
     #[inline(always)]
     pub(crate) fn issue(&mut self, queues: (QueueId, QueueId), now_ns: u64, sqe: &Sqe) -> Ticket {
         let place = (self.sequence.take(), now_ns);

@@ -177,10 +177,9 @@ impl Ticket {
 
     /// Ends the obligation.
     #[inline]
-    pub(crate) fn settle(self) -> Settled {
-        let mut ticket = self;
-        ticket.mark(true);
-        Settled(ticket)
+    pub(crate) fn settle(mut self) -> Settled {
+        self.mark(true);
+        Settled(self)
     }
 
     /// Notes whether the obligation has ended, where that is looked at.

@@ -56,6 +56,7 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
     /// many.
     fn serve_ring(&mut self, index: u16, budget: u32) -> u32 {
         let mut seen_ns = None;
+        let mut sqe = Sqe::new_zeroed();
         let mut done = 0_u32;
         while done < budget {
             let device = &mut self.device;
@@ -65,23 +66,22 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
             };
             done = done.saturating_add(1);
             let now_ns = *seen_ns.get_or_insert_with(|| device.observed_ns());
-            self.request(index, (head, &chain), now_ns);
+            self.request(index, (head, &chain), now_ns, &mut sqe);
         }
         done
     }
 
-    /// Executes the request of a chain.
+    /// Executes the request of a chain, as a command that is put into `sqe`.
     #[inline]
-    fn request(&mut self, index: u16, (head, chain): (u16, &Chain), now_ns: u64) {
+    fn request(&mut self, index: u16, (head, chain): (u16, &Chain), now_ns: u64, sqe: &mut Sqe) {
         let device = &mut self.device;
-        let mut sqe = Sqe::new_zeroed();
-        let answer = match device.prepare(head, chain, &mut sqe) {
+        let answer = match device.prepare(head, chain, sqe) {
             Ok(Prepared::Command(ranges)) => {
                 let queue = queue_of(index);
-                let mut ticket = device.issue((queue, queue), now_ns, &sqe);
+                let mut ticket = device.issue((queue, queue), now_ns, sqe);
                 let command = match chain.problem {
                     Some(status) => Err(status),
-                    None => device.ring_command(&sqe, ranges.as_deref()),
+                    None => device.ring_command(sqe, ranges.as_deref()),
                 };
                 if let Some(ranges) = ranges {
                     ticket.set_ranges(ranges);
@@ -134,10 +134,8 @@ impl<T: Tap, C: Clock> Device<T, C> {
         let namespace = self.namespaces.get(NSID).ok_or(BlockStatus::IoError)?;
         let block_bytes = u64::from(namespace.block_bytes);
         let asked = request::asked(chain, (head, block_bytes), sqe)?;
-        if asked == Asked::Command {
-            return Ok(Prepared::Command(None));
-        }
-        if chain.problem.is_some() {
+        // A command whose data cannot be moved ends as a command.
+        if asked != Asked::Command && chain.problem.is_some() {
             return Err(BlockStatus::IoError);
         }
         let data = self.segments.segments(&self.memory);
