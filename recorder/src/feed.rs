@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nvme::DsmRange;
 use rtrb::Consumer;
-use rtrb::chunks::ReadChunkIntoIter;
-use traces::{CommandRecord, Gap, PayloadPlace, TraceError, Writer};
+use traces::{Gap, PayloadPlace, Rare, Row, TraceError, Writer};
 
 use crate::payload::PayloadDrain;
-use crate::slot::{Slot, Words};
+use crate::slot::Slot;
 
 /// What a tap has dropped.
 #[derive(Debug, Default)]
@@ -71,7 +70,7 @@ pub(crate) struct Feed {
     ring: Consumer<Slot>,
     payload: Option<PayloadDrain>,
     losses: Arc<Losses>,
-    ranges: Vec<DsmRange>,
+    rest: Rest,
     /// Lost commands in the gaps that came through the ring.
     lost_in_gaps: u64,
 }
@@ -86,7 +85,10 @@ impl Feed {
             ring,
             payload,
             losses,
-            ranges: Vec::with_capacity(nvme::DSM_RANGES_MAX),
+            rest: Rest {
+                rare: None,
+                ranges: Vec::with_capacity(nvme::DSM_RANGES_MAX),
+            },
             lost_in_gaps: 0,
         }
     }
@@ -118,27 +120,25 @@ impl Feed {
         let Ok(chunk) = self.ring.read_chunk(slots) else {
             return Ok(0);
         };
-        let mut chunk = chunk.into_iter();
-        while let Some(slot) = chunk.next() {
+        let (front, back) = chunk.as_slices();
+        for slot in front.iter().chain(back) {
             match slot {
-                // Nearly all: nothing is added to it, so that it is made where it
-                // stays.
-                Slot::Command(times, words) if words.is_alone() => {
-                    writer.command(&words.command(&times), &[])?;
+                // Nearly all.
+                Slot::Command(row) if self.rest.is_empty() => writer.row(row)?,
+                Slot::Command(row) => self.rest.write(row, writer)?,
+                Slot::Rare(rare) => self.rest.rare = Some(*rare),
+                Slot::Ranges(count, ranges) => {
+                    let ranges = ranges.iter().take(usize::from(*count));
+                    self.rest.ranges.extend(ranges);
                 }
-                Slot::Command(times, words) => {
-                    let mut command = words.command(&times);
-                    rest_of(&words, &mut chunk, &mut command, &mut self.ranges);
-                    writer.command(&command, &self.ranges)?;
-                }
-                Slot::Event(event) => writer.event(&event)?,
+                Slot::Event(event) => writer.event(event)?,
                 Slot::Gap(gap) => {
                     self.lost_in_gaps += gap.lost;
-                    writer.gap(&gap)?;
+                    writer.gap(gap)?;
                 }
-                Slot::Rare(_) | Slot::Ranges(_) => debug_assert!(false, "they follow a command"),
             }
         }
+        chunk.commit_all();
         Ok(slots)
     }
 
@@ -158,26 +158,28 @@ impl Feed {
     }
 }
 
-/// Takes the further slots of a command, where it has any.
-#[inline]
-fn rest_of(
-    words: &Words,
-    more: &mut ReadChunkIntoIter<'_, Slot>,
-    command: &mut CommandRecord,
-    ranges: &mut Vec<DsmRange>,
-) {
-    ranges.clear();
-    if words.has_rare()
-        && let Some(Slot::Rare(rare)) = more.next()
-    {
-        rare.restore(command);
+/// What is rarely there of a command, from slots that came before its own.
+#[derive(Debug)]
+struct Rest {
+    rare: Option<Rare>,
+    ranges: Vec<DsmRange>,
+}
+
+impl Rest {
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.rare.is_none() && self.ranges.is_empty()
     }
-    while ranges.len() < words.ranges() {
-        let Some(Slot::Ranges(slot)) = more.next() else {
-            debug_assert!(false, "entries are pushed whole");
-            break;
-        };
-        let left = words.ranges() - ranges.len();
-        ranges.extend(slot.iter().take(left));
+
+    /// Writes the command that it belongs to, and forgets it.
+    #[cold]
+    fn write<W: Write>(&mut self, row: &Row, writer: &mut Writer<W>) -> Result<(), TraceError> {
+        let mut command = row.record();
+        if let Some(rare) = self.rare.take() {
+            rare.restore(&mut command);
+        }
+        let written = writer.command(&command, &self.ranges);
+        self.ranges.clear();
+        written
     }
 }

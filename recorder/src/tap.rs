@@ -6,11 +6,11 @@ use std::thread::Thread;
 
 use nvme::{DSM_RANGES_MAX, DsmRange};
 use rtrb::Producer;
-use traces::{Branch, CommandRecord, EventRecord, Gap, PayloadPlace, Tap};
+use traces::{Branch, CommandRecord, EventRecord, Gap, PayloadPlace, Rare, Row, Tap};
 
 use crate::feed::{Feed, Losses};
 use crate::payload::{self, PayloadTap};
-use crate::slot::{self, Rare, SLOTS_AN_ENTRY_MAX, Slot};
+use crate::slot::{self, SLOTS_AN_ENTRY_MAX, Slot};
 use crate::{OnFull, Progress};
 
 /// What taps, thread and handle share.
@@ -210,7 +210,6 @@ impl RingTap {
     }
 
     /// Whether the command may go into the ring, which has room for it then.
-    #[inline]
     fn admit(&mut self, slots: usize, record: &CommandRecord) -> bool {
         match self.on_full {
             OnFull::Wait => self.has_room(slots) || self.wait_for_room(slots),
@@ -268,35 +267,38 @@ impl RingTap {
         if self.shared.is_closed() {
             return;
         }
-        debug_assert!(ranges.len() <= DSM_RANGES_MAX, "a device checks this");
-        let ranges = ranges.get(..DSM_RANGES_MAX).unwrap_or(ranges);
         let rare = Rare::of(record);
-        let slots = slot::slots(rare.is_some(), ranges.len());
-        if !self.admit(slots, record) {
+        // Nearly all: one slot, if it is free.
+        let is_plain = rare.is_none() && ranges.is_empty() && self.on_full == OnFull::Wait;
+        if is_plain && self.has_room(1) {
+            self.push(Slot::Command(Row::of(record, sequence)));
+        } else if !self.tell_entry(record, sequence, (rare, ranges)) {
             return;
-        }
-        if slots == 1 {
-            self.push(slot::first(record, sequence, 0));
-        } else {
-            self.push_entry(record, sequence, (rare, ranges));
         }
         self.look();
     }
 
-    /// Pushes a command with all its slots, that there is room for.
-    fn push_entry(
+    /// Tells of a command that takes several slots, or may have to wait for one or
+    /// to be dropped. False where it was dropped, or the recording ended.
+    #[inline(never)]
+    fn tell_entry(
         &mut self,
         record: &CommandRecord,
         sequence: u64,
         (rare, ranges): (Option<Rare>, &[DsmRange]),
-    ) {
+    ) -> bool {
+        debug_assert!(ranges.len() <= DSM_RANGES_MAX, "a device checks this");
+        let ranges = ranges.get(..DSM_RANGES_MAX).unwrap_or(ranges);
         let slots = slot::slots(rare.is_some(), ranges.len());
-        if let Ok(chunk) = self.ring.write_chunk_uninit(slots) {
-            let entry = std::iter::once(slot::first(record, sequence, ranges.len()))
-                .chain(rare.map(Slot::Rare))
-                .chain(slot::range_slots(ranges));
-            chunk.fill_from_iter(entry);
+        if !self.admit(slots, record) {
+            return false;
         }
+        if let Ok(chunk) = self.ring.write_chunk_uninit(slots) {
+            let rare = rare.map(Slot::Rare).into_iter();
+            let command = Slot::Command(Row::of(record, sequence));
+            chunk.fill_from_iter(rare.chain(slot::range_slots(ranges)).chain([command]));
+        }
+        true
     }
 
     /// Wakes the thread before the ring is full; it polls otherwise.

@@ -5,6 +5,7 @@ use nvme::DsmRange;
 use crate::codec::{BlockBuffer, Mark};
 use crate::format::BlockHeader;
 use crate::payload::PayloadTotals;
+use crate::totals::Counter;
 use crate::{CommandRecord, EventRecord, Gap, Record};
 
 /// What the index says of a block.
@@ -113,7 +114,7 @@ impl Block {
     /// [`Block::commands`]; empty for every other command.
     #[must_use]
     pub fn ranges(&self, index: usize) -> &[DsmRange] {
-        u32::try_from(index).map_or(&[], |index| self.buffer.ranges_of(index))
+        u32::try_from(index).map_or(&[], |index| self.buffer.ranges.of(index))
     }
 
     /// Its events.
@@ -130,6 +131,13 @@ impl Block {
             Mark::Event(_) => None,
             Mark::Gap { gap, .. } => Some(gap),
         })
+    }
+
+    /// Adds what it holds to the sums.
+    pub(crate) fn count(&self, counter: &mut Counter) {
+        let commands = self.buffer.commands.iter();
+        let kinds = commands.map(|command| (command.is_admin(), command.opcode));
+        counter.add(kinds, &self.buffer.marks);
     }
 
     /// How many records it holds that are of kinds which only later versions

@@ -35,6 +35,7 @@ mod reader;
 mod record;
 mod records;
 pub mod report;
+mod row;
 pub mod show;
 mod source;
 pub mod stats;
@@ -56,6 +57,7 @@ pub use payload::{
 pub use reader::{Hole, Reader, Recovery, Salvage};
 pub use record::{CommandRecord, Completion, Event, EventRecord, Gap, Record};
 pub use records::Records;
+pub use row::{Rare, Row};
 pub use summary::{Latency, OpcodeSummary, Summary};
 pub use tap::{Branch, Tap};
 pub use totals::{End, OpcodeCount, Totals};

@@ -344,7 +344,7 @@ impl Reader {
             offset += info.stored_bytes();
             match self.read_block(&info) {
                 Ok(block) => {
-                    counter.add(&block.buffer);
+                    block.count(&mut counter);
                     counter.add_payload(&block.payload);
                     records += u64::from(info.commands()) + u64::from(info.marks());
                     self.index.push(info);

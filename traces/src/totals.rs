@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{BlockBuffer, Mark};
+use crate::NamespaceInfo;
+use crate::codec::Mark;
 use crate::payload::PayloadTotals;
-use crate::{CommandRecord, NamespaceInfo};
 
 /// What a trace holds altogether, and how it ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,26 +78,32 @@ pub(crate) struct Counter {
 }
 
 impl Counter {
-    pub(crate) fn add(&mut self, block: &BlockBuffer) {
-        // Widens.
-        self.totals.commands += block.commands.len() as u64;
+    /// Counts a block's commands, by whether they are of the admin queue and by
+    /// opcode, and its marks.
+    pub(crate) fn add(&mut self, kinds: impl Iterator<Item = (bool, u8)>, marks: &[Mark]) {
         let mut counts = [[0_u64; 256]; 2];
-        let kind = |command: &CommandRecord| (command.is_admin(), command.opcode);
+        let mut count = |(is_admin, opcode), run: u64| {
+            counts[usize::from(is_admin)][usize::from(opcode)] += run;
+        };
         // Mostly several of a kind follow each other.
-        let runs = (block.commands).chunk_by(|one, next| kind(one) == kind(next));
-        for run in runs {
-            if let Some((is_admin, opcode)) = run.first().map(kind) {
-                counts[usize::from(!is_admin)][usize::from(opcode)] += run.len() as u64;
+        let (mut last, mut run) = ((false, 0), 0);
+        for kind in kinds {
+            if kind != last {
+                count(last, run);
+                (last, run) = (kind, 0);
             }
+            run += 1;
         }
-        for (io, counts) in counts.iter().enumerate() {
+        count(last, run);
+        for (is_admin, counts) in [false, true].into_iter().zip(&counts) {
             for (opcode, &count) in (0_u8..=u8::MAX).zip(counts) {
                 if count > 0 {
-                    *self.opcodes.entry((io == 0, opcode)).or_default() += count;
+                    self.totals.commands += count;
+                    *self.opcodes.entry((is_admin, opcode)).or_default() += count;
                 }
             }
         }
-        for mark in &block.marks {
+        for mark in marks {
             match mark {
                 Mark::Event(_) => self.totals.events += 1,
                 Mark::Gap { gap, .. } => {

@@ -11,13 +11,14 @@ use nvme::{DSM_RANGES_MAX, DsmRange};
 
 pub use self::options::{Effort, Resolution, WriterOptions};
 use self::payload::PayloadWriter;
-use crate::codec::{self, BlockBuffer, FastScratch, Mark, PackedMemory, Ranged};
+use crate::codec::{self, FastScratch, Mark, OpenBlock, PackedMemory};
 use crate::error::TraceError;
 use crate::format::{
     BLOCK_HEADER_BYTES, BLOCK_PAYLOAD_MAX, BlockHeader, HEADER_FIXED_BYTES, HEADER_JSON_MAX,
     INDEX_ENTRY_BYTES, INDEX_FIXED_BYTES, INDEX_MAGIC, MAGIC, MAJOR, MINOR, MINOR_PLAIN,
     TRAILER_MAGIC,
 };
+use crate::row::{Rare, Row};
 use crate::totals::{Counter, End, Totals};
 use crate::{CommandRecord, EventRecord, Gap, Header, NamespaceInfo, Record};
 
@@ -47,7 +48,7 @@ pub struct Writer<W> {
     sink: W,
     name: String,
     options: WriterOptions,
-    block: BlockBuffer,
+    block: OpenBlock,
     /// The block's bytes on their way to the sink.
     bytes: Vec<u8>,
     scratch: FastScratch,
@@ -131,7 +132,7 @@ impl<W: Write> Writer<W> {
             sink,
             name,
             options,
-            block: BlockBuffer::default(),
+            block: OpenBlock::default(),
             // Widens.
             offset: bytes.len() as u64,
             bytes,
@@ -151,46 +152,41 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// [`TraceError::Io`] where a full block could not be written (it is dropped,
     /// see [`Writer::whole_bytes`]), [`TraceError::TooManyRanges`].
-    // Inlined, so that a record which was made for this goes to where it stays
-    // and nowhere else.
-    #[inline]
     pub fn command(
         &mut self,
         record: &CommandRecord,
         ranges: &[DsmRange],
     ) -> Result<(), TraceError> {
-        if !ranges.is_empty() {
-            self.add_ranges(record, ranges)?;
+        let rare = Rare::of(record);
+        if rare.is_some() || !ranges.is_empty() {
+            self.make_room(record, ranges)?;
+            self.block.add_rest(rare, ranges);
         }
-        let mut command = *record;
-        if self.options.resolution != Resolution::Nanosecond {
-            self.cut_times(&mut command);
+        self.row(&Row::of(record, record.sequence))
+    }
+
+    /// Adds a command that has nothing but what a [`Row`] holds.
+    ///
+    /// # Errors
+    /// As [`Writer::command`].
+    #[inline]
+    pub fn row(&mut self, row: &Row) -> Result<(), TraceError> {
+        let mut row = *row;
+        let resolution = self.options.resolution;
+        if resolution != Resolution::Nanosecond {
+            row.cut_times(|ns| resolution.floor(ns));
         }
-        self.block.commands.push(command);
-        self.next_sequence = self.next_sequence.max(record.sequence.saturating_add(1));
+        self.next_sequence = self.next_sequence.max(row.sequence.saturating_add(1));
+        self.block.rows.push(row);
         let limit = self.options.block_commands.clamp(1, 1 << 16) as usize;
-        if self.block.commands.len() >= limit {
+        if self.block.rows.len() >= limit {
             self.flush_records()?;
         }
         Ok(())
     }
 
-    /// Cuts off what the resolution does not keep.
-    #[inline]
-    fn cut_times(&self, command: &mut CommandRecord) {
-        let resolution = self.options.resolution;
-        command.submit_ns = resolution.floor(command.submit_ns);
-        if let Some(completion) = &mut command.completion {
-            completion.complete_ns = resolution.floor(completion.complete_ns);
-        }
-    }
-
-    #[cold]
-    fn add_ranges(
-        &mut self,
-        record: &CommandRecord,
-        ranges: &[DsmRange],
-    ) -> Result<(), TraceError> {
+    /// Closes the block where a command's ranges are too many for it.
+    fn make_room(&mut self, record: &CommandRecord, ranges: &[DsmRange]) -> Result<(), TraceError> {
         if ranges.len() > DSM_RANGES_MAX {
             return Err(TraceError::TooManyRanges {
                 sequence: record.sequence,
@@ -200,14 +196,6 @@ impl<W: Write> Writer<W> {
         if self.block.ranges.len() + ranges.len() > RANGES_A_BLOCK {
             self.flush_records()?;
         }
-        // Both are below 2^17.
-        let small = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
-        self.block.ranged.push(Ranged {
-            command: small(self.block.commands.len()),
-            first: small(self.block.ranges.len()),
-            count: small(ranges.len()),
-        });
-        self.block.ranges.extend_from_slice(ranges);
         Ok(())
     }
 
@@ -284,7 +272,7 @@ impl<W: Write> Writer<W> {
     #[must_use]
     pub fn pending(&self) -> usize {
         let payload = self.payload.as_ref().map_or(0, PayloadWriter::pending);
-        self.block.commands.len() + self.block.marks.len() + payload
+        self.block.rows.len() + self.block.marks.len() + payload
     }
 
     /// Closes the open blocks, full or not, and writes them.
@@ -317,7 +305,7 @@ impl<W: Write> Writer<W> {
             Effort::Packed => codec::encode_packed(&self.block, &mut self.memory, &mut self.bytes),
         };
         self.write_bytes(&mut header)?;
-        self.counter.add(&self.block);
+        self.block.count(&mut self.counter);
         Ok(())
     }
 

@@ -23,8 +23,11 @@ const SPAN_NS: u64 = 100_000;
 const RATE_AFTER_NS: u64 = 10_000_000;
 /// It is measured over this long from then on, nanoseconds.
 const RATE_OVER_NS: u64 = 1_000_000_000;
-/// A reading of both counts where it took fewer ticks: nobody else ran meanwhile.
+/// A reading of both counts where it took fewer ticks: it is wrong by half of
+/// them at most.
 const TICKS_A_READING: u64 = 5_000;
+/// A reading that took fewer is as good as any: nobody else ran meanwhile.
+const TICKS_A_GOOD_READING: u64 = 400;
 /// Tries to get such a reading.
 const READINGS: u32 = 4;
 /// By how much the two may part between two readings, nanoseconds.
@@ -99,16 +102,22 @@ impl Reading {
     /// Asks the system, and goes on from there.
     #[cold]
     fn read(&self) -> u64 {
+        let mut best = (TICKS_A_READING, None);
         for _ in 0..READINGS {
             let (Some(before), ns, Some(after)) = (ticks(), system_ns(), ticks()) else {
                 break;
             };
             let took = after.wrapping_sub(before);
-            if took < TICKS_A_READING {
+            if took < best.0 {
                 let ticks = before.wrapping_add(took / 2);
-                self.note(Moment { ticks, ns });
-                return ns;
+                best = (took, Some(Moment { ticks, ns }));
             }
+            if took < TICKS_A_GOOD_READING {
+                break;
+            }
+        }
+        if let Some(moment) = best.1 {
+            self.note(moment);
         }
         system_ns()
     }
@@ -216,29 +225,34 @@ mod tests {
 
     use super::{Moment, PARTED_NS, Reading, SPAN_NS, now_ns, system_ns};
 
-    /// What the system says before and after bounds it, but for the error of the
-    /// rate over a span.
+    /// What the system says before and after bounds it, but for the error of a
+    /// reading.
     #[test]
     #[expect(clippy::disallowed_methods, reason = "the clock is what is tested")]
     fn it_says_what_the_system_says() {
         const ERROR_NS: u64 = 100;
-        let (mut asked, end_ns) = (0_u64, system_ns() + 200_000_000);
+        // Where each of several readings was disturbed.
+        const ERROR_NS_MAX: u64 = 3_000;
+        let (mut asked, mut wrong, end_ns) = (0_u64, 0_u64, system_ns() + 200_000_000);
         let mut last = 0;
         while last < end_ns {
             let before = system_ns();
             let told = now_ns();
             let after = system_ns();
-            assert!(
-                (before.saturating_sub(ERROR_NS)..=after + ERROR_NS).contains(&told),
-                "{before} {told} {after}"
-            );
+            let error_ns = before.saturating_sub(told).max(told.saturating_sub(after));
+            assert!(error_ns <= ERROR_NS_MAX, "{before} {told} {after}");
             assert!(told >= last, "it goes back: {last} {told}");
             last = told;
             asked += 1;
+            wrong += u64::from(error_ns > ERROR_NS);
             if asked.is_multiple_of(100_000) {
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
+        assert!(
+            wrong * 20 < asked,
+            "{wrong} of {asked} by more than {ERROR_NS} ns"
+        );
     }
 
     /// A counter of 2 GHz that is seen every 90 us.

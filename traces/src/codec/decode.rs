@@ -10,7 +10,7 @@ use super::column::{Codec, Column, SKIPPABLE_FROM};
 use super::model::{self, Model, Modelled};
 use super::tiles::{Columns, Numbers, TILE, Tiles, no_columns};
 use super::transform::Applied;
-use super::{BlockBuffer, Mark, Ranged, bitpack};
+use super::{BlockBuffer, Mark, bitpack};
 use crate::error::Flaw;
 use crate::format::{BlockHeader, Fields};
 use crate::{CommandRecord, Completion};
@@ -169,13 +169,8 @@ fn claim(
     let (Ok(command), Ok(count)) = (u32::try_from(command), u32::try_from(count)) else {
         return Err(Flaw::damaged("a command claims more ranges than there are"));
     };
-    let first = *claimed;
-    block.ranged.push(Ranged {
-        command,
-        first,
-        count,
-    });
-    *claimed = first.saturating_add(count);
+    block.ranges.claim(command, count);
+    *claimed = claimed.saturating_add(count);
     Ok(())
 }
 

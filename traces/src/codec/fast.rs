@@ -5,13 +5,13 @@
 
 mod rows;
 
-use self::rows::{Rows, SHARED, WORDS, words};
-use super::BlockBuffer;
+use self::rows::{Rows, SHARED, Same};
+use super::OpenBlock;
 use super::bitpack::{GROUP, encode_group, extremes, width};
 use super::column::{Codec, Column, FIELD_COLUMNS, fields, write_column, write_constant};
 use super::transform::{Applied, StreamEnds, Transform};
-use crate::CommandRecord;
 use crate::format::{BlockHeader, zigzag};
+use crate::row::Row;
 
 /// What encoding needs again for each block, so that it allocates for the
 /// first only.
@@ -94,16 +94,11 @@ impl ColumnWriter {
     }
 }
 
-fn ends_after_start(command: &CommandRecord) -> bool {
-    let completion = command.completion.as_ref();
-    completion.is_none_or(|completion| completion.complete_ns >= command.submit_ns)
-}
-
 /// Encodes `block`, all of whose times are multiples of `scale` nanoseconds,
 /// into `out` (payload only) and returns its header, complete but for length and
 /// checksum of the payload.
 pub(crate) fn encode(
-    block: &BlockBuffer,
+    block: &OpenBlock,
     scale: u64,
     scratch: &mut Scratch,
     out: &mut Vec<u8>,
@@ -116,26 +111,20 @@ pub(crate) fn encode(
     } = scratch;
     block.sort(order);
     columns.resize_with(FIELD_COLUMNS, ColumnWriter::default);
-    columns.iter_mut().for_each(ColumnWriter::clear);
-
     let all = Rows {
-        commands: &block.commands,
+        rows: &block.rows,
         order,
     };
-    let bases = Bases::of(all, scale);
-    let mut state = State::new(&bases);
-    for group in order.chunks(GROUP) {
-        let rows = Rows {
-            order: group,
-            ..all
-        };
-        let differs = state.put(rows, tile, &mut header);
-        state.group(tile, group.len(), columns);
-        group_shared(rows, &differs, &mut tile.other, columns);
-    }
-
-    let is_stream = state.is_stream.unwrap_or(false);
+    let mut bases = Bases::of(all, scale);
+    let told = tell(all, &bases, tile, columns, &mut header);
+    let is_stream = told.unwrap_or_else(|Fell| {
+        bases.rises = false;
+        tell(all, &bases, tile, columns, &mut header).unwrap_or(false)
+    });
     write_columns(columns, &bases, is_stream, out);
+    if block.has_rare() {
+        write_rare(block, order, out);
+    }
     if !block.ranges.is_empty() {
         write_ranges(block, order, out);
     }
@@ -144,23 +133,50 @@ pub(crate) fn encode(
     header
 }
 
+/// A time of submission fell where all were to rise.
+struct Fell;
+
+/// Puts all rows into the columns, and widens the header's extremes to cover them.
+/// Gives back whether LBAs are told from those before.
+fn tell(
+    all: Rows<'_>,
+    bases: &Bases,
+    tile: &mut Tile,
+    columns: &mut [ColumnWriter],
+    header: &mut BlockHeader,
+) -> Result<bool, Fell> {
+    columns.iter_mut().for_each(ColumnWriter::clear);
+    let mut state = State::new(bases);
+    for group in all.order.chunks(GROUP) {
+        let rows = Rows {
+            order: group,
+            ..all
+        };
+        state.put(rows, tile)?;
+        let lba = state.group(tile, group.len(), columns);
+        let same = Same::of(rows);
+        see_all(header, rows, bases.rises);
+        see_lba(header, rows, &same, lba);
+        group_shared(rows, &same, &mut tile.other, columns);
+    }
+    Ok(state.is_stream.unwrap_or(false))
+}
+
 /// Adds a tile's group to each of the columns that have one value in most.
 fn group_shared(
     rows: Rows<'_>,
-    differs: &[u64; WORDS],
+    same: &Same,
     gathered: &mut [u64; GROUP],
     columns: &mut [ColumnWriter],
 ) {
-    let Some(words) = rows.iter().next().map(words) else {
-        return;
-    };
     for shared in &SHARED {
         let writer = &mut columns[shared.column.index()];
-        if shared.of(differs) == 0 {
-            let value = shared.of(&words);
+        if let Some(value) = same.value(shared) {
             writer.group_between(&[], (value, value));
         } else {
-            (shared.gather)(rows, gathered);
+            for (value, row) in gathered.iter_mut().zip(rows.iter()) {
+                *value = shared.of(&row.words());
+            }
             writer.group(&gathered[..rows.order.len()]);
         }
     }
@@ -189,17 +205,17 @@ enum Times {
 }
 
 impl Bases {
+    /// Those of rows that are thought to rise, as nearly all do.
     fn of(rows: Rows<'_>, scale: u64) -> Self {
         let first = rows.iter().next();
-        let rises = rows.iter().is_sorted_by_key(|command| command.submit_ns);
         // One that ends before it starts is no multiple mod 2^64.
-        let may_scale = scale == 1 || rows.iter().all(ends_after_start);
+        let may_scale = scale == 1 || rows.iter().all(Row::ends_after_start);
         Self {
-            rises,
+            rises: true,
             scale: if may_scale { scale } else { 1 },
             sequence: first.map_or(0, |first| first.sequence.wrapping_sub(1)),
             submit: first.map_or(0, |first| first.submit_ns),
-            lba: first.map_or(0, |first| fields(first)[Column::Lba.index()]),
+            lba: first.map_or(0, |first| first.lba),
         }
     }
 
@@ -251,85 +267,122 @@ impl State {
     }
 
     /// Adds the tile's group of `len` rows to each of the columns that differ in
-    /// most.
-    fn group(&mut self, tile: &Tile, len: usize, columns: &mut [ColumnWriter]) {
-        let width = |values: &[u64; GROUP]| {
-            let (min, max) = extremes(&values[..len]);
-            width(min, max)
-        };
-        let is_stream = *self
-            .is_stream
-            .get_or_insert_with(|| width(&tile.stream) < width(&tile.lba));
-        let lba = if is_stream { &tile.stream } else { &tile.lba };
+    /// most. Gives back the extremes of the LBAs.
+    fn group(&mut self, tile: &Tile, len: usize, columns: &mut [ColumnWriter]) -> (u64, u64) {
         for (column, values) in [
             (Column::Sequence, &tile.sequence),
             (Column::Submit, &tile.submit),
             (Column::Latency, &tile.latency),
             (Column::Cid, &tile.cid),
-            (Column::Lba, lba),
         ] {
             columns[column.index()].group(&values[..len]);
         }
+        let lba = &mut columns[Column::Lba.index()];
+        let [plain, stream] = [&tile.lba, &tile.stream].map(|values| &values[..len]);
+        let (min, max) = extremes(plain);
+        let is_stream = *self.is_stream.get_or_insert_with(|| {
+            let (stream_min, stream_max) = extremes(stream);
+            width(stream_min, stream_max) < width(min, max)
+        });
+        if is_stream {
+            lba.group(stream);
+        } else {
+            lba.group_between(plain, (min, max));
+        }
+        (min, max)
     }
 
-    /// Puts the columns that differ in most into the tile, and gives back in what
-    /// the [`words`] of its commands differ.
-    fn put(&mut self, rows: Rows<'_>, tile: &mut Tile, header: &mut BlockHeader) -> [u64; WORDS] {
-        let mut differs = [0; WORDS];
-        let Some(first) = rows.iter().next().map(words) else {
-            return differs;
-        };
-        for (row, command) in rows.iter().enumerate() {
-            let words = words(command);
-            for ((differs, word), first) in differs.iter_mut().zip(words).zip(first) {
-                *differs |= word ^ first;
-            }
-            self.put_row(row, command, tile);
-            see(header, command);
+    /// Puts the columns that differ in most into the tile. Loops of little each:
+    /// all that one needs stays in registers.
+    fn put(&mut self, rows: Rows<'_>, tile: &mut Tile) -> Result<(), Fell> {
+        for ((lba, cid), row) in tile.lba.iter_mut().zip(&mut tile.cid).zip(rows.iter()) {
+            (*lba, *cid) = (row.lba, u64::from(row.cid));
         }
-        differs
+        for (sequence, row) in tile.sequence.iter_mut().zip(rows.iter()) {
+            *sequence = row.sequence.wrapping_sub(self.sequence);
+            self.sequence = row.sequence;
+        }
+        if self.is_stream != Some(false) {
+            for (stream, row) in tile.stream.iter_mut().zip(rows.iter()) {
+                let (queue, opcode) = (u64::from(row.queue().0), u64::from(row.opcode()));
+                let nlb = row.parameters & 0xffff;
+                *stream = self.ends.encode(queue, opcode, row.lba, nlb);
+            }
+        }
+        match self.times {
+            Times::Any => self.put_times(rows, tile, zigzag, |latency| latency),
+            Times::Rising => self.put_times(rows, tile, |since| since, |latency| latency),
+            // Divisions by constants cost a multiplication each.
+            Times::RisingHundreds => self.put_times(rows, tile, |ns| ns / 100, |ns| ns / 100),
+            Times::RisingThousands => self.put_times(rows, tile, |ns| ns / 1_000, |ns| ns / 1_000),
+        }
     }
 
     #[inline]
-    fn put_row(&mut self, row: usize, command: &CommandRecord, tile: &mut Tile) {
-        let values = fields(command);
-        let of = |column: Column| values[column.index()];
-        let lba = of(Column::Lba);
-        tile.lba[row] = lba;
-        if self.is_stream != Some(false) {
-            let (queue, opcode) = (of(Column::Queue), of(Column::Opcode));
-            tile.stream[row] = self.ends.encode(queue, opcode, lba, of(Column::Blocks));
+    fn put_times(
+        &mut self,
+        rows: Rows<'_>,
+        tile: &mut Tile,
+        since: impl Fn(u64) -> u64,
+        latency: impl Fn(u64) -> u64,
+    ) -> Result<(), Fell> {
+        let mut fell = false;
+        let times = tile.submit.iter_mut().zip(&mut tile.latency);
+        for ((to_submit, to_latency), row) in times.zip(rows.iter()) {
+            fell |= row.submit_ns < self.submit;
+            *to_submit = since(row.submit_ns.wrapping_sub(self.submit));
+            self.submit = row.submit_ns;
+            *to_latency = latency(row.latency_ns());
         }
-        tile.cid[row] = of(Column::Cid);
-        tile.sequence[row] = command.sequence.wrapping_sub(self.sequence);
-        let since = command.submit_ns.wrapping_sub(self.submit);
-        let latency = of(Column::Latency);
-        (tile.submit[row], tile.latency[row]) = match self.times {
-            Times::Any => (zigzag(since), latency),
-            Times::Rising => (since, latency),
-            // Divisions by constants cost a multiplication each.
-            Times::RisingHundreds => (since / 100, latency / 100),
-            Times::RisingThousands => (since / 1_000, latency / 1_000),
-        };
-        self.sequence = command.sequence;
-        self.submit = command.submit_ns;
+        let may_fall = matches!(self.times, Times::Any);
+        if fell && !may_fall { Err(Fell) } else { Ok(()) }
     }
 }
 
-/// Widens the header's extremes to cover `command`.
+/// Widens the header's extremes to cover `row`.
+pub(super) fn see(header: &mut BlockHeader, row: &Row) {
+    see_times(header, row);
+    see_blocks(header, row);
+}
+
 #[inline]
-pub(super) fn see(header: &mut BlockHeader, command: &CommandRecord) {
-    header.min_sequence = header.min_sequence.min(command.sequence);
-    header.max_sequence = header.max_sequence.max(command.sequence);
-    header.min_submit_ns = header.min_submit_ns.min(command.submit_ns);
-    header.max_submit_ns = header.max_submit_ns.max(command.submit_ns);
-    if let Some(completion) = &command.completion {
-        header.last_complete_ns = header.last_complete_ns.max(completion.complete_ns);
-    }
-    if let Some((lba, blocks)) = command.lba_range() {
+fn see_times(header: &mut BlockHeader, row: &Row) {
+    header.min_sequence = header.min_sequence.min(row.sequence);
+    header.max_sequence = header.max_sequence.max(row.sequence);
+    header.min_submit_ns = header.min_submit_ns.min(row.submit_ns);
+    header.max_submit_ns = header.max_submit_ns.max(row.submit_ns);
+    header.last_complete_ns = header.last_complete_ns.max(row.complete_ns);
+}
+
+#[inline]
+fn see_blocks(header: &mut BlockHeader, row: &Row) {
+    if let Some((lba, blocks)) = row.record().lba_range() {
         let last = lba.0.saturating_add(u64::from(blocks) - 1);
         header.min_lba = header.min_lba.min(lba.0);
         header.max_lba = header.max_lba.max(last);
+    }
+}
+
+/// As [`see_times`] for all rows of a tile, whose times of submission rise or not.
+fn see_all(header: &mut BlockHeader, rows: Rows<'_>, rises: bool) {
+    if !rises {
+        return rows.iter().for_each(|row| see_times(header, row));
+    }
+    let ends = rows.order.first().into_iter().chain(rows.order.last());
+    ends.for_each(|&index| see_times(header, &rows.rows[index as usize]));
+    let last = rows.iter().map(|row| row.complete_ns).max();
+    header.last_complete_ns = header.last_complete_ns.max(last.unwrap_or(0));
+}
+
+/// As [`see_blocks`] for all rows of a tile, whose LBAs have these extremes.
+fn see_lba(header: &mut BlockHeader, rows: Rows<'_>, same: &Same, (min, max): (u64, u64)) {
+    if !same.is_one_transfer() {
+        rows.iter().for_each(|row| see_blocks(header, row));
+    } else if let Some(row) = rows.iter().next() {
+        // All are of one kind and one length.
+        for lba in [min, max] {
+            see_blocks(header, &Row { lba, ..*row });
+        }
     }
 }
 
@@ -353,10 +406,20 @@ fn write_columns(columns: &[ColumnWriter], bases: &Bases, is_stream: bool, out: 
     }
 }
 
-/// The columns of the ranges, rare enough to be gathered whole.
-fn write_ranges(block: &BlockBuffer, order: &[u32], out: &mut Vec<u8>) {
-    let of = || order.iter().map(|&index| block.ranges_of(index));
-    let columns: [(Column, Vec<u64>); 4] = [
+/// The columns of the rare dwords, gathered whole.
+fn write_rare(block: &OpenBlock, order: &[u32], out: &mut Vec<u8>) {
+    let of = |column: Column| {
+        let field = move |&index: &u32| fields(&block.command(index))[column.index()];
+        order.iter().map(field).collect()
+    };
+    let columns = [Column::Cdw14, Column::Cdw15, Column::Cdw2, Column::Cdw3];
+    write_whole(columns.map(|column| (column, of(column))), out);
+}
+
+/// The columns of the ranges, gathered whole.
+fn write_ranges(block: &OpenBlock, order: &[u32], out: &mut Vec<u8>) {
+    let of = || order.iter().map(|&index| block.ranges.of(index));
+    let columns = [
         // Widens.
         (Column::RangeCount, of().map(|r| r.len() as u64).collect()),
         (
@@ -372,6 +435,11 @@ fn write_ranges(block: &BlockBuffer, order: &[u32], out: &mut Vec<u8>) {
             of().flatten().map(|r| r.slba.get()).collect(),
         ),
     ];
+    write_whole(columns, out);
+}
+
+/// Columns that are there so seldom that they may be gathered whole.
+fn write_whole(columns: [(Column, Vec<u64>); 4], out: &mut Vec<u8>) {
     for (column, values) in columns {
         let mut writer = ColumnWriter::default();
         values.chunks(GROUP).for_each(|group| writer.group(group));

@@ -1,8 +1,7 @@
 //! A block's payload: commands as columns, then marks.
 //!
 //! ```text
-//!   CommandRecord x n --columns--> [u64; n] x 23 --transform--> small numbers
-//!                                                 --codec-----> bytes
+//!   Row x n --columns--> [u64; n] x 23 --transform--> small numbers --codec--> bytes
 //! ```
 //!
 //! Recording and packing write the same format and differ in how hard they
@@ -16,40 +15,29 @@ mod column;
 mod decode;
 mod fast;
 mod model;
+mod open;
 mod packed;
+mod ranges;
 mod search;
 mod tiles;
 mod transform;
 
 pub(crate) use decode::decode;
 pub(crate) use fast::{Scratch as FastScratch, encode as encode_fast};
+pub(crate) use open::OpenBlock;
 pub(crate) use packed::{Memory as PackedMemory, encode as encode_packed};
-
-use nvme::DsmRange;
+pub(crate) use ranges::RangeTable;
 
 use crate::error::Flaw;
-use crate::format::{BlockHeader, Fields, put_varint};
+use crate::format::{Fields, put_varint};
 use crate::{CommandRecord, Event, EventRecord, Gap};
 
-/// What a block holds while it is being filled, in the order of arrival.
+/// What a decoded block holds, in submission order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BlockBuffer {
     pub(crate) commands: Vec<CommandRecord>,
-    /// The commands that have Dataset Management ranges, in their order.
-    pub(crate) ranged: Vec<Ranged>,
-    pub(crate) ranges: Vec<DsmRange>,
+    pub(crate) ranges: RangeTable,
     pub(crate) marks: Vec<Mark>,
-}
-
-/// Which ranges belong to which command of a block.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ranged {
-    /// Index of the command.
-    pub(crate) command: u32,
-    /// Index of its first range.
-    pub(crate) first: u32,
-    /// How many it has.
-    pub(crate) count: u32,
 }
 
 /// A record that is not a command.
@@ -146,100 +134,4 @@ fn event_from_code(code: u64) -> Option<Event> {
         8 => Event::FatalStatus,
         _ => return None,
     })
-}
-
-impl BlockBuffer {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.commands.is_empty() && self.marks.is_empty()
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.commands.clear();
-        self.ranged.clear();
-        self.ranges.clear();
-        self.marks.clear();
-    }
-
-    /// The commands' indices in the order of their sequence numbers, equal
-    /// ones in the order of arrival, into `order`.
-    fn sort(&self, order: &mut Vec<u32>) {
-        order.clear();
-        let commands = &self.commands;
-        // A block has at most 2^16 commands.
-        let count = u32::try_from(commands.len()).unwrap_or(u32::MAX);
-        if commands.is_sorted_by_key(|command| command.sequence) {
-            order.extend(0..count);
-            return;
-        }
-        let min = commands.iter().map(|command| command.sequence).min();
-        let min = min.unwrap_or(0);
-        if self.sort_by_slots(min, order) {
-            return;
-        }
-        order.clear();
-        order.extend(0..count);
-        order.sort_by_key(|&index| commands[index as usize].sequence);
-    }
-
-    /// Sorts in linear time where the numbers are nearly dense, which those of
-    /// a recording are. False where they are not, or where one occurs twice.
-    fn sort_by_slots(&self, min: u64, order: &mut Vec<u32>) -> bool {
-        const FREE: u32 = u32::MAX;
-        let slots = self.commands.len() * 4;
-        order.resize(slots, FREE);
-        for (index, command) in (0_u32..).zip(&self.commands) {
-            let slot = usize::try_from(command.sequence - min).ok();
-            match slot.and_then(|slot| order.get_mut(slot)) {
-                Some(slot) if *slot == FREE => *slot = index,
-                _ => return false,
-            }
-        }
-        order.retain(|&index| index != FREE);
-        true
-    }
-
-    /// The ranges of the command with this index of arrival.
-    pub(crate) fn ranges_of(&self, command: u32) -> &[DsmRange] {
-        let found = self
-            .ranged
-            .binary_search_by_key(&command, |ranged| ranged.command);
-        let Some(ranged) = found.ok().and_then(|at| self.ranged.get(at)) else {
-            return &[];
-        };
-        let first = ranged.first as usize;
-        self.ranges
-            .get(first..first + ranged.count as usize)
-            .unwrap_or(&[])
-    }
-
-    /// Appends the marks in the order of their places.
-    fn encode_marks(&self, out: &mut Vec<u8>) {
-        let mut marks: Vec<&Mark> = self.marks.iter().collect();
-        marks.sort_by_key(|mark| mark.place());
-        for mark in marks {
-            mark.encode(out);
-        }
-    }
-
-    /// The header without the fields of the payload and of the commands'
-    /// extremes but for the marks' share.
-    fn header(&self) -> BlockHeader {
-        let len = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
-        let mut header = BlockHeader {
-            commands: len(self.commands.len()),
-            marks: len(self.marks.len()),
-            ranges: len(self.ranges.len()),
-            min_sequence: u64::MAX,
-            min_submit_ns: u64::MAX,
-            min_lba: u64::MAX,
-            ..BlockHeader::default()
-        };
-        for mark in &self.marks {
-            header.min_sequence = header.min_sequence.min(mark.place());
-            header.max_sequence = header.max_sequence.max(mark.place());
-            header.min_submit_ns = header.min_submit_ns.min(mark.at_ns());
-            header.max_submit_ns = header.max_submit_ns.max(mark.at_ns());
-        }
-        header
-    }
 }

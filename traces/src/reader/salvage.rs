@@ -227,7 +227,7 @@ impl Reader {
         let totals = scan.index.map(|(_, totals, ..)| totals);
         let patch = Self::from_bytes(patches.clone())?;
         for (at, info) in patch.index.iter().enumerate() {
-            counter.add(&patch.block(at)?.buffer);
+            patch.block(at)?.count(&mut counter);
             let offset = len.saturating_add(info.offset);
             index.push(BlockInfo { offset, ..*info });
         }

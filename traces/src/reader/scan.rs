@@ -217,7 +217,7 @@ impl<'a> Scan<'a> {
                 self.gaps.push((*place, gap.lost));
             }
         }
-        self.counter.add(&block.buffer);
+        block.count(&mut self.counter);
         self.counter.add_payload(&block.payload);
         self.records += u64::from(info.commands()) + u64::from(info.marks());
     }

@@ -1,84 +1,91 @@
-//! The commands of a tile, and the columns of which it has one value in most.
+//! The rows of a tile, and the columns of which it has one value in most.
 
-use crate::CommandRecord;
-use crate::codec::bitpack::GROUP;
-use crate::codec::column::{Column, fields};
+use crate::codec::column::Column;
+use crate::row::{Row, WORDS};
 
-/// The commands of a tile, in order.
+/// The rows of a tile, in order.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
-    pub(super) commands: &'a [CommandRecord],
+    pub(super) rows: &'a [Row],
     pub(super) order: &'a [u32],
 }
 
 impl<'a> Rows<'a> {
-    pub(super) fn iter(self) -> impl Iterator<Item = &'a CommandRecord> {
-        let commands = self.commands;
-        self.order.iter().map(|&index| &commands[index as usize])
+    #[inline]
+    pub(super) fn iter(self) -> impl Iterator<Item = &'a Row> {
+        let rows = self.rows;
+        self.order.iter().map(|&index| &rows[index as usize])
     }
 }
 
-/// The field of each command that column number `INDEX` has.
-fn gather<const INDEX: usize>(rows: Rows<'_>, to: &mut [u64; GROUP]) {
-    for (to, command) in to.iter_mut().zip(rows.iter()) {
-        *to = fields(command)[INDEX];
-    }
-}
-
-/// The words that the columns of [`SHARED`] are put in, so that what differs is
-/// found a word a time; only a column that differs is gathered.
-pub(super) const WORDS: usize = 5;
-
-/// The fields of `command` in their words.
-#[inline]
-pub(super) fn words(command: &CommandRecord) -> [u64; WORDS] {
-    let values = fields(command);
-    let mut words = [0; WORDS];
-    for shared in &SHARED {
-        words[shared.word] |= values[shared.column.index()] << shared.shift;
-    }
-    words
-}
-
-/// A column of which a tile has one value in most: where it is in [`words`], and
-/// how to gather it.
+/// A column of which a tile has one value in most: where it is in a row's words.
 pub(super) struct Shared {
     pub(super) column: Column,
     word: usize,
     shift: u32,
-    pub(super) gather: fn(Rows<'_>, &mut [u64; GROUP]),
 }
 
-/// These columns. In their words they do not overlap.
-pub(super) const SHARED: [Shared; 14] = [
-    shared::<{ Column::Queue.index() }>(0, 0),
-    shared::<{ Column::Opcode.index() }>(0, 16),
-    shared::<{ Column::Flags.index() }>(0, 24),
-    shared::<{ Column::Nsid.index() }>(0, 32),
-    shared::<{ Column::Blocks.index() }>(1, 0),
-    shared::<{ Column::Control.index() }>(1, 16),
-    shared::<{ Column::Cdw13.index() }>(1, 32),
-    shared::<{ Column::Cdw14.index() }>(2, 0),
-    shared::<{ Column::Cdw15.index() }>(2, 32),
-    shared::<{ Column::Cdw2.index() }>(3, 0),
-    shared::<{ Column::Cdw3.index() }>(3, 32),
-    shared::<{ Column::Status.index() }>(4, 0),
-    shared::<{ Column::Open.index() }>(4, 16),
-    shared::<{ Column::Result.index() }>(4, 32),
+/// These columns.
+pub(super) const SHARED: [Shared; 10] = [
+    QUEUE,
+    OPCODE,
+    shared(Column::Flags, 0, 24),
+    shared(Column::Nsid, 0, 32),
+    BLOCKS,
+    shared(Column::Control, 1, 16),
+    shared(Column::Cdw13, 1, 32),
+    shared(Column::Status, 2, 0),
+    shared(Column::Open, 2, 16),
+    shared(Column::Result, 2, 32),
 ];
 
-const fn shared<const INDEX: usize>(word: usize, shift: u32) -> Shared {
+const QUEUE: Shared = shared(Column::Queue, 0, 0);
+const OPCODE: Shared = shared(Column::Opcode, 0, 16);
+const BLOCKS: Shared = shared(Column::Blocks, 1, 0);
+
+const fn shared(column: Column, word: usize, shift: u32) -> Shared {
     Shared {
-        column: Column::ALL[INDEX],
+        column,
         word,
         shift,
-        gather: gather::<INDEX>,
     }
 }
 
 impl Shared {
-    /// Its part of `words`.
+    /// Its part of a row's words.
     pub(super) fn of(&self, words: &[u64; WORDS]) -> u64 {
         words[self.word] >> self.shift & self.column.widest()
+    }
+}
+
+/// In what the rows of a tile are the same.
+pub(super) struct Same {
+    first: [u64; WORDS],
+    differs: [u64; WORDS],
+}
+
+impl Same {
+    pub(super) fn of(rows: Rows<'_>) -> Self {
+        let first = rows.iter().next().map_or([0; WORDS], Row::words);
+        let mut differs = [0; WORDS];
+        for row in rows.iter() {
+            for (differs, (word, first)) in
+                differs.iter_mut().zip(row.words().into_iter().zip(first))
+            {
+                *differs |= word ^ first;
+            }
+        }
+        Self { first, differs }
+    }
+
+    /// The column's value, where all have the same.
+    pub(super) fn value(&self, column: &Shared) -> Option<u64> {
+        (column.of(&self.differs) == 0).then(|| column.of(&self.first))
+    }
+
+    /// Whether all have one kind and one length.
+    pub(super) fn is_one_transfer(&self) -> bool {
+        let columns = [QUEUE, OPCODE, BLOCKS];
+        columns.iter().all(|column| self.value(column).is_some())
     }
 }
