@@ -8,8 +8,8 @@ use nvme::DsmRange;
 use rtrb::Consumer;
 use traces::{Gap, PayloadPlace, Rare, Row, TraceError, Writer};
 
+use crate::beside::{Beside, What};
 use crate::payload::PayloadDrain;
-use crate::slot::Slot;
 
 /// What a tap has dropped.
 #[derive(Debug, Default)]
@@ -67,7 +67,10 @@ impl Losses {
 /// What comes from one tap.
 #[derive(Debug)]
 pub(crate) struct Feed {
-    ring: Consumer<Slot>,
+    rows: Consumer<Row>,
+    beside: Consumer<Beside>,
+    /// Rows written so far.
+    written: u64,
     payload: Option<PayloadDrain>,
     losses: Arc<Losses>,
     rest: Rest,
@@ -77,12 +80,14 @@ pub(crate) struct Feed {
 
 impl Feed {
     pub(crate) fn new(
-        ring: Consumer<Slot>,
+        (rows, beside): (Consumer<Row>, Consumer<Beside>),
         payload: Option<PayloadDrain>,
         losses: Arc<Losses>,
     ) -> Self {
         Self {
-            ring,
+            rows,
+            beside,
+            written: 0,
             payload,
             losses,
             rest: Rest {
@@ -95,12 +100,18 @@ impl Feed {
 
     /// Whether the tap is gone.
     pub(crate) fn is_abandoned(&self) -> bool {
-        self.ring.is_abandoned()
+        self.rows.is_abandoned()
+    }
+
+    /// Whether anything waits to be written.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.rows.is_empty() || !self.beside.is_empty()
     }
 
     /// Whether more than a quarter of a ring is full.
     pub(crate) fn is_filling(&self) -> bool {
-        self.ring.slots() > self.ring.buffer().capacity() / 4
+        is_filling(&self.rows)
+            || is_filling(&self.beside)
             || (self.payload.as_ref()).is_some_and(PayloadDrain::is_filling)
     }
 
@@ -109,37 +120,70 @@ impl Feed {
         self.losses.all().0
     }
 
-    /// Writes what is in the rings; gives back how many slots that were.
-    pub(crate) fn drain<W: Write>(&mut self, writer: &mut Writer<W>) -> Result<usize, TraceError> {
-        // Looked at before the payload is: what these commands wrote is all in the
-        // other ring by then.
-        let slots = self.ring.slots();
+    /// Writes what is in the rings: all of it, or what is whole blocks, which are
+    /// encoded where they stand. Gives back how many commands that were.
+    pub(crate) fn drain<W: Write>(
+        &mut self,
+        writer: &mut Writer<W>,
+        all: bool,
+    ) -> Result<usize, TraceError> {
+        // Looked at before the others are: what these commands wrote and what
+        // stands before them is all in the other rings by then.
+        let there = self.rows.slots();
         if let Some(payload) = &mut self.payload {
             payload.drain(writer)?;
         }
-        let Ok(chunk) = self.ring.read_chunk(slots) else {
-            return Ok(0);
+        let whole = there - there % writer.block_commands();
+        // Not so many that the tap would have to wait before they are a block.
+        let must = all || (whole == 0 && self.is_filling());
+        let count = if must { there } else { whole };
+        if count > 0 || must {
+            self.write(writer, count)?;
+        }
+        Ok(count)
+    }
+
+    /// Writes so many rows that are there, and all that stands before or behind
+    /// any of them.
+    fn write<W: Write>(&mut self, writer: &mut Writer<W>, count: usize) -> Result<(), TraceError> {
+        let Ok(chunk) = self.rows.read_chunk(count) else {
+            return Ok(());
         };
-        let (front, back) = chunk.as_slices();
-        for slot in front.iter().chain(back) {
-            match slot {
-                // Nearly all.
-                Slot::Command(row) if self.rest.is_empty() => writer.row(row)?,
-                Slot::Command(row) => self.rest.write(row, writer)?,
-                Slot::Rare(rare) => self.rest.rare = Some(*rare),
-                Slot::Ranges(count, ranges) => {
-                    let ranges = ranges.iter().take(usize::from(*count));
+        let (mut front, mut back) = chunk.as_slices();
+        // Widens.
+        let end = self.written + count as u64;
+        loop {
+            let next = self.beside.peek().map_or(u64::MAX, |beside| beside.place);
+            let until = next.min(end);
+            while self.written < until {
+                if front.is_empty() {
+                    (front, back) = (back, &[]);
+                }
+                let before = usize::try_from(until - self.written).unwrap_or(usize::MAX);
+                let some = self.rest.write(&front[..before.min(front.len())], writer)?;
+                front = &front[some..];
+                // Widens.
+                self.written += some as u64;
+            }
+            if next > end {
+                break;
+            }
+            let Ok(beside) = self.beside.pop() else { break };
+            match beside.what {
+                What::Rare(rare) => self.rest.rare = Some(rare),
+                What::Ranges(count, ranges) => {
+                    let ranges = ranges.into_iter().take(count.into());
                     self.rest.ranges.extend(ranges);
                 }
-                Slot::Event(event) => writer.event(event)?,
-                Slot::Gap(gap) => {
+                What::Event(event) => writer.event(&event)?,
+                What::Gap(gap) => {
                     self.lost_in_gaps += gap.lost;
-                    writer.gap(gap)?;
+                    writer.gap(&gap)?;
                 }
             }
         }
         chunk.commit_all();
-        Ok(slots)
+        Ok(())
     }
 
     /// Writes the last of it: what is left, and the losses that no gap told of.
@@ -147,7 +191,7 @@ impl Feed {
     pub(crate) fn finish<W: Write>(&mut self, writer: &mut Writer<W>) -> Result<(), TraceError> {
         let (lost, at_ns) = self.losses.all();
         let lost_payload = self.losses.all_payload();
-        self.drain(writer)?;
+        self.drain(writer, true)?;
         if let Some(payload) = &self.payload {
             payload.say_lost(writer, lost_payload)?;
         }
@@ -158,7 +202,12 @@ impl Feed {
     }
 }
 
-/// What is rarely there of a command, from slots that came before its own.
+/// Whether more than a quarter is full.
+fn is_filling<T>(ring: &Consumer<T>) -> bool {
+    ring.slots() > ring.buffer().capacity() / 4
+}
+
+/// What the command in the next row has that is rarely there.
 #[derive(Debug)]
 struct Rest {
     rare: Option<Rare>,
@@ -166,20 +215,26 @@ struct Rest {
 }
 
 impl Rest {
-    #[inline]
-    fn is_empty(&self) -> bool {
-        self.rare.is_none() && self.ranges.is_empty()
-    }
-
-    /// Writes the command that it belongs to, and forgets it.
-    #[cold]
-    fn write<W: Write>(&mut self, row: &Row, writer: &mut Writer<W>) -> Result<(), TraceError> {
-        let mut command = row.record();
-        if let Some(rare) = self.rare.take() {
-            rare.restore(&mut command);
+    /// Writes the command that it belongs to, and forgets it, or all of `rows` where
+    /// there is nothing. Gives back how many rows that were.
+    fn write<W: Write>(
+        &mut self,
+        rows: &[Row],
+        writer: &mut Writer<W>,
+    ) -> Result<usize, TraceError> {
+        let rare = self.rare.take();
+        if let Some(row) = rows.first()
+            && (rare.is_some() || !self.ranges.is_empty())
+        {
+            let mut command = row.record();
+            if let Some(rare) = rare {
+                rare.restore(&mut command);
+            }
+            writer.command(&command, &self.ranges)?;
+            self.ranges.clear();
+            return Ok(1);
         }
-        let written = writer.command(&command, &self.ranges);
-        self.ranges.clear();
-        written
+        writer.rows(rows)?;
+        Ok(rows.len())
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   data path                      writer thread
-//!   RingTap --- ring of slots ---> traces::Writer ---> FILE.vtr
-//!   (no lock, no allocation,       (encodes, writes,
-//!    no system call a command)      closes the file)
+//!   RingTap --- ring of rows ----> traces::Writer ---> FILE.vtr
+//!   (no lock, no allocation,       (encodes whole blocks where they
+//!    no system call a command)      stand in the ring, writes them)
 //! ```
 //!
 //! A [`Recorder`] starts the thread and hands out the [`RingTap`] for the data
@@ -23,11 +23,11 @@
 //! which other threads may have [branches](traces::Branch), each with a ring of
 //! its own.
 
+mod beside;
 mod error;
 mod feed;
 mod output;
 mod payload;
-mod slot;
 mod tap;
 mod thread;
 mod window;

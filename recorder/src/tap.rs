@@ -8,9 +8,9 @@ use nvme::{DSM_RANGES_MAX, DsmRange};
 use rtrb::Producer;
 use traces::{Branch, CommandRecord, EventRecord, Gap, PayloadPlace, Rare, Row, Tap};
 
+use crate::beside::{self, Beside, ENTRIES_A_COMMAND_MAX, What};
 use crate::feed::{Feed, Losses};
 use crate::payload::{self, PayloadTap};
-use crate::slot::{self, SLOTS_AN_ENTRY_MAX, Slot};
 use crate::{OnFull, Progress};
 
 /// What taps, thread and handle share.
@@ -105,11 +105,19 @@ impl Shared {
     }
 }
 
-/// Slots that dropped commands leave free, so that the gap that counts them
-/// and the events between them have room.
-const SLOTS_KEPT: usize = 32;
+/// Room between tap and thread for what stands beside the rows, in entries.
+const BESIDE: usize = 1 << 13;
+const _: () = assert!(
+    BESIDE > 4 * ENTRIES_A_COMMAND_MAX,
+    "the thread wakes in time"
+);
+/// Of it, what dropped commands leave free, so that the gap that counts them and
+/// the events between them have room.
+const BESIDE_KEPT: usize = 32;
 /// The ring's fill is looked at once in this many commands.
 const COMMANDS_A_LOOK: u32 = 256;
+/// The least room for rows.
+const SLOTS_MIN: usize = 256;
 /// Looks at a full ring before the core is given away.
 const SPINS: u32 = 128;
 
@@ -124,7 +132,11 @@ const SPINS: u32 = 128;
 /// is written; it can be dropped at any time. It waits, or drops, by itself.
 #[derive(Debug)]
 pub struct RingTap {
-    ring: Producer<Slot>,
+    rows: Producer<Row>,
+    /// What stands beside them, pushed before the row that it belongs to.
+    beside: Producer<Beside>,
+    /// Rows pushed so far.
+    pushed: u64,
     shared: Arc<Shared>,
     losses: Arc<Losses>,
     thread: Thread,
@@ -150,15 +162,15 @@ pub(crate) struct Sizes {
 
 /// Both ends of a way from a tap to the thread.
 pub(crate) fn way(sizes: Sizes) -> (Feed, Way) {
-    // The longest entry and what is kept back for gaps and events fit.
-    let slots = sizes.slots.max(2 * SLOTS_AN_ENTRY_MAX);
-    let (producer, consumer) = rtrb::RingBuffer::new(slots);
+    let (rows, rows_end) = rtrb::RingBuffer::new(sizes.slots.max(SLOTS_MIN));
+    let (beside, beside_end) = rtrb::RingBuffer::new(BESIDE);
     let payload = sizes.payload_bytes.map(payload::ring);
     let (payload_tap, payload_drain) = payload.unzip();
     let losses = Arc::new(Losses::default());
-    let feed = Feed::new(consumer, payload_drain, Arc::clone(&losses));
+    let feed = Feed::new((rows_end, beside_end), payload_drain, Arc::clone(&losses));
     let way = Way {
-        ring: producer,
+        rows,
+        beside,
         payload: payload_tap,
         losses,
         sizes,
@@ -168,7 +180,8 @@ pub(crate) fn way(sizes: Sizes) -> (Feed, Way) {
 
 /// The tap's end of it.
 pub(crate) struct Way {
-    ring: Producer<Slot>,
+    rows: Producer<Row>,
+    beside: Producer<Beside>,
     payload: Option<PayloadTap>,
     losses: Arc<Losses>,
     sizes: Sizes,
@@ -177,13 +190,16 @@ pub(crate) struct Way {
 impl RingTap {
     pub(crate) fn new(way: Way, shared: Arc<Shared>, thread: Thread, on_full: OnFull) -> Self {
         let Way {
-            ring,
+            rows,
+            beside,
             payload,
             losses,
             sizes,
         } = way;
         Self {
-            ring,
+            rows,
+            beside,
+            pushed: 0,
             shared,
             losses,
             sizes,
@@ -197,23 +213,25 @@ impl RingTap {
         }
     }
 
-    /// Whether `slots` are free now.
+    /// Whether there is room for a row now, and for so many entries beside it.
     #[inline]
-    fn has_room(&self, slots: usize) -> bool {
-        self.ring.cached_slots() >= slots || self.ring.slots() >= slots
+    fn has_room(&self, entries: usize) -> bool {
+        let has_row = self.rows.cached_slots() > 0 || self.rows.slots() > 0;
+        has_row && (entries == 0 || self.beside.slots() >= entries)
     }
 
-    /// Waits until `slots` are free. False where the recording ended.
+    /// Waits until there is. False where the recording ended.
     #[cold]
-    fn wait_for_room(&self, slots: usize) -> bool {
-        self.shared.wait_for(&self.thread, &|| self.has_room(slots))
+    fn wait_for_room(&self, entries: usize) -> bool {
+        self.shared
+            .wait_for(&self.thread, &|| self.has_room(entries))
     }
 
-    /// Whether the command may go into the ring, which has room for it then.
-    fn admit(&mut self, slots: usize, record: &CommandRecord) -> bool {
+    /// Whether the command may go into the rings, which have room for it then.
+    fn admit(&mut self, entries: usize, record: &CommandRecord) -> bool {
         match self.on_full {
-            OnFull::Wait => self.has_room(slots) || self.wait_for_room(slots),
-            OnFull::Drop if self.has_room(slots + SLOTS_KEPT) => {
+            OnFull::Wait => self.has_room(entries) || self.wait_for_room(entries),
+            OnFull::Drop if self.has_room(entries + BESIDE_KEPT) => {
                 self.push_gap();
                 true
             }
@@ -250,14 +268,22 @@ impl RingTap {
 
     fn push_gap(&mut self) {
         if let Some(gap) = self.gap.take() {
-            self.push(Slot::Gap(gap));
+            self.push_beside(What::Gap(gap));
         }
     }
 
-    /// Pushes a slot that there is room for.
+    /// Pushes a row that there is room for.
     #[inline]
-    fn push(&mut self, slot: Slot) {
-        let pushed = self.ring.push(slot);
+    fn push_row(&mut self, row: Row) {
+        let pushed = self.rows.push(row);
+        debug_assert!(pushed.is_ok(), "room was made before");
+        self.pushed += 1;
+    }
+
+    /// Pushes what comes before the next row, that there is room for.
+    fn push_beside(&mut self, what: What) {
+        let place = self.pushed;
+        let pushed = self.beside.push(Beside { place, what });
         debug_assert!(pushed.is_ok(), "room was made before");
     }
 
@@ -268,36 +294,31 @@ impl RingTap {
             return;
         }
         let rare = Rare::of(record);
-        // Nearly all: one slot, if it is free.
+        // Nearly all: a row, if there is room.
         let is_plain = rare.is_none() && ranges.is_empty() && self.on_full == OnFull::Wait;
-        if is_plain && self.has_room(1) {
-            self.push(Slot::Command(Row::of(record, sequence)));
-        } else if !self.tell_entry(record, sequence, (rare, ranges)) {
-            return;
+        if (is_plain && self.has_room(0)) || self.make_way(record, rare, ranges) {
+            self.push_row(Row::of(record, sequence));
+            self.look();
         }
-        self.look();
     }
 
-    /// Tells of a command that takes several slots, or may have to wait for one or
-    /// to be dropped. False where it was dropped, or the recording ended.
+    /// Makes room for a row, and pushes what comes before it. False where the
+    /// command is dropped, or the recording ended.
     #[inline(never)]
-    fn tell_entry(
+    fn make_way(
         &mut self,
         record: &CommandRecord,
-        sequence: u64,
-        (rare, ranges): (Option<Rare>, &[DsmRange]),
+        rare: Option<Rare>,
+        ranges: &[DsmRange],
     ) -> bool {
         debug_assert!(ranges.len() <= DSM_RANGES_MAX, "a device checks this");
         let ranges = ranges.get(..DSM_RANGES_MAX).unwrap_or(ranges);
-        let slots = slot::slots(rare.is_some(), ranges.len());
-        if !self.admit(slots, record) {
+        let entries = beside::entries(rare.is_some(), ranges.len());
+        if !self.admit(entries, record) {
             return false;
         }
-        if let Ok(chunk) = self.ring.write_chunk_uninit(slots) {
-            let rare = rare.map(Slot::Rare).into_iter();
-            let command = Slot::Command(Row::of(record, sequence));
-            chunk.fill_from_iter(rare.chain(slot::range_slots(ranges)).chain([command]));
-        }
+        beside::of_command(rare, ranges).for_each(|what| self.push_beside(what));
+        self.since_look += u32::try_from(entries).unwrap_or(u32::MAX);
         true
     }
 
@@ -307,7 +328,9 @@ impl RingTap {
         self.since_look += 1;
         if self.since_look >= COMMANDS_A_LOOK {
             self.since_look = 0;
-            if self.ring.slots() < self.ring.buffer().capacity() / 2 {
+            let is_half_full = self.rows.slots() < self.rows.buffer().capacity() / 2
+                || self.beside.slots() < BESIDE / 2;
+            if is_half_full {
                 self.thread.unpark();
             }
         }
@@ -325,9 +348,10 @@ impl Tap for RingTap {
             return;
         }
         // Lost commands before the event are told before it.
-        if self.has_room(2) || self.wait_for_room(2) {
+        let has_room = || self.beside.slots() >= 2;
+        if has_room() || self.shared.wait_for(&self.thread, &has_room) {
             self.push_gap();
-            self.push(Slot::Event(*record));
+            self.push_beside(What::Event(*record));
         }
     }
 

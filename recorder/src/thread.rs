@@ -29,8 +29,9 @@ pub(crate) struct Drain<O: Output> {
     lost_by_gone: u64,
     shared: Arc<Shared>,
     block_open_max: Duration,
-    /// When the open block got its first record; none where it is empty.
-    block_since: Option<Instant>,
+    /// When the first record came that no whole block has; none where all is
+    /// written.
+    waiting_since: Option<Instant>,
 }
 
 impl<O: Output> Drain<O> {
@@ -49,7 +50,7 @@ impl<O: Output> Drain<O> {
             lost_by_gone: 0,
             shared,
             block_open_max,
-            block_since: None,
+            waiting_since: None,
         }
     }
 
@@ -67,12 +68,15 @@ impl<O: Output> Drain<O> {
         loop {
             // Read before the ring: what was pushed before is drained below.
             let closing = self.shared.is_closed() || self.first.is_abandoned();
-            let drained = self.drain()?;
+            let is_time = self.is_time();
+            let drained = self.drain(closing || is_time)?;
+            if is_time {
+                self.writer.flush()?;
+            }
             self.note_progress();
             if closing {
                 return Ok(());
             }
-            self.close_block_in_time()?;
             if self.first.is_filling() || self.branches.iter().any(Feed::is_filling) {
                 continue;
             }
@@ -94,15 +98,16 @@ impl<O: Output> Drain<O> {
         });
     }
 
-    /// Writes what is in the rings; gives back how many slots that were.
-    fn drain(&mut self) -> Result<usize, TraceError> {
+    /// Writes what is in the rings, all of it or what is whole blocks; gives back how
+    /// many commands that were.
+    fn drain(&mut self, all: bool) -> Result<usize, TraceError> {
         self.branches.extend(self.shared.take_joined());
-        let mut drained = self.first.drain(&mut self.writer)?;
+        let mut drained = self.first.drain(&mut self.writer, all)?;
         let mut index = 0;
         while let Some(branch) = self.branches.get_mut(index) {
             // Read before the ring, as above.
             let is_gone = branch.is_abandoned();
-            drained += branch.drain(&mut self.writer)?;
+            drained += branch.drain(&mut self.writer, all)?;
             if is_gone {
                 let mut gone = self.branches.swap_remove(index);
                 gone.finish(&mut self.writer)?;
@@ -114,23 +119,24 @@ impl<O: Output> Drain<O> {
         Ok(drained)
     }
 
-    /// Writes the open block where it has been open for long.
+    /// Whether something has waited for a block to be full for long.
     #[expect(
         clippy::disallowed_methods,
         reason = "what a crash may cost is real time"
     )]
-    fn close_block_in_time(&mut self) -> Result<(), TraceError> {
-        if self.writer.pending() == 0 {
-            self.block_since = None;
-            return Ok(());
+    fn is_time(&mut self) -> bool {
+        let mut feeds = self.branches.iter().chain([&self.first]);
+        if self.writer.pending() == 0 && !feeds.any(Feed::has_waiting) {
+            self.waiting_since = None;
+            return false;
         }
         let now = Instant::now();
-        let since = *self.block_since.get_or_insert(now);
-        if now.duration_since(since) >= self.block_open_max {
-            self.block_since = None;
-            self.writer.flush()?;
+        let since = *self.waiting_since.get_or_insert(now);
+        let is_time = now.duration_since(since) >= self.block_open_max;
+        if is_time {
+            self.waiting_since = None;
         }
-        Ok(())
+        is_time
     }
 
     /// Writes what is left, the losses that no gap told of, and the index.

@@ -160,29 +160,49 @@ impl<W: Write> Writer<W> {
         let rare = Rare::of(record);
         if rare.is_some() || !ranges.is_empty() {
             self.make_room(record, ranges)?;
-            self.block.add_rest(rare, ranges);
+            self.block.add_beside(rare, ranges);
         }
-        self.row(&Row::of(record, record.sequence))
+        self.rows(&[Row::of(record, record.sequence)])
     }
 
-    /// Adds a command that has nothing but what a [`Row`] holds.
+    /// Adds commands that have nothing but what a [`Row`] holds. So many that they
+    /// are a block ([`Writer::block_commands`]) are encoded where they stand, where
+    /// none is open and times are kept to the nanosecond.
     ///
     /// # Errors
     /// As [`Writer::command`].
-    #[inline]
-    pub fn row(&mut self, row: &Row) -> Result<(), TraceError> {
-        let mut row = *row;
-        let resolution = self.options.resolution;
-        if resolution != Resolution::Nanosecond {
-            row.cut_times(|ns| resolution.floor(ns));
-        }
-        self.next_sequence = self.next_sequence.max(row.sequence.saturating_add(1));
-        self.block.rows.push(row);
-        let limit = self.options.block_commands.clamp(1, 1 << 16) as usize;
-        if self.block.rows.len() >= limit {
-            self.flush_records()?;
+    pub fn rows(&mut self, mut rows: &[Row]) -> Result<(), TraceError> {
+        let limit = self.block_commands();
+        while !rows.is_empty() {
+            let resolution = self.options.resolution;
+            let is_exact = resolution == Resolution::Nanosecond;
+            if is_exact && self.block.is_empty() && rows.len() >= limit {
+                let (block, rest) = rows.split_at(limit);
+                rows = rest;
+                // Nothing is open that could be dropped.
+                self.write_rows(Some(block))?;
+                continue;
+            }
+            let room = limit.saturating_sub(self.block.rows.len());
+            let (some, rest) = rows.split_at(room.min(rows.len()));
+            rows = rest;
+            for row in some {
+                let mut row = *row;
+                row.cut_times(|ns| resolution.floor(ns));
+                self.next_sequence = self.next_sequence.max(row.sequence.saturating_add(1));
+                self.block.rows.push(row);
+            }
+            if self.block.rows.len() >= limit {
+                self.flush_records()?;
+            }
         }
         Ok(())
+    }
+
+    /// How many commands a full block has.
+    #[must_use]
+    pub fn block_commands(&self) -> usize {
+        self.options.block_commands.clamp(1, 1 << 16) as usize
     }
 
     /// Closes the block where a command's ranges are too many for it.
@@ -193,7 +213,7 @@ impl<W: Write> Writer<W> {
                 ranges: ranges.len(),
             });
         }
-        if self.block.ranges.len() + ranges.len() > RANGES_A_BLOCK {
+        if self.block.beside.ranges.len() + ranges.len() > RANGES_A_BLOCK {
             self.flush_records()?;
         }
         Ok(())
@@ -234,8 +254,8 @@ impl<W: Write> Writer<W> {
     }
 
     fn mark(&mut self, mark: Mark) -> Result<(), TraceError> {
-        self.block.marks.push(mark);
-        if self.block.marks.len() >= MARKS_A_BLOCK {
+        self.block.beside.marks.push(mark);
+        if self.block.beside.marks.len() >= MARKS_A_BLOCK {
             self.flush_records()?;
         }
         Ok(())
@@ -272,7 +292,7 @@ impl<W: Write> Writer<W> {
     #[must_use]
     pub fn pending(&self) -> usize {
         let payload = self.payload.as_ref().map_or(0, PayloadWriter::pending);
-        self.block.rows.len() + self.block.marks.len() + payload
+        self.block.rows.len() + self.block.beside.marks.len() + payload
     }
 
     /// Closes the open blocks, full or not, and writes them.
@@ -289,23 +309,28 @@ impl<W: Write> Writer<W> {
         if self.block.is_empty() {
             return Ok(());
         }
-        let written = self.write_block();
+        let written = self.write_rows(None);
         self.block.clear();
         written
     }
 
-    fn write_block(&mut self) -> Result<(), TraceError> {
+    /// Writes a block of `rows`, or of what is open where there are none.
+    fn write_rows(&mut self, rows: Option<&[Row]>) -> Result<(), TraceError> {
         self.bytes.clear();
         self.bytes.resize(BLOCK_HEADER_BYTES, 0);
+        let block = self.block.full(rows);
         let mut header = match self.options.effort {
             Effort::Fast => {
                 let scale = self.options.resolution.ns();
-                codec::encode_fast(&self.block, scale, &mut self.scratch, &mut self.bytes)
+                codec::encode_fast(block, scale, &mut self.scratch, &mut self.bytes)
             }
-            Effort::Packed => codec::encode_packed(&self.block, &mut self.memory, &mut self.bytes),
+            Effort::Packed => codec::encode_packed(block, &mut self.memory, &mut self.bytes),
         };
         self.write_bytes(&mut header)?;
-        self.block.count(&mut self.counter);
+        self.block.full(rows).count(&mut self.counter);
+        if rows.is_some() {
+            self.reach(header.max_sequence.saturating_add(1));
+        }
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use traces::{CommandRecord, Completion, Record};
 /// ranges (up to 256 of them), one in 13 never completes.
 pub(crate) fn command(sequence: u64) -> (CommandRecord, Vec<DsmRange>) {
     let low = |modulus: u64| u16::try_from(sequence % modulus).unwrap();
-    let rare = u32::from(low(7) == 0) * 0xdead_0000;
+    let rare = |dword: u32| u32::from(low(7) == 0) * (0xdead_0000 | dword);
     let record = CommandRecord {
         sequence,
         submit_ns: sequence * 1_000,
@@ -26,8 +26,8 @@ pub(crate) fn command(sequence: u64) -> (CommandRecord, Vec<DsmRange>) {
         opcode: low(10).to_le_bytes()[0],
         flags: low(3).to_le_bytes()[0],
         nsid: NamespaceId(1),
-        cdw2_3: [rare, rare | 1],
-        cdw10_15: [u32::from(low(65_000)) * 8, 1, 7, 3, rare | 2, rare | 3],
+        cdw2_3: [rare(2), rare(3)],
+        cdw10_15: [u32::from(low(65_000)) * 8, 1, 7, 3, rare(14), rare(15)],
     };
     let ranges = if low(11) == 0 {
         1 + sequence / 11 % 256

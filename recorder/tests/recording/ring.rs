@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::common::{Disk, command, record, small};
-use recorder::{OnFull, Recorder, RecorderError, RingTap};
+use recorder::{OnFull, Recorder, RecorderError, RecorderOptions, RingTap};
 use traces::{End, Event, EventRecord, Gap, Header, Reader, Record, Tap};
 
 fn give(tap: &mut RingTap, sequence: u64) {
@@ -53,6 +53,68 @@ fn everything_arrives_unchanged_through_a_ring_that_is_always_full() {
         expected.push(record(sequence));
     }
     assert!(records == expected);
+}
+
+/// Long runs of plain commands, completed out of order, go to the file in full
+/// blocks, encoded where they stand in the ring; what stands between them stays
+/// where it was.
+#[test]
+fn full_blocks_of_plain_commands_arrive_with_what_stands_between() {
+    let disk = Disk::new();
+    let options = RecorderOptions::default();
+    let (handle, mut tap) =
+        Recorder::start_on(disk.clone(), "disk", &Header::default(), options).unwrap();
+    let event = |sequence| EventRecord {
+        at_ns: sequence * 1_000,
+        sequence,
+        event: Event::Enable,
+    };
+    let plain = |sequence| {
+        let (mut command, _) = command(sequence);
+        command.cdw2_3 = [0; 2];
+        command.cdw10_15[4..].fill(0);
+        (command, Vec::new())
+    };
+    let of = |sequence| {
+        if sequence % 10_007 == 5 {
+            command(sequence)
+        } else {
+            plain(sequence)
+        }
+    };
+    let given = 300_000;
+    for first in (0..given).step_by(4) {
+        if first % 28_000 == 0 {
+            tap.event(&event(first));
+        }
+        for sequence in [first + 2, first, first + 3, first + 1] {
+            let (command, ranges) = of(sequence);
+            tap.command(&command, &ranges);
+        }
+    }
+    handle.stop().unwrap();
+    let mut expected = Vec::new();
+    for sequence in 0..given {
+        if sequence % 28_000 == 0 {
+            expected.push(Record::Event(event(sequence)));
+        }
+        let (command, ranges) = of(sequence);
+        expected.push(Record::Command {
+            command,
+            ranges,
+            payload: None,
+        });
+    }
+    let (reader, records) = read(&disk);
+    assert!(records == expected);
+    let full = options.writer.block_commands;
+    let blocks = reader.index();
+    let are_full = blocks.iter().filter(|block| block.commands() == full);
+    assert!(
+        are_full.count() * 4 > blocks.len() * 3,
+        "of {} blocks",
+        blocks.len()
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@
 mod rows;
 
 use self::rows::{Rows, SHARED, Same};
-use super::OpenBlock;
+use super::FullBlock;
 use super::bitpack::{GROUP, encode_group, extremes, width};
 use super::column::{Codec, Column, FIELD_COLUMNS, fields, write_column, write_constant};
 use super::transform::{Applied, StreamEnds, Transform};
@@ -98,7 +98,7 @@ impl ColumnWriter {
 /// into `out` (payload only) and returns its header, complete but for length and
 /// checksum of the payload.
 pub(crate) fn encode(
-    block: &OpenBlock,
+    block: FullBlock<'_>,
     scale: u64,
     scratch: &mut Scratch,
     out: &mut Vec<u8>,
@@ -112,7 +112,7 @@ pub(crate) fn encode(
     block.sort(order);
     columns.resize_with(FIELD_COLUMNS, ColumnWriter::default);
     let all = Rows {
-        rows: &block.rows,
+        rows: block.rows,
         order,
     };
     let mut bases = Bases::of(all, scale);
@@ -125,7 +125,7 @@ pub(crate) fn encode(
     if block.has_rare() {
         write_rare(block, order, out);
     }
-    if !block.ranges.is_empty() {
+    if !block.ranges().is_empty() {
         write_ranges(block, order, out);
     }
     out.push(0);
@@ -152,10 +152,11 @@ fn tell(
             order: group,
             ..all
         };
-        state.put(rows, tile)?;
+        let last_complete_ns = state.put(rows, tile)?;
         let lba = state.group(tile, group.len(), columns);
         let same = Same::of(rows);
-        see_all(header, rows, bases.rises);
+        header.last_complete_ns = header.last_complete_ns.max(last_complete_ns);
+        see_starts(header, rows, bases.rises);
         see_lba(header, rows, &same, lba);
         group_shared(rows, &same, &mut tile.other, columns);
     }
@@ -293,8 +294,9 @@ impl State {
     }
 
     /// Puts the columns that differ in most into the tile. Loops of little each:
-    /// all that one needs stays in registers.
-    fn put(&mut self, rows: Rows<'_>, tile: &mut Tile) -> Result<(), Fell> {
+    /// all that one needs stays in registers. Gives back when the last of the
+    /// commands completed, nanoseconds; 0 where none did.
+    fn put(&mut self, rows: Rows<'_>, tile: &mut Tile) -> Result<u64, Fell> {
         for ((lba, cid), row) in tile.lba.iter_mut().zip(&mut tile.cid).zip(rows.iter()) {
             (*lba, *cid) = (row.lba, u64::from(row.cid));
         }
@@ -325,33 +327,38 @@ impl State {
         tile: &mut Tile,
         since: impl Fn(u64) -> u64,
         latency: impl Fn(u64) -> u64,
-    ) -> Result<(), Fell> {
-        let mut fell = false;
+    ) -> Result<u64, Fell> {
+        let (mut fell, mut last_complete_ns) = (false, 0);
         let times = tile.submit.iter_mut().zip(&mut tile.latency);
         for ((to_submit, to_latency), row) in times.zip(rows.iter()) {
             fell |= row.submit_ns < self.submit;
             *to_submit = since(row.submit_ns.wrapping_sub(self.submit));
             self.submit = row.submit_ns;
             *to_latency = latency(row.latency_ns());
+            last_complete_ns = row.complete_ns.max(last_complete_ns);
         }
         let may_fall = matches!(self.times, Times::Any);
-        if fell && !may_fall { Err(Fell) } else { Ok(()) }
+        if fell && !may_fall {
+            Err(Fell)
+        } else {
+            Ok(last_complete_ns)
+        }
     }
 }
 
 /// Widens the header's extremes to cover `row`.
 pub(super) fn see(header: &mut BlockHeader, row: &Row) {
-    see_times(header, row);
+    see_start(header, row);
+    header.last_complete_ns = header.last_complete_ns.max(row.complete_ns);
     see_blocks(header, row);
 }
 
 #[inline]
-fn see_times(header: &mut BlockHeader, row: &Row) {
+fn see_start(header: &mut BlockHeader, row: &Row) {
     header.min_sequence = header.min_sequence.min(row.sequence);
     header.max_sequence = header.max_sequence.max(row.sequence);
     header.min_submit_ns = header.min_submit_ns.min(row.submit_ns);
     header.max_submit_ns = header.max_submit_ns.max(row.submit_ns);
-    header.last_complete_ns = header.last_complete_ns.max(row.complete_ns);
 }
 
 #[inline]
@@ -363,15 +370,14 @@ fn see_blocks(header: &mut BlockHeader, row: &Row) {
     }
 }
 
-/// As [`see_times`] for all rows of a tile, whose times of submission rise or not.
-fn see_all(header: &mut BlockHeader, rows: Rows<'_>, rises: bool) {
-    if !rises {
-        return rows.iter().for_each(|row| see_times(header, row));
+/// As [`see_start`] for all rows of a tile, whose times of submission rise or not.
+fn see_starts(header: &mut BlockHeader, rows: Rows<'_>, rises: bool) {
+    if rises {
+        let ends = rows.order.first().into_iter().chain(rows.order.last());
+        ends.for_each(|&index| see_start(header, &rows.rows[index as usize]));
+    } else {
+        rows.iter().for_each(|row| see_start(header, row));
     }
-    let ends = rows.order.first().into_iter().chain(rows.order.last());
-    ends.for_each(|&index| see_times(header, &rows.rows[index as usize]));
-    let last = rows.iter().map(|row| row.complete_ns).max();
-    header.last_complete_ns = header.last_complete_ns.max(last.unwrap_or(0));
 }
 
 /// As [`see_blocks`] for all rows of a tile, whose LBAs have these extremes.
@@ -407,7 +413,7 @@ fn write_columns(columns: &[ColumnWriter], bases: &Bases, is_stream: bool, out: 
 }
 
 /// The columns of the rare dwords, gathered whole.
-fn write_rare(block: &OpenBlock, order: &[u32], out: &mut Vec<u8>) {
+fn write_rare(block: FullBlock<'_>, order: &[u32], out: &mut Vec<u8>) {
     let of = |column: Column| {
         let field = move |&index: &u32| fields(&block.command(index))[column.index()];
         order.iter().map(field).collect()
@@ -417,8 +423,8 @@ fn write_rare(block: &OpenBlock, order: &[u32], out: &mut Vec<u8>) {
 }
 
 /// The columns of the ranges, gathered whole.
-fn write_ranges(block: &OpenBlock, order: &[u32], out: &mut Vec<u8>) {
-    let of = || order.iter().map(|&index| block.ranges.of(index));
+fn write_ranges(block: FullBlock<'_>, order: &[u32], out: &mut Vec<u8>) {
+    let of = || order.iter().map(|&index| block.ranges().of(index));
     let columns = [
         // Widens.
         (Column::RangeCount, of().map(|r| r.len() as u64).collect()),

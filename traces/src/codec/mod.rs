@@ -24,6 +24,7 @@ mod transform;
 
 pub(crate) use decode::decode;
 pub(crate) use fast::{Scratch as FastScratch, encode as encode_fast};
+use open::FullBlock;
 pub(crate) use open::OpenBlock;
 pub(crate) use packed::{Memory as PackedMemory, encode as encode_packed};
 pub(crate) use ranges::RangeTable;

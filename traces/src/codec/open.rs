@@ -12,48 +12,88 @@ use crate::totals::Counter;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OpenBlock {
     pub(crate) rows: Vec<Row>,
+    pub(crate) beside: Beside,
+}
+
+/// What a block holds beside its rows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Beside {
     /// The rare dwords of the commands with these indices, in their order.
     rares: Vec<(u32, Rare)>,
     pub(crate) ranges: RangeTable,
     pub(crate) marks: Vec<Mark>,
 }
 
-impl OpenBlock {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.marks.is_empty()
+impl Beside {
+    fn is_empty(&self) -> bool {
+        self.rares.is_empty() && self.ranges.is_empty() && self.marks.is_empty()
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.rows.clear();
+    fn clear(&mut self) {
         self.rares.clear();
         self.ranges.clear();
         self.marks.clear();
     }
+}
+
+impl OpenBlock {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.beside.is_empty()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.rows.clear();
+        self.beside.clear();
+    }
 
     /// Adds what the next row has beside its fields.
-    pub(crate) fn add_rest(&mut self, rare: Option<Rare>, ranges: &[DsmRange]) {
+    pub(crate) fn add_beside(&mut self, rare: Option<Rare>, ranges: &[DsmRange]) {
         // Both are below 2^17.
         let small = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
         let index = small(self.rows.len());
         if let Some(rare) = rare {
-            self.rares.push((index, rare));
+            self.beside.rares.push((index, rare));
         }
         if !ranges.is_empty() {
-            self.ranges.claim(index, small(ranges.len()));
-            self.ranges.extend(ranges.iter().copied());
+            self.beside.ranges.claim(index, small(ranges.len()));
+            self.beside.ranges.extend(ranges.iter().copied());
         }
     }
 
+    /// All of it, to be encoded; `rows` instead of its own, where it has none.
+    pub(crate) fn full<'a>(&'a self, rows: Option<&'a [Row]>) -> FullBlock<'a> {
+        debug_assert!(rows.is_none() || self.is_empty(), "rows would be lost");
+        FullBlock {
+            rows: rows.unwrap_or(&self.rows),
+            beside: &self.beside,
+        }
+    }
+}
+
+/// What becomes a block of a trace, in the order of arrival.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FullBlock<'a> {
+    pub(crate) rows: &'a [Row],
+    pub(crate) beside: &'a Beside,
+}
+
+impl FullBlock<'_> {
     /// Whether a command uses one of the rare dwords.
-    pub(crate) fn has_rare(&self) -> bool {
-        !self.rares.is_empty()
+    pub(super) fn has_rare(&self) -> bool {
+        !self.beside.rares.is_empty()
+    }
+
+    /// The ranges of the commands that have any.
+    pub(super) fn ranges(&self) -> &RangeTable {
+        &self.beside.ranges
     }
 
     /// The command with this index of arrival.
-    pub(crate) fn command(&self, index: u32) -> CommandRecord {
+    pub(super) fn command(&self, index: u32) -> CommandRecord {
         let mut command = self.rows[index as usize].record();
-        let rare = self.rares.binary_search_by_key(&index, |(of, _)| *of);
-        if let Some((_, rare)) = rare.ok().and_then(|at| self.rares.get(at)) {
+        let rares = &self.beside.rares;
+        let rare = rares.binary_search_by_key(&index, |(of, _)| *of);
+        if let Some((_, rare)) = rare.ok().and_then(|at| rares.get(at)) {
             rare.restore(&mut command);
         }
         command
@@ -62,13 +102,13 @@ impl OpenBlock {
     /// Adds what it holds to the sums.
     pub(crate) fn count(&self, counter: &mut Counter) {
         let kinds = (self.rows.iter()).map(|row| (row.queue().is_admin(), row.opcode()));
-        counter.add(kinds, &self.marks);
+        counter.add(kinds, &self.beside.marks);
     }
 
     /// The rows' indices in the order of their sequence numbers, equal ones in
     /// the order of arrival, into `order`.
     pub(super) fn sort(&self, order: &mut Vec<u32>) {
-        let rows = &self.rows;
+        let rows = self.rows;
         // A block has at most 2^16 commands.
         let count = u32::try_from(rows.len()).unwrap_or(u32::MAX);
         let (mut min, mut max, mut last, mut is_sorted) = (u64::MAX, 0, 0, true);
@@ -97,7 +137,7 @@ impl OpenBlock {
             return false;
         }
         order.resize(slots, FREE);
-        for (index, row) in (0_u32..).zip(&self.rows) {
+        for (index, row) in (0_u32..).zip(self.rows) {
             let slot = usize::try_from(row.sequence - min).ok();
             match slot.and_then(|slot| order.get_mut(slot)) {
                 Some(slot) if *slot == FREE => *slot = index,
@@ -112,7 +152,7 @@ impl OpenBlock {
 
     /// Appends the marks in the order of their places.
     pub(super) fn encode_marks(&self, out: &mut Vec<u8>) {
-        let mut marks: Vec<&Mark> = self.marks.iter().collect();
+        let mut marks: Vec<&Mark> = self.beside.marks.iter().collect();
         marks.sort_by_key(|mark| mark.place());
         for mark in marks {
             mark.encode(out);
@@ -125,14 +165,14 @@ impl OpenBlock {
         let len = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
         let mut header = BlockHeader {
             commands: len(self.rows.len()),
-            marks: len(self.marks.len()),
-            ranges: len(self.ranges.len()),
+            marks: len(self.beside.marks.len()),
+            ranges: len(self.beside.ranges.len()),
             min_sequence: u64::MAX,
             min_submit_ns: u64::MAX,
             min_lba: u64::MAX,
             ..BlockHeader::default()
         };
-        for mark in &self.marks {
+        for mark in &self.beside.marks {
             header.min_sequence = header.min_sequence.min(mark.place());
             header.max_sequence = header.max_sequence.max(mark.place());
             header.min_submit_ns = header.min_submit_ns.min(mark.at_ns());

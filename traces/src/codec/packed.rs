@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::OpenBlock;
+use super::FullBlock;
 use super::bitpack;
 use super::column::{COLUMNS, Codec, Column, fields, write_column, write_constant};
 use super::fast::see;
@@ -98,7 +98,7 @@ const ORDER: [(Column, &[Column]); COLUMNS] = [
 
 /// Encodes `block` into `out` (payload only) and returns its header, complete
 /// but for length and checksum of the payload.
-pub(crate) fn encode(block: &OpenBlock, memory: &mut Memory, out: &mut Vec<u8>) -> BlockHeader {
+pub(crate) fn encode(block: FullBlock<'_>, memory: &mut Memory, out: &mut Vec<u8>) -> BlockHeader {
     let mut header = block.header();
     block.sort(&mut memory.order);
     for &index in &memory.order {
@@ -186,17 +186,17 @@ fn encode_column(
 }
 
 /// The block's columns in submission order.
-fn gather(block: &OpenBlock, order: &[u32]) -> Table {
+fn gather(block: FullBlock<'_>, order: &[u32]) -> Table {
     let mut columns: Vec<Vec<u64>> = vec![Vec::new(); COLUMNS];
     for &index in order {
         let command = block.command(index);
         for (column, value) in columns.iter_mut().zip(fields(&command)) {
             column.push(value);
         }
-        if block.ranges.is_empty() {
+        if block.ranges().is_empty() {
             continue;
         }
-        let ranges = block.ranges.of(index);
+        let ranges = block.ranges().of(index);
         // Widens.
         columns[Column::RangeCount.index()].push(ranges.len() as u64);
         for range in ranges {
