@@ -1,5 +1,6 @@
 //! The server under measurement: a process of its own, on a core of its own.
 
+use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -112,6 +113,22 @@ impl Server {
     /// Its process number.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What those of its threads whose names suit have used of processors so far.
+    pub(crate) fn cpu_seconds(&self, suits: impl Fn(&str) -> bool) -> Result<f64> {
+        let tasks = format!("/proc/{}/task", self.id());
+        let mut total = 0.0;
+        for task in fs::read_dir(&tasks).with_context(|| format!("cannot read {tasks}"))? {
+            let task = task?.path();
+            let name = fs::read_to_string(task.join("comm"))?;
+            if suits(name.trim_end()) {
+                let text = fs::read_to_string(task.join("schedstat"))?;
+                let on_cpu_ns = text.split_whitespace().next().unwrap_or("0");
+                total += on_cpu_ns.parse::<f64>()? / 1e9;
+            }
+        }
+        Ok(total)
     }
 
     /// The socket that it listens on.

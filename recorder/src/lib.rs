@@ -23,6 +23,7 @@
 //! which other threads may have [branches](traces::Branch), each with a ring of
 //! its own.
 
+mod ahead;
 mod beside;
 mod error;
 mod feed;
@@ -54,10 +55,11 @@ use crate::thread::Drain;
 pub struct RecorderOptions {
     /// How the trace is written.
     pub writer: WriterOptions,
-    /// Room between tap and writer, in slots of 64 bytes: one for a plain read
-    /// or write. At least 256; the default is 16,384, 1 MiB: a ring that the
-    /// processor's cache holds costs the data path less.
-    pub ring_slots: usize,
+    /// Room between tap and writer, in commands, of 64 bytes each. At least 256;
+    /// the default is 16,384, 1 MiB: a ring that the processor's cache holds costs
+    /// the data path less. Four times the commands of a block or more, or blocks are
+    /// not encoded where they stand.
+    pub ring_rows: usize,
     /// Room for what is written between tap and writer, bytes, where the
     /// header says that it is recorded ([`Header::payload`]); at least 513 KiB.
     /// The default is 32 MiB: what hashes and compresses is slower than guests
@@ -75,7 +77,7 @@ impl Default for RecorderOptions {
         Self {
             // Smaller blocks than a trace to keep has, for the cache's sake, too.
             writer: WriterOptions::default().block_commands(4096),
-            ring_slots: 1 << 14,
+            ring_rows: 1 << 14,
             payload_bytes: 32 << 20,
             on_full: OnFull::Wait,
             block_open_max: Duration::from_secs(1),
@@ -100,8 +102,8 @@ impl RecorderOptions {
 
     /// These options, with this much room between tap and writer.
     #[must_use]
-    pub const fn ring_slots(mut self, ring_slots: usize) -> Self {
-        self.ring_slots = ring_slots;
+    pub const fn ring_rows(mut self, ring_rows: usize) -> Self {
+        self.ring_rows = ring_rows;
         self
     }
 
@@ -185,7 +187,7 @@ impl Recorder {
         options: RecorderOptions,
     ) -> Result<(RecorderHandle, RingTap), RecorderError> {
         let (feed, way) = tap::way(Sizes {
-            slots: options.ring_slots,
+            rows: options.ring_rows,
             payload_bytes: header.payload.as_ref().map(|_| options.payload_bytes),
         });
         let shared = Arc::new(Shared::default());

@@ -8,6 +8,7 @@ use nvme::{DSM_RANGES_MAX, DsmRange};
 use rtrb::Producer;
 use traces::{Branch, CommandRecord, EventRecord, Gap, PayloadPlace, Rare, Row, Tap};
 
+use crate::ahead;
 use crate::beside::{self, Beside, ENTRIES_A_COMMAND_MAX, What};
 use crate::feed::{Feed, Losses};
 use crate::payload::{self, PayloadTap};
@@ -117,7 +118,7 @@ const BESIDE_KEPT: usize = 32;
 /// The ring's fill is looked at once in this many commands.
 const COMMANDS_A_LOOK: u32 = 256;
 /// The least room for rows.
-const SLOTS_MIN: usize = 256;
+const ROWS_MIN: usize = 256;
 /// Looks at a full ring before the core is given away.
 const SPINS: u32 = 128;
 
@@ -155,14 +156,14 @@ pub struct RingTap {
 /// How much room there is between a tap and the thread.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
-    pub(crate) slots: usize,
+    pub(crate) rows: usize,
     /// Of what is written, where that is recorded.
     pub(crate) payload_bytes: Option<usize>,
 }
 
 /// Both ends of a way from a tap to the thread.
 pub(crate) fn way(sizes: Sizes) -> (Feed, Way) {
-    let (rows, rows_end) = rtrb::RingBuffer::new(sizes.slots.max(SLOTS_MIN));
+    let (rows, rows_end) = rtrb::RingBuffer::new(sizes.rows.max(ROWS_MIN));
     let (beside, beside_end) = rtrb::RingBuffer::new(BESIDE);
     let payload = sizes.payload_bytes.map(payload::ring);
     let (payload_tap, payload_drain) = payload.unzip();
@@ -298,6 +299,9 @@ impl RingTap {
         let is_plain = rare.is_none() && ranges.is_empty() && self.on_full == OnFull::Wait;
         if (is_plain && self.has_room(0)) || self.make_way(record, rare, ranges) {
             self.push_row(Row::of(record, sequence));
+            if self.pushed.is_multiple_of(ahead::ROWS_A_TIME.into()) {
+                ahead::ask_for_next(&mut self.rows);
+            }
             self.look();
         }
     }

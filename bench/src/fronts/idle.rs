@@ -63,9 +63,9 @@ pub(super) fn measure(vssd: &Path, cores: Cores) -> Result<Idle> {
     let clock = MonotonicClock::start();
     let mut controller = Controller::initialise(transport, ControllerOptions::default(), clock)?;
     std::thread::sleep(SETTLE);
-    let before = cpu_seconds(server.id())?;
+    let before = server.cpu_seconds(|_| true)?;
     std::thread::sleep(WATCH);
-    let after = cpu_seconds(server.id())?;
+    let after = server.cpu_seconds(|_| true)?;
     let resident_bytes = anonymous_bytes(server.id())?;
     controller.shutdown()?;
     drop(controller);
@@ -74,18 +74,6 @@ pub(super) fn measure(vssd: &Path, cores: Cores) -> Result<Idle> {
         resident_bytes,
         busy: (after - before) / WATCH.as_secs_f64(),
     })
-}
-
-/// What a process has used of processors so far.
-fn cpu_seconds(id: u32) -> Result<f64> {
-    let schedstat = format!("/proc/{id}/task");
-    let mut total = 0.0;
-    for task in fs::read_dir(&schedstat).with_context(|| format!("cannot read {schedstat}"))? {
-        let text = fs::read_to_string(task?.path().join("schedstat"))?;
-        let on_cpu_ns = text.split_whitespace().next().unwrap_or("0");
-        total += on_cpu_ns.parse::<f64>()? / 1e9;
-    }
-    Ok(total)
 }
 
 /// Its resident memory that no file is behind.

@@ -40,7 +40,7 @@ pub(crate) fn command(sequence: u64) -> (CommandRecord, Vec<DsmRange>) {
 
 /// The smallest ring, so that it wraps and fills all the time.
 pub(crate) fn small() -> RecorderOptions {
-    let mut options = RecorderOptions::default().ring_slots(256);
+    let mut options = RecorderOptions::default().ring_rows(256);
     options.writer.block_commands = 500;
     options
 }
