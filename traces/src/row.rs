@@ -7,7 +7,7 @@ use crate::{CommandRecord, Completion};
 /// A [`CommandRecord`] without its [`Rare`] dwords, which few commands use, in one
 /// line of a processor's cache.
 ///
-/// A recorder hands these on as they are ([`Writer::row`](crate::Writer::row)).
+/// A recorder hands these on as they are ([`Writer::rows`](crate::Writer::rows)).
 /// The small fields stand in words, so that what differs from one command to the
 /// next is found a word at a time.
 #[derive(Clone, Copy, Debug)]
