@@ -201,7 +201,7 @@ fn a_guest_under_load_loses_nothing_when_its_servers_are_killed() {
     let payload = scratch.payload(vm.kit(), &[(CHECKS.as_ref(), "disk_checks")]);
     let mut guest = start(&vm, launch.qemu_args(payload));
 
-    let count = kills(6, 150);
+    let count = kills(6, 200);
     for number in 1..=count {
         let (disk, name) = {
             let index = random.usize(..disks.len());
