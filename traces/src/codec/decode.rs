@@ -131,7 +131,6 @@ fn read_commands(
     let mut tiles = Tiles::new(of_commands, columns)?;
     let rows = header.commands as usize;
     block.commands.reserve_exact(rows);
-    let mut claimed = 0;
     while block.commands.len() < rows {
         let done = block.commands.len();
         let len = TILE.min(rows - done);
@@ -142,11 +141,12 @@ fn read_commands(
         if header.ranges > 0 {
             let counts = tiles.column(Column::RangeCount);
             for (command, &count) in (done..).zip(&counts[..len]) {
-                claim(command, count, &mut claimed, block)?;
+                claim(command, count, block)?;
             }
         }
     }
     tiles.finish()?;
+    let claimed = block.ranges.claimed();
     if claimed > header.ranges {
         return Err(Flaw::damaged("commands claim more ranges than there are"));
     }
@@ -157,12 +157,7 @@ fn read_commands(
 }
 
 /// Gives the next `count` ranges to a command.
-fn claim(
-    command: usize,
-    count: u64,
-    claimed: &mut u32,
-    block: &mut BlockBuffer,
-) -> Result<(), Flaw> {
+fn claim(command: usize, count: u64, block: &mut BlockBuffer) -> Result<(), Flaw> {
     if count == 0 {
         return Ok(());
     }
@@ -170,7 +165,6 @@ fn claim(
         return Err(Flaw::damaged("a command claims more ranges than there are"));
     };
     block.ranges.claim(command, count);
-    *claimed = claimed.saturating_add(count);
     Ok(())
 }
 

@@ -24,12 +24,18 @@ impl RangeTable {
     /// Says that the command with this index, which is larger than those before,
     /// has `count` ranges after those of the commands before.
     pub(crate) fn claim(&mut self, command: u32, count: u32) {
-        let first = (self.ranged.last()).map_or(0, |last| last.first.saturating_add(last.count));
+        let first = self.claimed();
         self.ranged.push(Ranged {
             command,
             first,
             count,
         });
+    }
+
+    /// How many ranges commands are said to have, whether they are there or not.
+    pub(crate) fn claimed(&self) -> u32 {
+        let last = self.ranged.last();
+        last.map_or(0, |last| last.first.saturating_add(last.count))
     }
 
     /// Adds ranges behind those that are there.
