@@ -56,9 +56,9 @@ pub struct RecorderOptions {
     /// How the trace is written.
     pub writer: WriterOptions,
     /// Room between tap and writer, in commands, of 64 bytes each. At least 256;
-    /// the default is 16,384, 1 MiB: a ring that the processor's cache holds costs
-    /// the data path less. Four times the commands of a block or more, or blocks are
-    /// not encoded where they stand.
+    /// the default is 65,536, 4 MiB: half of it holds what two million commands a
+    /// second make until the writer looks again. Four times the commands of a block
+    /// or more, or blocks are not encoded where they stand.
     pub ring_rows: usize,
     /// Room for what is written between tap and writer, bytes, where the
     /// header says that it is recorded ([`Header::payload`]); at least 513 KiB.
@@ -77,7 +77,7 @@ impl Default for RecorderOptions {
         Self {
             // Smaller blocks than a trace to keep has, for the cache's sake, too.
             writer: WriterOptions::default().block_commands(4096),
-            ring_rows: 1 << 14,
+            ring_rows: 1 << 16,
             payload_bytes: 32 << 20,
             on_full: OnFull::Wait,
             block_open_max: Duration::from_secs(1),

@@ -11,8 +11,9 @@ use crate::{Output, Progress, RecorderError, RecordingSummary};
 
 /// How often the ring is looked at while commands come. At a million commands
 /// a second a quarter of it fills meanwhile; a tap that is faster wakes the thread.
-/// To wake costs several microseconds where the tap's core is the only one.
-const POLL_MIN: Duration = Duration::from_millis(4);
+/// To wake costs several microseconds where the tap's core is the only one, and
+/// what a look needs is in no cache by then: few looks, at much, cost less.
+const POLL_MIN: Duration = Duration::from_millis(16);
 /// How often it is looked at while none come.
 const POLL_MAX: Duration = Duration::from_millis(64);
 

@@ -5,7 +5,7 @@ use nvme::DsmRange;
 use crate::codec::{BlockBuffer, Mark};
 use crate::format::BlockHeader;
 use crate::payload::PayloadTotals;
-use crate::totals::Counter;
+use crate::totals::{Counter, Counts};
 use crate::{CommandRecord, EventRecord, Gap, Record};
 
 /// What the index says of a block.
@@ -135,9 +135,11 @@ impl Block {
 
     /// Adds what it holds to the sums.
     pub(crate) fn count(&self, counter: &mut Counter) {
+        let mut counts = Counts::default();
         let commands = self.buffer.commands.iter();
-        let kinds = commands.map(|command| (command.is_admin(), command.opcode));
-        counter.add(kinds, &self.buffer.marks);
+        counts.add_each(commands.map(|command| (command.is_admin(), command.opcode)));
+        counts.add_marks(&self.buffer.marks);
+        counter.add(&counts);
     }
 
     /// How many records it holds that are of kinds which only later versions

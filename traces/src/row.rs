@@ -117,6 +117,12 @@ impl Row {
         opcode
     }
 
+    /// Whether it is of the admin queue, and the opcode.
+    #[inline]
+    pub(crate) fn kind(&self) -> (bool, u8) {
+        (self.queue().is_admin(), self.opcode())
+    }
+
     /// The words in which a command seldom differs from the one before.
     #[inline]
     pub(crate) fn words(&self) -> [u64; WORDS] {

@@ -70,6 +70,53 @@ pub enum End {
     Cut,
 }
 
+/// What a block holds.
+#[derive(Clone, Debug)]
+pub(crate) struct Counts {
+    /// Commands, by whether they are of the admin queue and by opcode.
+    kinds: [[u64; 256]; 2],
+    events: u64,
+    gaps: u64,
+    lost: u64,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            kinds: [[0; 256]; 2],
+            events: 0,
+            gaps: 0,
+            lost: 0,
+        }
+    }
+}
+
+impl Counts {
+    /// Adds so many commands of a kind.
+    #[inline]
+    pub(crate) fn add(&mut self, (is_admin, opcode): (bool, u8), commands: u64) {
+        self.kinds[usize::from(is_admin)][usize::from(opcode)] += commands;
+    }
+
+    /// Adds commands of these kinds.
+    pub(crate) fn add_each(&mut self, kinds: impl Iterator<Item = (bool, u8)>) {
+        kinds.for_each(|kind| self.add(kind, 1));
+    }
+
+    /// Adds marks.
+    pub(crate) fn add_marks(&mut self, marks: &[Mark]) {
+        for mark in marks {
+            match mark {
+                Mark::Event(_) => self.events += 1,
+                Mark::Gap { gap, .. } => {
+                    self.gaps += 1;
+                    self.lost = self.lost.saturating_add(gap.lost);
+                }
+            }
+        }
+    }
+}
+
 /// Totals as they grow.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counter {
@@ -78,40 +125,20 @@ pub(crate) struct Counter {
 }
 
 impl Counter {
-    /// Counts a block's commands, by whether they are of the admin queue and by
-    /// opcode, and its marks.
-    pub(crate) fn add(&mut self, kinds: impl Iterator<Item = (bool, u8)>, marks: &[Mark]) {
-        let mut counts = [[0_u64; 256]; 2];
-        let mut count = |(is_admin, opcode), run: u64| {
-            counts[usize::from(is_admin)][usize::from(opcode)] += run;
-        };
-        // Mostly several of a kind follow each other.
-        let (mut last, mut run) = ((false, 0), 0);
-        for kind in kinds {
-            if kind != last {
-                count(last, run);
-                (last, run) = (kind, 0);
-            }
-            run += 1;
-        }
-        count(last, run);
-        for (is_admin, counts) in [false, true].into_iter().zip(&counts) {
-            for (opcode, &count) in (0_u8..=u8::MAX).zip(counts) {
-                if count > 0 {
-                    self.totals.commands += count;
-                    *self.opcodes.entry((is_admin, opcode)).or_default() += count;
+    /// Adds what a block holds.
+    pub(crate) fn add(&mut self, counts: &Counts) {
+        let totals = &mut self.totals;
+        for (is_admin, kinds) in [false, true].into_iter().zip(&counts.kinds) {
+            for (opcode, &commands) in (0_u8..=u8::MAX).zip(kinds) {
+                if commands > 0 {
+                    totals.commands += commands;
+                    *self.opcodes.entry((is_admin, opcode)).or_default() += commands;
                 }
             }
         }
-        for mark in marks {
-            match mark {
-                Mark::Event(_) => self.totals.events += 1,
-                Mark::Gap { gap, .. } => {
-                    self.totals.gaps += 1;
-                    self.totals.lost = self.totals.lost.saturating_add(gap.lost);
-                }
-            }
-        }
+        totals.events += counts.events;
+        totals.gaps += counts.gaps;
+        totals.lost = totals.lost.saturating_add(counts.lost);
     }
 
     /// What a block of payload holds.

@@ -2,6 +2,7 @@
 
 mod options;
 mod payload;
+mod staged;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -11,12 +12,12 @@ use nvme::{DSM_RANGES_MAX, DsmRange};
 
 pub use self::options::{Effort, Resolution, WriterOptions};
 use self::payload::PayloadWriter;
+use self::staged::Staged;
 use crate::codec::{self, FastScratch, Mark, OpenBlock, PackedMemory};
 use crate::error::TraceError;
 use crate::format::{
-    BLOCK_HEADER_BYTES, BLOCK_PAYLOAD_MAX, BlockHeader, HEADER_FIXED_BYTES, HEADER_JSON_MAX,
-    INDEX_ENTRY_BYTES, INDEX_FIXED_BYTES, INDEX_MAGIC, MAGIC, MAJOR, MINOR, MINOR_PLAIN,
-    TRAILER_MAGIC,
+    BlockHeader, HEADER_FIXED_BYTES, HEADER_JSON_MAX, INDEX_ENTRY_BYTES, INDEX_FIXED_BYTES,
+    INDEX_MAGIC, MAGIC, MAJOR, MINOR, MINOR_PLAIN, TRAILER_MAGIC,
 };
 use crate::row::{Rare, Row};
 use crate::totals::{Counter, End, Totals};
@@ -26,11 +27,15 @@ use crate::{CommandRecord, EventRecord, Gap, Header, NamespaceInfo, Record};
 const RANGES_A_BLOCK: usize = 1 << 16;
 /// The most marks that are gathered before a block is closed.
 const MARKS_A_BLOCK: usize = 1 << 12;
+/// Blocks that come at once are written at once until they are so many bytes: less
+/// of the system's work for each.
+const BYTES_A_WRITE: usize = 1 << 18;
 
 /// Writes a trace to a `sink`, a block at a time.
 ///
-/// Each block is one `write_all` and is whole once that returns: a file that
-/// ends after any of them opens, by recovery, with everything up to there.
+/// A file that ends after any of its blocks opens, by recovery, with everything up
+/// to there. Where several blocks come at once ([`Writer::rows`]), they are written
+/// at once.
 /// Only [`Writer::finish`] writes the index; a writer that is dropped leaves
 /// the open block unwritten, as a crash would.
 ///
@@ -49,8 +54,8 @@ pub struct Writer<W> {
     name: String,
     options: WriterOptions,
     block: OpenBlock,
-    /// The block's bytes on their way to the sink.
-    bytes: Vec<u8>,
+    /// The blocks on their way to the sink.
+    staged: Staged,
     scratch: FastScratch,
     memory: PackedMemory,
     index: Vec<(u64, BlockHeader)>,
@@ -135,7 +140,7 @@ impl<W: Write> Writer<W> {
             block: OpenBlock::default(),
             // Widens.
             offset: bytes.len() as u64,
-            bytes,
+            staged: Staged::default(),
             scratch: FastScratch::default(),
             memory: PackedMemory::default(),
             index: Vec::new(),
@@ -177,10 +182,12 @@ impl<W: Write> Writer<W> {
             let resolution = self.options.resolution;
             let is_exact = resolution == Resolution::Nanosecond;
             if is_exact && self.block.is_empty() && rows.len() >= limit {
-                let (block, rest) = rows.split_at(limit);
-                rows = rest;
-                // Nothing is open that could be dropped.
-                self.write_rows(Some(block))?;
+                while rows.len() >= limit && self.staged.bytes() < BYTES_A_WRITE {
+                    let (block, rest) = rows.split_at(limit);
+                    rows = rest;
+                    self.stage(Some(block));
+                }
+                self.write_staged()?;
                 continue;
             }
             let room = limit.saturating_sub(self.block.rows.len());
@@ -309,46 +316,35 @@ impl<W: Write> Writer<W> {
         if self.block.is_empty() {
             return Ok(());
         }
-        let written = self.write_rows(None);
+        self.stage(None);
         self.block.clear();
-        written
+        self.write_staged()
     }
 
-    /// Writes a block of `rows`, or of what is open where there are none.
-    fn write_rows(&mut self, rows: Option<&[Row]>) -> Result<(), TraceError> {
-        self.bytes.clear();
-        self.bytes.resize(BLOCK_HEADER_BYTES, 0);
+    /// Puts a block of `rows`, or of what is open where there are none, on its way.
+    fn stage(&mut self, rows: Option<&[Row]>) {
         let block = self.block.full(rows);
-        let mut header = match self.options.effort {
+        let header = self.staged.add(|bytes| match self.options.effort {
             Effort::Fast => {
                 let scale = self.options.resolution.ns();
-                codec::encode_fast(block, scale, &mut self.scratch, &mut self.bytes)
+                codec::encode_fast(block, scale, &mut self.scratch, bytes)
             }
-            Effort::Packed => codec::encode_packed(block, &mut self.memory, &mut self.bytes),
-        };
-        self.write_bytes(&mut header)?;
-        self.block.full(rows).count(&mut self.counter);
+            Effort::Packed => codec::encode_packed(block, &mut self.memory, bytes),
+        });
         if rows.is_some() {
             self.reach(header.max_sequence.saturating_add(1));
         }
-        Ok(())
     }
 
-    /// Writes the block whose payload is in the buffer, and keeps its header.
-    fn write_bytes(&mut self, header: &mut BlockHeader) -> Result<(), TraceError> {
-        let payload = self.bytes.get(BLOCK_HEADER_BYTES..).unwrap_or_default();
-        header.payload_bytes = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-        debug_assert!(header.payload_bytes <= BLOCK_PAYLOAD_MAX, "limits add up");
-        header.payload_crc = crc32fast::hash(payload);
-        if let Some(front) = self.bytes.first_chunk_mut() {
-            *front = header.encode();
-        }
-        self.sink
-            .write_all(&self.bytes)
-            .map_err(|source| write_error(&self.name, source))?;
-        self.index.push((self.offset, *header));
-        self.offset += header.stored_bytes();
-        Ok(())
+    /// Writes what is on its way, and keeps the headers of what is whole in the sink.
+    fn write_staged(&mut self) -> Result<(), TraceError> {
+        let (index, offset, counter) = (&mut self.index, &mut self.offset, &mut self.counter);
+        let written = self.staged.write(&mut self.sink, |header, counts| {
+            index.push((*offset, header));
+            *offset += header.stored_bytes();
+            counter.add(counts);
+        });
+        written.map_err(|source| write_error(&self.name, source))
     }
 
     /// Length of the trace up to its last whole block, bytes. After a failed

@@ -136,6 +136,13 @@ impl Namespace {
         }
     }
 
+    /// What a command reads or writes that has an address and a number of blocks.
+    #[inline]
+    pub(crate) fn transfer(&self, sqe: &Sqe) -> Result<Extent, Status> {
+        let cdw12 = ReadWriteCdw12::from_bits(sqe.cdw12.get());
+        self.extent(sqe.slba().0, u64::from(cdw12.blocks()))
+    }
+
     fn with_blocks(
         &self,
         opcode: NvmOpcode,
@@ -143,7 +150,7 @@ impl Namespace {
         data: DataPointer,
     ) -> Result<Command, Status> {
         let cdw12 = ReadWriteCdw12::from_bits(sqe.cdw12.get());
-        let extent = self.extent(sqe.slba().0, u64::from(cdw12.blocks()))?;
+        let extent = self.transfer(sqe)?;
         let fua = cdw12.fua();
         let transfers = matches!(
             opcode,

@@ -226,6 +226,9 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
                 break;
             };
             done += 1;
+            if M::FORESEES && !queue.is_admin() {
+                self.foresee(queue);
+            }
             if self.device.queues.is_in_flight(queue, ticket.cid()) {
                 let status = Status::COMMAND_ID_CONFLICT.dnr();
                 self.device.finish(ticket, status, 0);
@@ -240,6 +243,23 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
         }
         self.device.queues.acknowledge(queue, &self.device.memory);
         done
+    }
+
+    /// Tells the medium what the next command of `queue` reads or writes.
+    #[inline]
+    fn foresee(&mut self, queue: QueueId) {
+        let (device, mut sqe) = (&mut self.device, Sqe::new_zeroed());
+        if !device.queues.peek(queue, &device.memory, &mut sqe) {
+            return;
+        }
+        let opcode = NvmOpcode(sqe.opcode);
+        if opcode != NvmOpcode::READ && opcode != NvmOpcode::WRITE {
+            return;
+        }
+        let namespace = device.namespaces.plain(sqe.nsid());
+        if let Some(Ok(extent)) = namespace.map(|namespace| namespace.transfer(&sqe)) {
+            self.media.foresee(extent, opcode == NvmOpcode::WRITE);
+        }
     }
 
     /// Executes an I/O command: at once where it is a request to the medium as

@@ -193,6 +193,10 @@ pub trait Parallel: Media + Sized {
 
 /// Where bytes live.
 pub trait Media {
+    /// Whether it is of use to [foresee](Media::foresee) requests: else nobody looks
+    /// ahead for it.
+    const FORESEES: bool = false;
+
     /// What it is, for a person: a path, or `ram`.
     fn name(&self) -> &str;
 
@@ -217,6 +221,10 @@ pub trait Media {
     /// A medium that answers later and keeps to the guest memory of a request
     /// meanwhile copies the pieces, and honours [`Media::let_go`].
     fn submit(&mut self, ticket: Ticket, request: Request<'_>) -> Submission;
+
+    /// Hears where a request will soon read, or write if `writes`, so that what it
+    /// needs is near by then. Nothing may come of it, not even the request.
+    fn foresee(&self, _extent: Extent, _writes: bool) {}
 
     /// Goes on with what is pending and hands at most `budget` tickets to
     /// `sink`. Returns how many.

@@ -395,6 +395,18 @@ impl Queues {
         Some(sq.completion)
     }
 
+    /// Reads the command that would be fetched next into `sqe`, without fetching
+    /// it. False where there is none, or its queue is not mapped.
+    #[inline]
+    pub(crate) fn peek(&mut self, id: QueueId, memory: &DmaTable, sqe: &mut Sqe) -> bool {
+        let queue = self.submission.get_mut(usize::from(id.0));
+        let Some(sq) = queue.and_then(Option::as_mut) else {
+            return false;
+        };
+        let head = usize::from(sq.head);
+        sq.head != sq.tail && sq.window.read_sqe(memory, head, sqe).is_some()
+    }
+
     /// Posts a completion into room that was reserved. Whether it was posted:
     /// not while the queue is not mapped.
     #[inline]

@@ -12,6 +12,7 @@ use super::column::{Codec, Column, FIELD_COLUMNS, fields, write_column, write_co
 use super::transform::{Applied, StreamEnds, Transform};
 use crate::format::{BlockHeader, zigzag};
 use crate::row::Row;
+use crate::totals::Counts;
 
 /// What encoding needs again for each block, so that it allocates for the
 /// first only.
@@ -102,7 +103,7 @@ pub(crate) fn encode(
     scale: u64,
     scratch: &mut Scratch,
     out: &mut Vec<u8>,
-) -> BlockHeader {
+) -> (BlockHeader, Counts) {
     let mut header = block.header();
     let Scratch {
         order,
@@ -117,10 +118,11 @@ pub(crate) fn encode(
     };
     let mut bases = Bases::of(all, scale);
     let told = tell(all, &bases, tile, columns, &mut header);
-    let is_stream = told.unwrap_or_else(|Fell| {
+    let (is_stream, mut counts) = told.unwrap_or_else(|Fell| {
         bases.rises = false;
-        tell(all, &bases, tile, columns, &mut header).unwrap_or(false)
+        tell(all, &bases, tile, columns, &mut header).unwrap_or_default()
     });
+    counts.add_marks(&block.beside.marks);
     write_columns(columns, &bases, is_stream, out);
     if block.has_rare() {
         write_rare(block, order, out);
@@ -130,21 +132,23 @@ pub(crate) fn encode(
     }
     out.push(0);
     block.encode_marks(out);
-    header
+    (header, counts)
 }
 
 /// A time of submission fell where all were to rise.
 struct Fell;
 
 /// Puts all rows into the columns, and widens the header's extremes to cover them.
-/// Gives back whether LBAs are told from those before.
+/// Gives back whether LBAs are told from those before, and how many rows there are
+/// of each kind.
 fn tell(
     all: Rows<'_>,
     bases: &Bases,
     tile: &mut Tile,
     columns: &mut [ColumnWriter],
     header: &mut BlockHeader,
-) -> Result<bool, Fell> {
+) -> Result<(bool, Counts), Fell> {
+    let mut counts = Counts::default();
     columns.iter_mut().for_each(ColumnWriter::clear);
     let mut state = State::new(bases);
     for group in all.order.chunks(GROUP) {
@@ -159,8 +163,9 @@ fn tell(
         see_starts(header, rows, bases.rises);
         see_lba(header, rows, &same, lba);
         group_shared(rows, &same, &mut tile.other, columns);
+        count(&mut counts, rows, &same);
     }
-    Ok(state.is_stream.unwrap_or(false))
+    Ok((state.is_stream.unwrap_or(false), counts))
 }
 
 /// Adds a tile's group to each of the columns that have one value in most.
@@ -389,6 +394,15 @@ fn see_lba(header: &mut BlockHeader, rows: Rows<'_>, same: &Same, (min, max): (u
         for lba in [min, max] {
             see_blocks(header, &Row { lba, ..*row });
         }
+    }
+}
+
+/// Counts the kinds of a tile's rows.
+fn count(counts: &mut Counts, rows: Rows<'_>, same: &Same) {
+    match rows.iter().next() {
+        // Widens.
+        Some(row) if same.is_one_kind() => counts.add(row.kind(), rows.order.len() as u64),
+        _ => counts.add_each(rows.iter().map(Row::kind)),
     }
 }
 

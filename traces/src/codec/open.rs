@@ -6,7 +6,6 @@ use super::{Mark, RangeTable};
 use crate::CommandRecord;
 use crate::format::BlockHeader;
 use crate::row::{Rare, Row};
-use crate::totals::Counter;
 
 /// What a block holds while it is being filled, in the order of arrival.
 #[derive(Clone, Debug, Default)]
@@ -97,12 +96,6 @@ impl FullBlock<'_> {
             rare.restore(&mut command);
         }
         command
-    }
-
-    /// Adds what it holds to the sums.
-    pub(crate) fn count(&self, counter: &mut Counter) {
-        let kinds = (self.rows.iter()).map(|row| (row.queue().is_admin(), row.opcode()));
-        counter.add(kinds, &self.beside.marks);
     }
 
     /// The rows' indices in the order of their sequence numbers, equal ones in

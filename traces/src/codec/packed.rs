@@ -15,6 +15,8 @@ use super::model::{self, Model, View};
 use super::search::{Beside, Choice, Search, numbers};
 use super::transform::{Applied, Cells, Table, empty_table};
 use crate::format::BlockHeader;
+use crate::row::Row;
+use crate::totals::Counts;
 
 /// What earlier blocks taught, and what encoding needs again for each block.
 #[derive(Debug, Default)]
@@ -98,8 +100,15 @@ const ORDER: [(Column, &[Column]); COLUMNS] = [
 
 /// Encodes `block` into `out` (payload only) and returns its header, complete
 /// but for length and checksum of the payload.
-pub(crate) fn encode(block: FullBlock<'_>, memory: &mut Memory, out: &mut Vec<u8>) -> BlockHeader {
+pub(crate) fn encode(
+    block: FullBlock<'_>,
+    memory: &mut Memory,
+    out: &mut Vec<u8>,
+) -> (BlockHeader, Counts) {
     let mut header = block.header();
+    let mut counts = Counts::default();
+    counts.add_each(block.rows.iter().map(Row::kind));
+    counts.add_marks(&block.beside.marks);
     block.sort(&mut memory.order);
     for &index in &memory.order {
         see(&mut header, &block.rows[index as usize]);
@@ -118,7 +127,7 @@ pub(crate) fn encode(block: FullBlock<'_>, memory: &mut Memory, out: &mut Vec<u8
     }
     out.push(0);
     block.encode_marks(out);
-    header
+    (header, counts)
 }
 
 /// Appends a column, and returns its numbers; none where they are all the same.

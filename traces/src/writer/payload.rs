@@ -4,8 +4,8 @@ use std::io::Write;
 
 use super::{Effort, Writer};
 use crate::error::TraceError;
-use crate::format::BLOCK_HEADER_BYTES;
-use crate::payload::{PayloadBuffer, is_whole};
+use crate::payload::{PayloadBuffer, PayloadTotals, is_whole};
+use crate::totals::Counts;
 use crate::{CommandRecord, Digester, Header, Payload, PayloadContent, PayloadKind, PayloadPlace};
 
 /// The levels of zstd: for recording, and for keeping.
@@ -143,11 +143,14 @@ impl<W: Write> Writer<W> {
         if open.pending() == 0 {
             return Ok(());
         }
-        self.bytes.clear();
-        self.bytes.resize(BLOCK_HEADER_BYTES, 0);
-        let (mut header, mut totals) = open.buffer.encode(&mut self.bytes);
+        let mut totals = PayloadTotals::default();
+        let header = self.staged.add(|bytes| {
+            let (header, encoded) = open.buffer.encode(bytes);
+            totals = encoded;
+            (header, Counts::default())
+        });
         open.buffer.clear();
-        self.write_bytes(&mut header)?;
+        self.write_staged()?;
         totals.stored_bytes = header.stored_bytes();
         self.counter.add_payload(&totals);
         Ok(())

@@ -12,7 +12,7 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
 use super::lock::{self, Locked};
-use super::{Media, MediaInfo, Null, Parallel, Qcow2, Ram, Request, Sink, Submission};
+use super::{Extent, Media, MediaInfo, Null, Parallel, Qcow2, Ram, Request, Sink, Submission};
 use crate::{Ticket, VssdError};
 
 /// An image that another can build on.
@@ -156,6 +156,8 @@ impl<M: Parallel> Parallel for Layered<M> {
 
 /// As the layer that is written to.
 impl<M: Media> Media for Layered<M> {
+    const FORESEES: bool = M::FORESEES;
+
     fn name(&self) -> &str {
         match &self.layer {
             Layer::First(image) => image.name(),
@@ -182,6 +184,14 @@ impl<M: Media> Media for Layered<M> {
         match &mut self.layer {
             Layer::First(image) => image.submit(ticket, request),
             Layer::Top(image) => image.submit(ticket, request),
+        }
+    }
+
+    #[inline]
+    fn foresee(&self, extent: Extent, writes: bool) {
+        match &self.layer {
+            Layer::First(image) => image.foresee(extent, writes),
+            Layer::Top(image) => image.foresee(extent, writes),
         }
     }
 

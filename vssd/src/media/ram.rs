@@ -6,7 +6,8 @@
 #![expect(
     unsafe_code,
     reason = "several threads have handles on the memory, which is lent as slices; space is given \
-              back by madvise, which takes raw addresses, and grows by mremap, which changes them"
+              back by madvise, which takes raw addresses, and grows by mremap, which changes them; \
+              the cache is asked by an instruction"
 )]
 
 use std::io;
@@ -22,6 +23,10 @@ use crate::{Segments, Ticket, VssdError};
 const PAGE: usize = 4096;
 /// What is lent under one lock, bytes: whole blocks of any size.
 const GRANULE: usize = 128 << 10;
+/// How much of a request is asked for while another is executed, bytes. The
+/// processor sees by itself that the rest follows.
+const FORESEEN: usize = 256;
+const LINE: usize = 64;
 /// Locks, which granules share.
 const LOCKS: usize = 1024;
 
@@ -73,6 +78,26 @@ impl Memory {
         let at = self.map.as_mut_ptr().wrapping_add(range.start);
         // SAFETY: as in `look`, and nobody looks at it.
         change(unsafe { std::slice::from_raw_parts_mut(at, range.len()) })
+    }
+
+    /// Has the processor fetch the line at `start`, which is inside the memory.
+    #[inline]
+    fn ask_for(&self, start: usize, writes: bool) {
+        let at = self.map.as_ptr().wrapping_add(start);
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        {
+            use std::arch::x86_64::{_MM_HINT_ET0, _MM_HINT_T0, _mm_prefetch};
+
+            if writes {
+                // SAFETY: a hint, which touches nothing that a program can see.
+                unsafe { _mm_prefetch::<_MM_HINT_ET0>(at.cast()) };
+            } else {
+                // SAFETY: as above.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+            }
+        }
+        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+        let _ = (at, writes);
     }
 
     /// Gives back the pages of `range`, which is whole pages and lent as by
@@ -250,6 +275,8 @@ impl Parallel for Ram {
 }
 
 impl Media for Ram {
+    const FORESEES: bool = true;
+
     fn name(&self) -> &str {
         "ram"
     }
@@ -281,6 +308,16 @@ impl Media for Ram {
     fn submit(&mut self, ticket: Ticket, request: Request<'_>) -> Submission {
         let outcome = self.run(request);
         Submission::Done(ticket, outcome)
+    }
+
+    #[inline]
+    fn foresee(&self, extent: Extent, writes: bool) {
+        let bytes = usize::try_from(extent.bytes).unwrap_or(usize::MAX);
+        if let Some(range) = self.range(extent.offset, bytes.min(FORESEEN)) {
+            range
+                .step_by(LINE)
+                .for_each(|at| self.memory.ask_for(at, writes));
+        }
     }
 }
 

@@ -83,9 +83,14 @@ impl Same {
         (column.of(&self.differs) == 0).then(|| column.of(&self.first))
     }
 
+    /// Whether all have one queue and one opcode.
+    pub(super) fn is_one_kind(&self) -> bool {
+        let columns = [QUEUE, OPCODE];
+        columns.iter().all(|column| self.value(column).is_some())
+    }
+
     /// Whether all have one kind and one length.
     pub(super) fn is_one_transfer(&self) -> bool {
-        let columns = [QUEUE, OPCODE, BLOCKS];
-        columns.iter().all(|column| self.value(column).is_some())
+        self.is_one_kind() && self.value(&BLOCKS).is_some()
     }
 }
