@@ -5,7 +5,7 @@
 
 mod rows;
 
-use self::rows::{Rows, SHARED, Same};
+use self::rows::{InOrder, SHARED, Same};
 use super::FullBlock;
 use super::bitpack::{GROUP, encode_group, extremes, width};
 use super::column::{Codec, Column, FIELD_COLUMNS, fields, write_column, write_constant};
@@ -19,6 +19,7 @@ use crate::totals::Counts;
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     order: Vec<u32>,
+    gathered: Vec<Row>,
     columns: Vec<ColumnWriter>,
     tile: Tile,
 }
@@ -105,25 +106,21 @@ pub(crate) fn encode(
     out: &mut Vec<u8>,
 ) -> (BlockHeader, Counts) {
     let mut header = block.header();
-    let Scratch {
-        order,
-        columns,
-        tile,
-    } = scratch;
-    block.sort(order);
-    columns.resize_with(FIELD_COLUMNS, ColumnWriter::default);
-    let all = Rows {
-        rows: block.rows,
-        order,
-    };
-    let mut bases = Bases::of(all, scale);
-    let told = tell(all, &bases, tile, columns, &mut header);
-    let (is_stream, mut counts) = told.unwrap_or_else(|Fell| {
-        bases.rises = false;
-        tell(all, &bases, tile, columns, &mut header).unwrap_or_default()
-    });
+    scratch
+        .columns
+        .resize_with(FIELD_COLUMNS, ColumnWriter::default);
+    let told = scratch.tell(block, scale, &mut header);
+    let Scratch { order, columns, .. } = scratch;
+    let Told {
+        bases,
+        is_stream,
+        mut counts,
+    } = told;
     counts.add_marks(&block.beside.marks);
     write_columns(columns, &bases, is_stream, out);
+    if block.has_rare() || !block.ranges().is_empty() {
+        block.sort(order);
+    }
     if block.has_rare() {
         write_rare(block, order, out);
     }
@@ -135,14 +132,59 @@ pub(crate) fn encode(
     (header, counts)
 }
 
-/// A time of submission fell where all were to rise.
-struct Fell;
+/// What fell where all was to rise.
+enum Fell {
+    Sequence,
+    /// A time of submission.
+    Submit,
+}
+
+/// How the rows stand in the columns.
+struct Told {
+    bases: Bases,
+    /// Whether LBAs are told from those before.
+    is_stream: bool,
+    /// How many there are of each kind.
+    counts: Counts,
+}
+
+impl Scratch {
+    /// Puts all rows into the columns, and widens the header's extremes to cover
+    /// them.
+    ///
+    /// Rows are thought to come in order and their times to rise, as they nearly
+    /// always do; where that is seen to be wrong, all is told anew.
+    fn tell(&mut self, block: FullBlock<'_>, scale: u64, header: &mut BlockHeader) -> Told {
+        let (mut is_sorted, mut rises) = (true, true);
+        let scale = scale_of(block.rows, scale);
+        loop {
+            let order = (!is_sorted).then_some(&self.order[..]);
+            let mut rows = InOrder::new(block.rows, order, &mut self.gathered);
+            let bases = Bases::of(rows.first(), rises, scale);
+            let told = tell(&mut rows, &bases, &mut self.tile, &mut self.columns, header);
+            match told {
+                Ok((is_stream, counts)) => {
+                    return Told {
+                        bases,
+                        is_stream,
+                        counts,
+                    };
+                }
+                Err(Fell::Sequence) => {
+                    block.sort(&mut self.order);
+                    is_sorted = false;
+                }
+                Err(Fell::Submit) => rises = false,
+            }
+        }
+    }
+}
 
 /// Puts all rows into the columns, and widens the header's extremes to cover them.
 /// Gives back whether LBAs are told from those before, and how many rows there are
 /// of each kind.
 fn tell(
-    all: Rows<'_>,
+    all: &mut InOrder<'_>,
     bases: &Bases,
     tile: &mut Tile,
     columns: &mut [ColumnWriter],
@@ -151,13 +193,9 @@ fn tell(
     let mut counts = Counts::default();
     columns.iter_mut().for_each(ColumnWriter::clear);
     let mut state = State::new(bases);
-    for group in all.order.chunks(GROUP) {
-        let rows = Rows {
-            order: group,
-            ..all
-        };
+    while let Some(rows) = all.tile() {
         let last_complete_ns = state.put(rows, tile)?;
-        let lba = state.group(tile, group.len(), columns);
+        let lba = state.group(tile, rows.len(), columns);
         let same = Same::of(rows);
         header.last_complete_ns = header.last_complete_ns.max(last_complete_ns);
         see_starts(header, rows, bases.rises);
@@ -170,7 +208,7 @@ fn tell(
 
 /// Adds a tile's group to each of the columns that have one value in most.
 fn group_shared(
-    rows: Rows<'_>,
+    rows: &[Row],
     same: &Same,
     gathered: &mut [u64; GROUP],
     columns: &mut [ColumnWriter],
@@ -180,10 +218,10 @@ fn group_shared(
         if let Some(value) = same.value(shared) {
             writer.group_between(&[], (value, value));
         } else {
-            for (value, row) in gathered.iter_mut().zip(rows.iter()) {
+            for (value, row) in gathered.iter_mut().zip(rows) {
                 *value = shared.of(&row.words());
             }
-            writer.group(&gathered[..rows.order.len()]);
+            writer.group(&gathered[..rows.len()]);
         }
     }
 }
@@ -199,6 +237,13 @@ struct Bases {
     scale: u64,
 }
 
+/// What times are divided by that are multiples of `scale`.
+fn scale_of(rows: &[Row], scale: u64) -> u64 {
+    // One that ends before it starts is no multiple mod 2^64.
+    let may_scale = scale == 1 || rows.iter().all(Row::ends_after_start);
+    if may_scale { scale } else { 1 }
+}
+
 /// How times are told.
 #[derive(Clone, Copy)]
 enum Times {
@@ -211,14 +256,11 @@ enum Times {
 }
 
 impl Bases {
-    /// Those of rows that are thought to rise, as nearly all do.
-    fn of(rows: Rows<'_>, scale: u64) -> Self {
-        let first = rows.iter().next();
-        // One that ends before it starts is no multiple mod 2^64.
-        let may_scale = scale == 1 || rows.iter().all(Row::ends_after_start);
+    /// Those of rows of which `first` is the first.
+    fn of(first: Option<&Row>, rises: bool, scale: u64) -> Self {
         Self {
-            rises: true,
-            scale: if may_scale { scale } else { 1 },
+            rises,
+            scale,
             sequence: first.map_or(0, |first| first.sequence.wrapping_sub(1)),
             submit: first.map_or(0, |first| first.submit_ns),
             lba: first.map_or(0, |first| first.lba),
@@ -253,6 +295,8 @@ impl Bases {
 /// What the transforms remember from one command to the next.
 struct State {
     sequence: u64,
+    /// The next sequence number is not smaller.
+    at_least: u64,
     submit: u64,
     times: Times,
     ends: StreamEnds,
@@ -265,6 +309,7 @@ impl State {
     fn new(bases: &Bases) -> Self {
         Self {
             sequence: bases.sequence,
+            at_least: 0,
             submit: bases.submit,
             times: bases.times(),
             ends: StreamEnds::new(bases.lba),
@@ -301,16 +346,23 @@ impl State {
     /// Puts the columns that differ in most into the tile. Loops of little each:
     /// all that one needs stays in registers. Gives back when the last of the
     /// commands completed, nanoseconds; 0 where none did.
-    fn put(&mut self, rows: Rows<'_>, tile: &mut Tile) -> Result<u64, Fell> {
-        for ((lba, cid), row) in tile.lba.iter_mut().zip(&mut tile.cid).zip(rows.iter()) {
+    fn put(&mut self, rows: &[Row], tile: &mut Tile) -> Result<u64, Fell> {
+        for ((lba, cid), row) in tile.lba.iter_mut().zip(&mut tile.cid).zip(rows) {
             (*lba, *cid) = (row.lba, u64::from(row.cid));
         }
-        for (sequence, row) in tile.sequence.iter_mut().zip(rows.iter()) {
+        let (mut is_sorted, mut last) = (true, self.at_least);
+        for (sequence, row) in tile.sequence.iter_mut().zip(rows) {
+            is_sorted &= last <= row.sequence;
+            last = row.sequence;
             *sequence = row.sequence.wrapping_sub(self.sequence);
             self.sequence = row.sequence;
         }
+        self.at_least = last;
+        if !is_sorted {
+            return Err(Fell::Sequence);
+        }
         if self.is_stream != Some(false) {
-            for (stream, row) in tile.stream.iter_mut().zip(rows.iter()) {
+            for (stream, row) in tile.stream.iter_mut().zip(rows) {
                 let (queue, opcode) = (u64::from(row.queue().0), u64::from(row.opcode()));
                 let nlb = row.parameters & 0xffff;
                 *stream = self.ends.encode(queue, opcode, row.lba, nlb);
@@ -328,14 +380,14 @@ impl State {
     #[inline]
     fn put_times(
         &mut self,
-        rows: Rows<'_>,
+        rows: &[Row],
         tile: &mut Tile,
         since: impl Fn(u64) -> u64,
         latency: impl Fn(u64) -> u64,
     ) -> Result<u64, Fell> {
         let (mut fell, mut last_complete_ns) = (false, 0);
         let times = tile.submit.iter_mut().zip(&mut tile.latency);
-        for ((to_submit, to_latency), row) in times.zip(rows.iter()) {
+        for ((to_submit, to_latency), row) in times.zip(rows) {
             fell |= row.submit_ns < self.submit;
             *to_submit = since(row.submit_ns.wrapping_sub(self.submit));
             self.submit = row.submit_ns;
@@ -344,7 +396,7 @@ impl State {
         }
         let may_fall = matches!(self.times, Times::Any);
         if fell && !may_fall {
-            Err(Fell)
+            Err(Fell::Submit)
         } else {
             Ok(last_complete_ns)
         }
@@ -376,20 +428,20 @@ fn see_blocks(header: &mut BlockHeader, row: &Row) {
 }
 
 /// As [`see_start`] for all rows of a tile, whose times of submission rise or not.
-fn see_starts(header: &mut BlockHeader, rows: Rows<'_>, rises: bool) {
+fn see_starts(header: &mut BlockHeader, rows: &[Row], rises: bool) {
     if rises {
-        let ends = rows.order.first().into_iter().chain(rows.order.last());
-        ends.for_each(|&index| see_start(header, &rows.rows[index as usize]));
+        let ends = rows.first().into_iter().chain(rows.last());
+        ends.for_each(|row| see_start(header, row));
     } else {
         rows.iter().for_each(|row| see_start(header, row));
     }
 }
 
 /// As [`see_blocks`] for all rows of a tile, whose LBAs have these extremes.
-fn see_lba(header: &mut BlockHeader, rows: Rows<'_>, same: &Same, (min, max): (u64, u64)) {
+fn see_lba(header: &mut BlockHeader, rows: &[Row], same: &Same, (min, max): (u64, u64)) {
     if !same.is_one_transfer() {
         rows.iter().for_each(|row| see_blocks(header, row));
-    } else if let Some(row) = rows.iter().next() {
+    } else if let Some(row) = rows.first() {
         // All are of one kind and one length.
         for lba in [min, max] {
             see_blocks(header, &Row { lba, ..*row });
@@ -398,10 +450,10 @@ fn see_lba(header: &mut BlockHeader, rows: Rows<'_>, same: &Same, (min, max): (u
 }
 
 /// Counts the kinds of a tile's rows.
-fn count(counts: &mut Counts, rows: Rows<'_>, same: &Same) {
-    match rows.iter().next() {
+fn count(counts: &mut Counts, rows: &[Row], same: &Same) {
+    match rows.first() {
         // Widens.
-        Some(row) if same.is_one_kind() => counts.add(row.kind(), rows.order.len() as u64),
+        Some(row) if same.is_one_kind() => counts.add(row.kind(), rows.len() as u64),
         _ => counts.add_each(rows.iter().map(Row::kind)),
     }
 }

@@ -1,20 +1,57 @@
 //! The rows of a tile, and the columns of which it has one value in most.
 
+use crate::codec::bitpack::GROUP;
 use crate::codec::column::Column;
 use crate::row::{Row, WORDS};
 
-/// The rows of a tile, in order.
-#[derive(Clone, Copy)]
-pub(super) struct Rows<'a> {
-    pub(super) rows: &'a [Row],
-    pub(super) order: &'a [u32],
+/// The rows of a block in the order of their sequence numbers, a tile at a time.
+pub(super) struct InOrder<'a> {
+    rows: &'a [Row],
+    /// Their indices in that order; none where they stand in it.
+    order: Option<&'a [u32]>,
+    /// The rows of a tile that do not stand next to each other.
+    gathered: &'a mut Vec<Row>,
+    done: usize,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> InOrder<'a> {
+    pub(super) fn new(
+        rows: &'a [Row],
+        order: Option<&'a [u32]>,
+        gathered: &'a mut Vec<Row>,
+    ) -> Self {
+        Self {
+            rows,
+            order,
+            gathered,
+            done: 0,
+        }
+    }
+
+    /// The first of all.
+    pub(super) fn first(&self) -> Option<&Row> {
+        match self.order {
+            None => self.rows.first(),
+            Some(order) => order.first().map(|&index| &self.rows[index as usize]),
+        }
+    }
+
+    /// The next tile.
     #[inline]
-    pub(super) fn iter(self) -> impl Iterator<Item = &'a Row> {
-        let rows = self.rows;
-        self.order.iter().map(|&index| &rows[index as usize])
+    pub(super) fn tile(&mut self) -> Option<&[Row]> {
+        let range = self.done..self.rows.len().min(self.done + GROUP);
+        self.done = range.end;
+        if range.is_empty() {
+            return None;
+        }
+        let Some(order) = self.order else {
+            return self.rows.get(range);
+        };
+        self.gathered.clear();
+        let indices = order.get(range).unwrap_or_default();
+        let rows = indices.iter().map(|&index| self.rows[index as usize]);
+        self.gathered.extend(rows);
+        Some(self.gathered)
     }
 }
 
@@ -65,10 +102,10 @@ pub(super) struct Same {
 }
 
 impl Same {
-    pub(super) fn of(rows: Rows<'_>) -> Self {
-        let first = rows.iter().next().map_or([0; WORDS], Row::words);
+    pub(super) fn of(rows: &[Row]) -> Self {
+        let first = rows.first().map_or([0; WORDS], Row::words);
         let mut differs = [0; WORDS];
-        for row in rows.iter() {
+        for row in rows {
             for (differs, (word, first)) in
                 differs.iter_mut().zip(row.words().into_iter().zip(first))
             {
