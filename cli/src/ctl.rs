@@ -16,6 +16,7 @@ use crate::disk::parse_bytes;
 use crate::live::{RecordStatus, Recorded, Resized, Snapped, Stats};
 use crate::serve::Label;
 use crate::serve::payload::PayloadChoice;
+use crate::stop;
 use crate::trace::{duration, parse_resolution};
 
 /// How long a server may take: longer than it gives a medium.
@@ -122,34 +123,32 @@ never do) stands in the trace as not completed. The guest notices nothing.")]
 /// Runs `vssd ctl`.
 pub(crate) fn run(arguments: &CtlArguments) -> Result<Answer> {
     let mut server = Client::connect(&arguments.socket, Some(PATIENCE))?;
-    match &arguments.action {
+    let text = match &arguments.action {
         Action::Record(record) => run_record(&mut server, record)?,
-        Action::Stats { json: true } => print_json(&server.call("stats", &Value::Null)?),
-        Action::Stats { json: false } => {
-            print!(
-                "{}",
-                shown(&ask::<Stats>(&mut server, "stats", &Value::Null)?)
-            );
-        }
+        Action::Stats { json: true } => json_of(&server.call("stats", &Value::Null)?),
+        Action::Stats { json: false } => shown(&ask(&mut server, "stats", &Value::Null)?),
         Action::Snapshot { file } => {
             let params = json!({"file": absolute(file)?});
-            let snapped: Snapped = ask(&mut server, "snapshot", &params)?;
-            println!("{}", told(&snapped));
+            told(&ask(&mut server, "snapshot", &params)?)
         }
         Action::Resize { size, json } => {
             let params = json!({"bytes": size});
             if *json {
-                print_json(&server.call("resize", &params)?);
+                json_of(&server.call("resize", &params)?)
             } else {
-                println!("{}", grown(&ask(&mut server, "resize", &params)?));
+                grown(&ask(&mut server, "resize", &params)?)
             }
         }
-    }
+    };
+    // The drive has answered: what it said may go to a reader that goes away.
+    stop::when_nobody_reads()?;
+    println!("{}", text.trim_end());
     Ok(Answer::Yes)
 }
 
-fn run_record(server: &mut Client, record: &Record) -> Result<()> {
-    match record {
+/// What there is to say of it.
+fn run_record(server: &mut Client, record: &Record) -> Result<String> {
+    Ok(match record {
         Record::Start {
             file,
             overwrite,
@@ -168,30 +167,30 @@ fn run_record(server: &mut Client, record: &Record) -> Result<()> {
                 "labels": labels,
             });
             ask::<RecordStatus>(server, "record_start", &params)?;
-            println!("recording into {}", file.display());
+            format!("recording into {}", file.display())
         }
         Record::Stop => {
             let recorded: Recorded = ask(server, "record_stop", &Value::Null)?;
-            println!(
+            let mut lines = vec![format!(
                 "recorded {} commands into {} ({})",
                 recorded.commands,
                 recorded.file,
                 size(recorded.bytes)
-            );
+            )];
             if recorded.unfinished > 0 {
-                println!("{} of them had not ended", recorded.unfinished);
+                lines.push(format!("{} of them had not ended", recorded.unfinished));
             }
             if recorded.lost > 0 {
-                println!("{} commands are missing: the trace says so", recorded.lost);
+                lines.push(format!(
+                    "{} commands are missing: the trace says so",
+                    recorded.lost
+                ));
             }
+            lines.join("\n")
         }
-        Record::Status { json: true } => print_json(&server.call("record_status", &Value::Null)?),
-        Record::Status { json: false } => {
-            let status: RecordStatus = ask(server, "record_status", &Value::Null)?;
-            println!("{}", state(&status));
-        }
-    }
-    Ok(())
+        Record::Status { json: true } => json_of(&server.call("record_status", &Value::Null)?),
+        Record::Status { json: false } => state(&ask(server, "record_status", &Value::Null)?),
+    })
 }
 
 /// A path that the server understands, which may run elsewhere.
@@ -210,8 +209,8 @@ pub(crate) fn ask<T: DeserializeOwned>(
     )
 }
 
-fn print_json(value: &Value) {
-    println!("{value:#}");
+fn json_of(value: &Value) -> String {
+    format!("{value:#}")
 }
 
 fn told(snapped: &Snapped) -> String {

@@ -172,6 +172,8 @@ pub(crate) fn run(arguments: &IoworkerArguments) -> Result<Answer> {
     if let Some(path) = &arguments.html {
         page::write(path, &result)?;
     }
+    // The device is shut down: the report may go to a reader that goes away.
+    crate::stop::when_nobody_reads()?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&result)?);
     } else {

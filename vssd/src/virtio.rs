@@ -41,7 +41,7 @@ use nvme::{QueueId, Status};
 
 use self::chain::{Chain, Fault};
 pub(crate) use self::inflight::InflightFile;
-use self::layout::BlockStatus;
+use self::layout::{BlockStatus, RequestHeader};
 pub(crate) use self::request::{BLOCKS_MAX, RANGES_MAX};
 pub(crate) use self::ring::{Beginning, ENTRIES_MAX, Place, Ring};
 use crate::DmaTable;
@@ -270,6 +270,13 @@ impl Rings {
                 None
             }
         }
+    }
+
+    /// The header of the request of a virtqueue that is taken next, as far as that is
+    /// known.
+    #[inline]
+    fn peek(&mut self, index: u16, memory: &DmaTable) -> Option<RequestHeader> {
+        self.rings.get_mut(usize::from(index))?.peek(memory)
     }
 
     /// Gives a request back to the driver.

@@ -16,7 +16,7 @@ use nvme::{
 };
 use traces::Event;
 
-use crate::host::{ADMIN_ENTRIES, Host, io};
+use crate::host::{ADMIN_ENTRIES, Held, Host, io};
 use crate::media::{Null, Ram, RawFile, RawFileOptions};
 use crate::{Controller, ControllerConfig, VssdError};
 
@@ -324,6 +324,31 @@ fn a_queue_that_wraps_again_and_again_keeps_its_phase() {
     for _ in 0..23 {
         assert_eq!(host.status(&mut pair, flush()), Status::SUCCESS);
     }
+}
+
+/// Of each command of a batch but the first, before the one in front of it is
+/// executed.
+#[test]
+fn the_medium_hears_where_the_next_command_goes() {
+    let (mut host, mut pair) = Host::ready(Held::default());
+    let page = host.pages(1);
+    let commands = [
+        io(NvmOpcode::READ, 8, 1, page, 0),
+        io(NvmOpcode::WRITE, 24, 1, page, 0),
+        flush(),
+        io(NvmOpcode::READ, 40, 8, page, 0),
+        // Beyond the end of the drive.
+        io(NvmOpcode::READ, 1 << 40, 1, page, 0),
+    ];
+    for command in commands {
+        host.put(&mut pair, command);
+    }
+    host.ring(&pair);
+    host.controller.poll(64);
+    let foreseen = host.controller.media().foreseen.take();
+    assert_eq!(foreseen, [(24 * 512, true), (40 * 512, false)]);
+    // Nothing comes of it but that.
+    assert_eq!(host.controller.media().tickets.len(), 4);
 }
 
 #[test]

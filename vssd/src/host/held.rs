@@ -1,8 +1,9 @@
 //! A medium that answers when it is told to.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 
-use crate::media::{Media, MediaInfo, Outcome, Request, Sink, Submission};
+use crate::media::{Extent, Media, MediaInfo, Outcome, Request, Sink, Submission};
 use crate::{MediaError, Ticket};
 
 /// Keeps every request until [`Held::release`] is set, or until it has to let go
@@ -16,6 +17,8 @@ pub(crate) struct Held {
     pub(crate) error: Option<MediaError>,
     /// How often guest memory had to be let go of.
     pub(crate) let_go: usize,
+    /// Where requests were foreseen, and whether they write.
+    pub(crate) foreseen: RefCell<Vec<(u64, bool)>>,
 }
 
 impl Held {
@@ -25,6 +28,12 @@ impl Held {
 }
 
 impl Media for Held {
+    const FORESEES: bool = true;
+
+    fn foresee(&self, extent: Extent, writes: bool) {
+        self.foreseen.borrow_mut().push((extent.offset, writes));
+    }
+
     fn name(&self) -> &str {
         "held"
     }

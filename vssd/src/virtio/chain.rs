@@ -122,6 +122,34 @@ pub(crate) fn gather(
     Err(Fault::TooLong)
 }
 
+/// The header of the request whose chain starts at `head`, without a look at the
+/// rest. None where it is not in one piece.
+#[inline]
+pub(crate) fn peek(
+    (descriptors, size): (&mut Part, u16),
+    head: u16,
+    memory: &DmaTable,
+) -> Option<RequestHeader> {
+    if head >= size {
+        return None;
+    }
+    let at = usize::from(head).saturating_mul(Descriptor::BYTES);
+    let bytes = descriptors.read_descriptor(memory, at)?;
+    let mut first = Descriptor::read_from_bytes(&bytes).ok()?;
+    if first.has(Descriptor::INDIRECT) {
+        let mut bytes = [0; Descriptor::BYTES];
+        memory.read_bytes(first.address.get(), &mut bytes).ok()?;
+        first = Descriptor::read_from_bytes(&bytes).ok()?;
+    }
+    let len = usize::try_from(first.len.get()).ok()?;
+    if first.has(Descriptor::INDIRECT | Descriptor::WRITE) || len < HEADER_BYTES {
+        return None;
+    }
+    let mut header = [0; HEADER_BYTES];
+    memory.read_bytes(first.address.get(), &mut header).ok()?;
+    RequestHeader::read_from_bytes(&header).ok()
+}
+
 /// A piece of a chain.
 #[derive(Clone, Copy, Debug)]
 struct Span {

@@ -6,7 +6,7 @@ use super::chain::{self, Chain, Fault};
 use super::inflight::InflightLog;
 use super::layout::{
     AVAIL_BYTES, BlockStatus, Descriptor, ENTRIES, FLAGS, INDEX, NO_INTERRUPT, NO_NOTIFY,
-    USED_BYTES,
+    RequestHeader, USED_BYTES,
 };
 use crate::DmaTable;
 use crate::front::Event;
@@ -310,6 +310,17 @@ impl Ring {
         self.in_flight = self.in_flight.saturating_add(1);
         self.taken = self.taken.saturating_add(1);
         Ok(Some((head, chain)))
+    }
+
+    /// The header of the request that is taken next, as far as that is known.
+    #[inline]
+    pub(crate) fn peek(&mut self, memory: &DmaTable) -> Option<RequestHeader> {
+        if self.next == self.seen || !self.again.is_empty() || !self.is_served() {
+            return None;
+        }
+        let at = self.slot(self.next).saturating_mul(AVAIL_BYTES);
+        let head = self.available.load(memory, ENTRIES.saturating_add(at))?;
+        chain::peek((&mut self.descriptors, self.entries), head, memory)
     }
 
     /// The first descriptor of the next request.

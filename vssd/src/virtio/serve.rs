@@ -5,7 +5,7 @@ use traces::{Clock, Tap};
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::chain::Chain;
-use super::layout::{BlockStatus, ID_BYTES, Range};
+use super::layout::{BlockStatus, ID_BYTES, Range, SECTOR, kind};
 use super::request::{self, Asked, NSID};
 use super::{BlockDevice, queue_of};
 use crate::command::Command;
@@ -65,10 +65,37 @@ impl<M: Media, T: Tap, C: Clock> Controller<M, T, C> {
                 break;
             };
             done = done.saturating_add(1);
+            if M::FORESEES {
+                self.foresee_on_ring(index);
+            }
+            let device = &mut self.device;
             let now_ns = *seen_ns.get_or_insert_with(|| device.observed_ns());
             self.request(index, (head, &chain), now_ns, &mut sqe);
         }
         done
+    }
+
+    /// Tells the medium where the next request of a virtqueue reads or writes.
+    #[inline]
+    fn foresee_on_ring(&mut self, index: u16) {
+        let device = &mut self.device;
+        let Some(header) = device.queues.rings.peek(index, &device.memory) else {
+            return;
+        };
+        let writes = match header.kind.get() {
+            kind::IN => false,
+            kind::OUT => true,
+            _ => return,
+        };
+        let Some(namespace) = device.namespaces.get(NSID) else {
+            return;
+        };
+        let start = header.sector.get().checked_mul(SECTOR);
+        let lba = start.and_then(|start| start.checked_div(namespace.block_bytes.into()));
+        // The rest of it follows.
+        if let Some(Ok(extent)) = lba.map(|lba| namespace.extent(lba, 1)) {
+            self.media.foresee(extent, writes);
+        }
     }
 
     /// Executes the request of a chain, as a command that is put into `sqe`.

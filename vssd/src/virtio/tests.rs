@@ -286,6 +286,28 @@ fn what_the_medium_fails_is_an_error() {
     assert!(driver.controller.idle());
 }
 
+/// Of each request but the first, before the one in front of it is executed.
+#[test]
+fn the_medium_hears_where_the_next_request_goes() {
+    let mut driver = Driver::new(Held::default());
+    let requests = [
+        driver.request(kind::IN, 8, 512),
+        driver.request(kind::OUT, 24, 512),
+        driver.request(kind::FLUSH, 0, 0),
+        driver.cut(kind::IN, 40, (&[16], &[512, 512]), false),
+        // A header in two pieces is not looked for.
+        driver.cut(kind::IN, 48, (&[8, 8], &[512]), false),
+        // Beyond the end of the drive.
+        driver.request(kind::IN, 1 << 40, 512),
+    ];
+    for request in &requests {
+        driver.offer(request.head);
+    }
+    driver.controller.poll(64);
+    let foreseen = driver.controller.media().foreseen.take();
+    assert_eq!(foreseen, [(24 * 512, true), (40 * 512, false)]);
+}
+
 #[test]
 fn every_used_request_is_told_of_where_the_driver_wants_that() {
     for event_idx in [false, true] {
