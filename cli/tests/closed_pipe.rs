@@ -30,10 +30,10 @@ fn a_reader_that_goes_away_ends_the_program_quietly() {
 #[test]
 fn what_a_drive_said_may_go_to_nobody() {
     let served = Served::start(&["ram:64M", "--control", "c"]);
-    let here = served.directory.path();
+    let (here, control) = (served.directory.path(), served.file("c"));
     for words in ["stats", "stats --json", "record status"] {
         let words = words.split(' ');
-        ends_quietly(vssd().args(["ctl", "c"]).args(words).current_dir(here));
+        ends_quietly(vssd().arg("ctl").arg(&control).args(words));
     }
     for form in [&[][..], &["--json"]] {
         let load = ["ioworker", "vfio-user:s", "--count", "10"];
