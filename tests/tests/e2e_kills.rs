@@ -281,7 +281,7 @@ fn what_a_killed_guest_knew_to_be_stable_is_in_the_image() {
         Disk::overlay(&scratch, "nvme").nvme(),
     ];
     let mut floors = [Floor::new(), Floor::new()];
-    let count = kills(2, 50);
+    let count = kills(2, 200);
     for number in 1..=u64::from(count) {
         for disk in &mut disks {
             if disk.server.is_none() {
