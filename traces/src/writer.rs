@@ -324,12 +324,16 @@ impl<W: Write> Writer<W> {
     /// Puts a block of `rows`, or of what is open where there are none, on its way.
     fn stage(&mut self, rows: Option<&[Row]>) {
         let block = self.block.full(rows);
-        let header = self.staged.add(|bytes| match self.options.effort {
-            Effort::Fast => {
-                let scale = self.options.resolution.ns();
-                codec::encode_fast(block, scale, &mut self.scratch, bytes)
-            }
-            Effort::Packed => codec::encode_packed(block, &mut self.memory, bytes),
+        let header = self.staged.add(|bytes| {
+            let (header, mut counts) = match self.options.effort {
+                Effort::Fast => {
+                    let scale = self.options.resolution.ns();
+                    codec::encode_fast(block, scale, &mut self.scratch, bytes)
+                }
+                Effort::Packed => codec::encode_packed(block, &mut self.memory, bytes),
+            };
+            counts.add_marks(&block.beside.marks);
+            (header, counts)
         });
         if rows.is_some() {
             self.reach(header.max_sequence.saturating_add(1));

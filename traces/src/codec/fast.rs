@@ -114,11 +114,11 @@ pub(crate) fn encode(
     let Told {
         bases,
         is_stream,
-        mut counts,
+        is_sorted,
+        counts,
     } = told;
-    counts.add_marks(&block.beside.marks);
     write_columns(columns, &bases, is_stream, out);
-    if block.has_rare() || !block.ranges().is_empty() {
+    if is_sorted && (block.has_rare() || !block.ranges().is_empty()) {
         block.sort(order);
     }
     if block.has_rare() {
@@ -144,6 +144,8 @@ struct Told {
     bases: Bases,
     /// Whether LBAs are told from those before.
     is_stream: bool,
+    /// Whether they came in order; where they did not, their order is known.
+    is_sorted: bool,
     /// How many there are of each kind.
     counts: Counts,
 }
@@ -167,6 +169,7 @@ impl Scratch {
                     return Told {
                         bases,
                         is_stream,
+                        is_sorted,
                         counts,
                     };
                 }

@@ -108,7 +108,6 @@ pub(crate) fn encode(
     let mut header = block.header();
     let mut counts = Counts::default();
     counts.add_each(block.rows.iter().map(Row::kind));
-    counts.add_marks(&block.beside.marks);
     block.sort(&mut memory.order);
     for &index in &memory.order {
         see(&mut header, &block.rows[index as usize]);
