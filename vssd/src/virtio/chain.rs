@@ -104,11 +104,7 @@ pub(crate) fn gather(
         if index >= size {
             return Err(Fault::NextOutOfRange);
         }
-        let at = usize::from(index).saturating_mul(Descriptor::BYTES);
-        let bytes = descriptors
-            .read_descriptor(memory, at)
-            .ok_or(Fault::Unmapped)?;
-        let descriptor = Descriptor::read_from_bytes(&bytes).map_err(|_| Fault::Unmapped)?;
+        let descriptor = in_queue(descriptors, index, memory).ok_or(Fault::Unmapped)?;
         if descriptor.has(Descriptor::INDIRECT) {
             walk.indirect(&descriptor)?;
             return walk.end();
@@ -122,6 +118,21 @@ pub(crate) fn gather(
     Err(Fault::TooLong)
 }
 
+/// The descriptor at `index` of a queue's own table; none while it is not mapped.
+#[inline]
+fn in_queue(descriptors: &mut Part, index: u16, memory: &DmaTable) -> Option<Descriptor> {
+    let at = usize::from(index).saturating_mul(Descriptor::BYTES);
+    Descriptor::read_from_bytes(&descriptors.read_descriptor(memory, at)?).ok()
+}
+
+/// The descriptor at `address` of an indirect table; none where there is no memory.
+#[inline]
+fn in_table(address: u64, memory: &DmaTable) -> Option<Descriptor> {
+    let mut bytes = [0; Descriptor::BYTES];
+    memory.read_bytes(address, &mut bytes).ok()?;
+    Descriptor::read_from_bytes(&bytes).ok()
+}
+
 /// The header of the request whose chain starts at `head`, without a look at the
 /// rest. None where it is not in one piece.
 #[inline]
@@ -133,13 +144,9 @@ pub(crate) fn peek(
     if head >= size {
         return None;
     }
-    let at = usize::from(head).saturating_mul(Descriptor::BYTES);
-    let bytes = descriptors.read_descriptor(memory, at)?;
-    let mut first = Descriptor::read_from_bytes(&bytes).ok()?;
+    let mut first = in_queue(descriptors, head, memory)?;
     if first.has(Descriptor::INDIRECT) {
-        let mut bytes = [0; Descriptor::BYTES];
-        memory.read_bytes(first.address.get(), &mut bytes).ok()?;
-        first = Descriptor::read_from_bytes(&bytes).ok()?;
+        first = in_table(first.address.get(), memory)?;
     }
     let len = usize::try_from(first.len.get()).ok()?;
     if first.has(Descriptor::INDIRECT | Descriptor::WRITE) || len < HEADER_BYTES {
@@ -206,11 +213,7 @@ impl<'w> Walk<'w> {
                 .get()
                 .checked_add(skip)
                 .ok_or(Fault::Unmapped)?;
-            let mut bytes = [0; Descriptor::BYTES];
-            self.memory
-                .read_bytes(at, &mut bytes)
-                .map_err(|_| Fault::Unmapped)?;
-            let entry = Descriptor::read_from_bytes(&bytes).map_err(|_| Fault::Unmapped)?;
+            let entry = in_table(at, self.memory).ok_or(Fault::Unmapped)?;
             if entry.has(Descriptor::INDIRECT) {
                 return Err(Fault::Indirect);
             }
