@@ -79,7 +79,11 @@ impl fmt::Display for Salvage {
         let (blocks, records) = (count(self.blocks, "block"), count(self.records, "record"));
         write!(f, "{blocks}, {records} are whole")?;
         if self.holes.is_empty() {
-            return write!(f, "; nothing is damaged");
+            write!(f, "; nothing is damaged")?;
+            if !self.has_index {
+                write!(f, ", but the end is missing: what was behind is not known")?;
+            }
+            return Ok(());
         }
         let (bytes, lost) = (self.bad_bytes(), self.lost_commands());
         let more = if self.holes.iter().any(|hole| hole.commands.is_none()) {
