@@ -9,9 +9,9 @@ use std::mem::MaybeUninit;
 use rtrb::Producer;
 
 /// How many rows ahead.
-const ROWS_AHEAD: usize = 16;
+const ROWS_AHEAD: usize = 8;
 /// How many at a time.
-pub(crate) const ROWS_A_TIME: u8 = 8;
+pub(crate) const ROWS_A_TIME: u8 = 16;
 
 /// Asks for the next rows of `ring`, from [`ROWS_AHEAD`] on, where there is room
 /// for them.

@@ -23,9 +23,12 @@ use crate::{Segments, Ticket, VssdError};
 const PAGE: usize = 4096;
 /// What is lent under one lock, bytes: whole blocks of any size.
 const GRANULE: usize = 128 << 10;
-/// How much of a request is asked for while another is executed, bytes. The
-/// processor sees by itself that the rest follows.
-const FORESEEN: usize = 256;
+/// How much of what is read next is asked for while another request is executed,
+/// bytes: what the first-level cache has room for beside it.
+const FORESEEN_READ: usize = 4096;
+/// The same of what is overwritten next: stores wait for little, and the processor
+/// sees by itself that the rest follows.
+const FORESEEN_WRITE: usize = 256;
 const LINE: usize = 64;
 /// Locks, which granules share.
 const LOCKS: usize = 1024;
@@ -312,8 +315,13 @@ impl Media for Ram {
 
     #[inline]
     fn foresee(&self, extent: Extent, writes: bool) {
-        let bytes = usize::try_from(extent.bytes).unwrap_or(usize::MAX);
-        if let Some(range) = self.range(extent.offset, bytes.min(FORESEEN)) {
+        let most = if writes {
+            FORESEEN_WRITE
+        } else {
+            FORESEEN_READ
+        };
+        let bytes = usize::try_from(extent.bytes).map_or(most, |bytes| bytes.min(most));
+        if let Some(range) = self.range(extent.offset, bytes) {
             range
                 .step_by(LINE)
                 .for_each(|at| self.memory.ask_for(at, writes));
