@@ -1,5 +1,7 @@
 //! The fronts, side by side with a peer's on the same two cores: each row is
-//! measured in turns, and its ratios are the medians of the turns' ratios.
+//! measured in turns, and its ratios are the medians of the turns' ratios. All rows
+//! have a turn before any has the next, so that a machine that becomes slower or
+//! faster does so for all of them.
 
 mod cases;
 mod guest;
@@ -14,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use traces::Reader;
 
@@ -43,6 +46,29 @@ struct Row {
     elsewhere: Option<f64>,
 }
 
+impl Row {
+    /// What the turns of `case` came to.
+    fn of(case: &Case, turns: &[Turn]) -> Self {
+        let of = |value: fn(&Turn) -> f64| median(turns.iter().map(value).collect());
+        let with_peer = |value: fn(&Turn) -> Option<f64>| {
+            let values: Vec<f64> = turns.iter().filter_map(value).collect();
+            (!values.is_empty()).then(|| median(values))
+        };
+        let recording = of(|turn| turn.recording);
+        Self {
+            case: case.to_string(),
+            depth: case.work.depth,
+            plain: of(|turn| turn.plain),
+            recording,
+            peer: with_peer(|turn| turn.peer),
+            mean_us: case.work.mean_us(recording),
+            recording_to_plain: of(|turn| turn.recording / turn.plain),
+            recording_to_peer: with_peer(|turn| turn.peer.map(|peer| turn.recording / peer)),
+            elsewhere: case.elsewhere,
+        }
+    }
+}
+
 /// What one turn measured.
 #[derive(Clone, Copy, Debug)]
 struct Turn {
@@ -65,14 +91,9 @@ pub(crate) fn run(arguments: &FrontsArguments) -> Result<()> {
     };
     println!("{}", table::preamble(&bench));
     println!("{}", table::HEAD);
-    let mut rows = Vec::new();
-    for case in cases::all(common.seconds) {
-        if format!("{case}").contains(&arguments.only) {
-            let row = bench.measure(&case)?;
-            println!("{}", table::line(&row));
-            rows.push(row);
-        }
-    }
+    let mut cases = cases::all(common.seconds);
+    cases.retain(|case| case.to_string().contains(&arguments.only));
+    let rows = bench.measure(&cases)?;
     let mut guest = Vec::new();
     if "guest".contains(&arguments.only) {
         guest = guest::measure(&common.vssd, bench.directory.path(), cores)?;
@@ -105,28 +126,28 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    fn measure(&self, case: &Case) -> Result<Row> {
-        let mut turns = Vec::new();
-        for number in 0..self.arguments.common.pairs {
-            turns.push(self.turn(case, number % 2 == 1)?);
+    /// One turn after the other; shows the rows in the last.
+    fn measure(&self, cases: &[Case]) -> Result<Vec<Row>> {
+        let turns = self.arguments.common.pairs;
+        let mut measured: Vec<Vec<Turn>> = vec![Vec::new(); cases.len()];
+        let mut rows = Vec::new();
+        let style = ProgressStyle::with_template("{bar:40} {eta} left; {msg}")?;
+        // Widens.
+        let progress = ProgressBar::new((turns * cases.len()) as u64).with_style(style);
+        for number in 1..=turns {
+            for (case, measured) in cases.iter().zip(&mut measured) {
+                progress.set_message(format!("turn {number}: {case}"));
+                measured.push(self.turn(case, number % 2 == 0)?);
+                if number == turns {
+                    let row = Row::of(case, measured);
+                    progress.suspend(|| println!("{}", table::line(&row)));
+                    rows.push(row);
+                }
+                progress.inc(1);
+            }
         }
-        let of = |value: fn(&Turn) -> f64| median(turns.iter().map(value).collect());
-        let with_peer = |value: fn(&Turn) -> Option<f64>| {
-            let values: Vec<f64> = turns.iter().filter_map(value).collect();
-            (!values.is_empty()).then(|| median(values))
-        };
-        let recording = of(|turn| turn.recording);
-        Ok(Row {
-            case: case.to_string(),
-            depth: case.work.depth,
-            plain: of(|turn| turn.plain),
-            recording,
-            peer: with_peer(|turn| turn.peer),
-            mean_us: case.work.mean_us(recording),
-            recording_to_plain: of(|turn| turn.recording / turn.plain),
-            recording_to_peer: with_peer(|turn| turn.peer.map(|peer| turn.recording / peer)),
-            elsewhere: case.elsewhere,
-        })
+        progress.finish_and_clear();
+        Ok(rows)
     }
 
     /// Each once, in one order or the other.

@@ -11,7 +11,7 @@
 //!        v                                                |
 //!   ppoll on socket, stop and the medium, a quarter of    |
 //!   the idle time, at most `sleep_ns_max`                 |
-//!   (`long_sleep_ns_max` after ten seconds), and not past |
+//!   (`long_sleep_ns_max` after long pauses), and not past |
 //!   a deadline ------------------------------------------>+
 //!        (without end while the controller is disabled or shut down,
 //!        and where the front is told of each command)
@@ -126,8 +126,8 @@ impl AsFd for StopHandle {
 }
 
 /// When a worker sleeps. The default has the first command after a short pause
-/// wait for a quarter of a millisecond on average, and after one of eight seconds
-/// for four: a drive that nobody uses wakes 125 times a second.
+/// wait for a quarter of a millisecond on average, and after one of sixteen
+/// seconds for eight: a drive that nobody uses wakes 63 times a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdlePolicy {
     /// How long to look for work without a pause after the last, nanoseconds.
@@ -144,7 +144,7 @@ impl Default for IdlePolicy {
         Self {
             busy_ns: 50_000,
             sleep_ns_max: 500_000,
-            long_sleep_ns_max: 8_000_000,
+            long_sleep_ns_max: 16_000_000,
         }
     }
 }

@@ -16,7 +16,7 @@ use ::driver::{Controller, ControllerOptions};
 use traces::MonotonicClock;
 
 /// How long a pause must be for the server to go to its longest sleeps.
-const SETTLE: Duration = Duration::from_secs(12);
+const SETTLE: Duration = Duration::from_secs(17);
 /// For how long it is watched.
 const WATCH: Duration = Duration::from_secs(5);
 
