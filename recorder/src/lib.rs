@@ -23,7 +23,6 @@
 //! which other threads may have [branches](traces::Branch), each with a ring of
 //! its own.
 
-mod ahead;
 mod beside;
 mod error;
 mod feed;

@@ -8,7 +8,6 @@ use nvme::{DSM_RANGES_MAX, DsmRange};
 use rtrb::Producer;
 use traces::{Branch, CommandRecord, EventRecord, Gap, PayloadPlace, Rare, Row, Tap};
 
-use crate::ahead;
 use crate::beside::{self, Beside, ENTRIES_A_COMMAND_MAX, What};
 use crate::feed::{Feed, Losses};
 use crate::payload::{self, PayloadTap};
@@ -299,9 +298,6 @@ impl RingTap {
         let is_plain = rare.is_none() && ranges.is_empty() && self.on_full == OnFull::Wait;
         if (is_plain && self.has_room(0)) || self.make_way(record, rare, ranges) {
             self.push_row(Row::of(record, sequence));
-            if self.pushed.is_multiple_of(ahead::ROWS_A_TIME.into()) {
-                ahead::ask_for_next(&mut self.rows);
-            }
             self.look();
         }
     }
