@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::common::{Disk, command, record, small};
+use nvme::{QueueId, Status};
 use recorder::{OnFull, Recorder, RecorderError, RecorderOptions, RingTap};
-use traces::{End, Event, EventRecord, Gap, Header, Reader, Record, Tap};
+use traces::{Completion, End, Event, EventRecord, Gap, Header, Reader, Record, Tap};
 
 fn give(tap: &mut RingTap, sequence: u64) {
     let (command, ranges) = command(sequence);
@@ -115,6 +116,56 @@ fn full_blocks_of_plain_commands_arrive_with_what_stands_between() {
         "of {} blocks",
         blocks.len()
     );
+}
+
+/// Commands of few kinds, whose numbers and times pass what half a word holds: some
+/// end before they start, some after hours, some never.
+#[test]
+fn large_numbers_arrive_unchanged() {
+    const HALF: u64 = 1 << 32;
+    let disk = Disk::new();
+    let options = RecorderOptions::default();
+    let (handle, mut tap) =
+        Recorder::start_on(disk.clone(), "disk", &Header::default(), options).unwrap();
+    let of = |number: u64| {
+        let sequence = HALF - 40_000 + number + number / 60_000 * HALF;
+        let (mut command, _) = command(number);
+        command.sequence = sequence;
+        command.submit_ns = HALF * 500 + number * 77;
+        command.opcode = 1 + u8::from(number.is_multiple_of(5));
+        command.queue = QueueId(1 + u16::from(number.is_multiple_of(3)));
+        command.flags = 0;
+        command.cdw2_3 = [0; 2];
+        command.cdw10_15[4..].fill(0);
+        let ends_ns = |wait_ns| command.submit_ns.wrapping_add(wait_ns);
+        let completion = |complete_ns| Completion {
+            complete_ns,
+            status: Status::SUCCESS,
+            result: 0,
+        };
+        command.completion = match number % 1_000 {
+            7 => None,
+            8 => Some(completion(ends_ns(HALF * 3_000 + number))),
+            9 => Some(completion(ends_ns(number.wrapping_neg()))),
+            rest => Some(completion(ends_ns(5_000 + rest))),
+        };
+        command
+    };
+    let given = 200_000;
+    (0..given).for_each(|number| tap.command(&of(number), &[]));
+    handle.stop().unwrap();
+    let (reader, records) = read(&disk);
+    assert_eq!(records.len() as u64, given);
+    for (number, record) in (0..given).zip(&records) {
+        let expected = of(number);
+        assert!(
+            matches!(record, Record::Command { command, .. } if *command == expected),
+            "{record:?} instead of {expected:?}"
+        );
+    }
+    let full = options.writer.block_commands;
+    let are_full = reader.index().iter().filter(|it| it.commands() == full);
+    assert!(are_full.count() as u64 >= given / u64::from(full) - 1);
 }
 
 #[test]
