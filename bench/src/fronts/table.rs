@@ -10,10 +10,11 @@ pub(super) fn preamble(bench: &Bench<'_>) -> String {
     let common = &bench.arguments.common;
     format!(
         "Random requests at a disk of {} MiB; server on core {}, client on core {}, {} turn(s) of {} \
-         s each; all rows have a turn before any has the next.\nThe client of vhost-user is libblkio (polling), that of vfio-user our driver; \
-         the peer is\n{}, with a thread that polls, and io_uring for files.\nRecording goes to a \
-         file, by a thread on the server's core. SPDK's figures are from another day of such a \
-         machine, which moves by half within an hour.\n",
+         s each; all rows have a turn before any has the next.\nThe client of vhost-user is \
+         libblkio (polling), that of vfio-user our driver; the peer is\n{}, with a thread that \
+         polls, and io_uring for files.\nRecording goes to a file, by a thread on the server's \
+         core. SPDK's figures are from another day of such a machine, which moves by half within \
+         an hour.\n",
         DISK_BYTES >> 20,
         bench.cores.server,
         bench.cores.client,
