@@ -38,6 +38,14 @@ pub(crate) fn command(sequence: u64) -> (CommandRecord, Vec<DsmRange>) {
     (record, (0..ranges).map(range).collect())
 }
 
+/// The same without rare dwords and ranges.
+pub(crate) fn plain(sequence: u64) -> CommandRecord {
+    let (mut command, _) = command(sequence);
+    command.cdw2_3 = [0; 2];
+    command.cdw10_15[4..].fill(0);
+    command
+}
+
 /// The smallest ring, so that it wraps and fills all the time.
 pub(crate) fn small() -> RecorderOptions {
     let mut options = RecorderOptions::default().ring_rows(256);
